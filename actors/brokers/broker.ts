@@ -1,0 +1,135 @@
+/**
+ * The broker port: how frames enter and leave a shard, whatever carries them.
+ *
+ * Adapters translate and nothing else. Order per key, retry, duplicates, dead-lettering and flow
+ * control live once, above this port, in `actors/delivery/`. Every adapter passes `testBroker`.
+ *
+ * A topic has a fixed number of partitions; a frame's partition is the slot in its header. A group
+ * receives each partition through one member at a time, in order of sequence. A delivery stays
+ * unsettled until its member acknowledges or buries it; unsettled deliveries come back, with a
+ * higher attempt, when the member closes, dies, loses the partition, or holds one past its lease.
+ */
+
+/** A frame on its way out. Its partition is the slot in its header. */
+export interface Outgoing {
+  readonly topic: string;
+  readonly frame: Uint8Array;
+}
+
+/** Names one attempt of one group at one frame. Settling under an old epoch is `stale`. */
+export interface DeliveryRef {
+  readonly group: string;
+  readonly topic: string;
+  readonly partition: number;
+  /** Position in the partition: starts at 1, without gaps. */
+  readonly sequence: number;
+  /** Changes whenever the partition is assigned anew. */
+  readonly epoch: number;
+}
+
+export interface Delivery extends DeliveryRef {
+  /** The frame as it was published: not checked, perhaps not even a frame. */
+  readonly bytes: Uint8Array;
+  /** 1 for the first attempt of this group at this frame. */
+  readonly attempt: number;
+  /** Not to be handled before this wall-clock time; 0: at once. Set after `postpone`. */
+  readonly notBeforeMs: number;
+}
+
+/** `settled`: now. `repeat`: it already was. `stale`: the epoch is over; nothing happened. */
+export type SettleResult = "settled" | "repeat" | "stale";
+
+/** Why and when a delivery is tried again. Remembered by the broker across its own restart. */
+export interface Postponement {
+  readonly attempt: number;
+  readonly notBeforeMs: number;
+  readonly error: string;
+}
+
+/** What is kept of a frame that was given up on. */
+export interface Burial {
+  /** Short and countable: `poison`, `bad_frame`, `expired`, … */
+  readonly reason: string;
+  readonly attempts: number;
+  readonly firstError: string;
+  readonly lastError: string;
+}
+
+export interface SubscribeOptions {
+  readonly group: string;
+  readonly topics: readonly string[];
+  /** Where a group without a stored position begins. */
+  readonly from: "earliest" | "latest";
+  /** Most deliveries this member holds unsettled; the broker stops there until some settle. */
+  readonly creditFrames: number;
+  /** Most bytes it holds unsettled (always at least one delivery). */
+  readonly creditBytes: number;
+  /** A delivery held longer than this is taken away with its partition. */
+  readonly leaseMs: number;
+  /** Partitions this member may own; absent: any. A shard names its own slots. */
+  readonly partitions?: readonly number[];
+  /** Called with deliveries of one partition, in order. Must not throw and must not block. */
+  readonly onDeliveries: (deliveries: readonly Delivery[]) => void;
+  /** The member no longer owns these partitions: forget what is in hand, settle nothing of it. */
+  readonly onRevoked?: (topic: string, partitions: readonly number[]) => void;
+  /** The connection is beyond repair; the subscription is closed. */
+  readonly onFailure?: (error: unknown) => void;
+}
+
+export interface Subscription {
+  /** Resolves when the acknowledgement cannot be lost by a restart of the member. Idempotent. */
+  ack(deliveries: readonly DeliveryRef[]): Promise<readonly SettleResult[]>;
+  /** Records attempt and due time. The member keeps the delivery and tries it again itself. */
+  postpone(delivery: DeliveryRef, postponement: Postponement): Promise<SettleResult>;
+  /** Moves the frame to the dead letters and settles it, both or neither. */
+  bury(delivery: DeliveryRef, burial: Burial): Promise<SettleResult>;
+  /** Stops new deliveries; those in hand stay in hand. */
+  pause(): void;
+  resume(): void;
+  /** Gives back what is unsettled and ends. Idempotent; settles every pending promise. */
+  close(): Promise<void>;
+}
+
+export interface BrokerCapabilities {
+  /** Survives its own restart. */
+  readonly persistent: boolean;
+  /** Once `publish` resolves, a crash of the broker loses nothing. */
+  readonly confirmIsDurable: boolean;
+  /** Remembers `postpone` across its own restart. */
+  readonly durablePostpone: boolean;
+  /** A group may start at `latest` or read from `earliest` at any time. */
+  readonly replay: boolean;
+  /** Stores a frame published twice under one message id once. */
+  readonly serverDedup: boolean;
+  /** Members may be other processes, which can be stopped and killed. */
+  readonly remoteMembers: boolean;
+  /** Largest frame accepted, in bytes. */
+  readonly frameBytesMax: number;
+}
+
+/** A frame that was given up on, as kept. */
+export interface DeadLetter {
+  readonly id: number;
+  readonly group: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly sequence: number;
+  readonly bytes: Uint8Array;
+  readonly burial: Burial;
+  readonly buriedAtMs: number;
+}
+
+export interface Broker {
+  readonly capabilities: BrokerCapabilities;
+  /**
+   * Resolves when all frames are stored, in order per partition; rejects when it is known that
+   * none is. Throws `PAYLOAD_TOO_LARGE` or `UNKNOWN_TOPIC` at once, with nothing stored;
+   * `STORAGE_FULL`, `STORAGE_FAULT`, `CLOSED`: nothing stored; `INDETERMINATE`: it cannot tell.
+   */
+  publish(frames: readonly Outgoing[]): Promise<void>;
+  subscribe(options: SubscribeOptions): Promise<Subscription>;
+  /** Dead letters of `topic`, oldest first, after id `afterId` (0: from the start). */
+  deadLetters(topic: string, afterId: number, limit: number): Promise<readonly DeadLetter[]>;
+  /** Flushes, closes every subscription, settles every pending promise. Idempotent. */
+  close(): Promise<void>;
+}

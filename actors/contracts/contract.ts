@@ -1,0 +1,42 @@
+/**
+ * What a message contract is: one schema per command and event, with number, version and topic.
+ *
+ * The number goes into the frame's header, so that routing never decodes a payload. Numbers are
+ * never reused; a change that old readers cannot take gets a new version and an upcaster.
+ */
+
+import type { Static, TSchema } from "@sinclair/typebox";
+import { TypeCompiler } from "@sinclair/typebox/compiler";
+
+import { ShopError } from "../../runtime/errors.ts";
+
+export interface Contract<Name extends string = string, Schema extends TSchema = TSchema> {
+  readonly type: Name;
+  readonly number: number;
+  readonly version: number;
+  /** Where it is published; commands that are answered directly have none. */
+  readonly topic: string | undefined;
+  readonly schema: Schema;
+  /** Throws `BAD_MESSAGE` naming the failing path unless `value` fits the schema. */
+  check(value: unknown): Static<Schema>;
+}
+
+export function defineContract<const Name extends string, Schema extends TSchema>(definition: {
+  readonly type: Name;
+  readonly number: number;
+  readonly version: number;
+  readonly topic?: string;
+  readonly schema: Schema;
+}): Contract<Name, Schema> {
+  const compiled = TypeCompiler.Compile(definition.schema);
+  return {
+    ...definition,
+    topic: definition.topic,
+    check(value) {
+      if (compiled.Check(value)) return value;
+      const first = compiled.Errors(value).First();
+      const where = first === undefined ? "" : ` at ${first.path || "/"}: ${first.message}`;
+      throw new ShopError("BAD_MESSAGE", `${definition.type} does not fit${where}`, "never");
+    },
+  };
+}
