@@ -143,7 +143,12 @@ export const InventoryReserved = event(
       failedItems: Type.Optional(
         Type.Array(
           Type.Object(
-            { productId: Id, requested: Quantity, available: Type.Integer({ minimum: 0 }) },
+            {
+              productId: Id,
+              /** Summed over the order's lines, so it may exceed what one line may ask for. */
+              requested: Type.Integer({ minimum: 1, maximum: ITEMS_MAX * QUANTITY_MAX }),
+              available: Type.Integer({ minimum: 0 }),
+            },
             closed,
           ),
         ),

@@ -8,11 +8,11 @@
  *     │ length │ver│flg│type│slot│attempt│checksum│ message id │ trace id │span id│ time ms │
  *     │ u32    │u8 │u8 │u16 │u16 │u16    │u32     │ 16 bytes   │ 16 bytes │8 bytes│ f64     │
  *     └────────┴───┴───┴────┴────┴───────┴────────┴────────────┴──────────┴───────┴─────────┘
- *     56           64          66             68               72        80
- *     ┌────────────┬───────────┬──────────────┬────────────────┬─────────┬─────┬───────┬───────┐
- *     │ deadline ms│ key bytes │ header bytes │ payload bytes  │ (zero)  │ key │headers│payload│
- *     │ f64, 0=none│ u16       │ u16          │ u32            │ 8 bytes │     │       │       │
- *     └────────────┴───────────┴──────────────┴────────────────┴─────────┴─────┴───────┴───────┘
+ *     64           72          74             76              80
+ *     ┌────────────┬───────────┬──────────────┬───────────────┬─────┬─────────┬─────────┐
+ *     │ deadline ms│ key bytes │ header bytes │ payload bytes │ key │ headers │ payload │
+ *     │ f64, 0=none│ u16       │ u16          │ u32           │     │         │         │
+ *     └────────────┴───────────┴──────────────┴───────────────┴─────┴─────────┴─────────┘
  *
  * `length` counts every byte of the frame. `checksum` is CRC-32 (IEEE) over every byte but its own
  * four, so `attempt` and `slot` are covered too. Headers are a run of
@@ -75,5 +75,6 @@ export type FrameFault =
   | "BAD_LENGTH"
   | "BAD_VERSION"
   | "BAD_CHECKSUM"
+  | "BAD_TIME"
   | "BAD_KEY"
   | "BAD_HEADERS";

@@ -1,0 +1,322 @@
+/**
+ * What a conformance case works with: a broker, its history, and ways to wait without sleeping.
+ *
+ * Every delivery is recorded as it came and nothing is de-duplicated before the verdict. Waiting
+ * is always for something to happen, within a generous deadline; a case never sleeps to show that
+ * nothing happens, it lets something else happen that would have come later.
+ */
+
+import { expect } from "bun:test";
+
+import type { Environment } from "../../runtime/environment.ts";
+import type { Frame } from "../../runtime/frames/frame-header.ts";
+import type { Consumer } from "../delivery/consumer.ts";
+import type { ConsumerEvent } from "../delivery/consumer-event.ts";
+import type { DeliveryPolicy } from "../delivery/delivery-policy.ts";
+import type { Handler, HandleOne } from "../delivery/outcome.ts";
+import type { Broker, Delivery, Outgoing, SettleResult, Subscription } from "./broker.ts";
+import type { Verdict } from "./total-queue.suite.ts";
+
+import { assert, isShopError } from "../../runtime/errors.ts";
+import { encodeFrame, framePayload } from "../../runtime/frames/frame.ts";
+import { slotOf } from "../../runtime/frames/murmur2.ts";
+import { startConsumer } from "../delivery/consumer.ts";
+import { DELIVERY_POLICY } from "../delivery/delivery-policy.ts";
+import { ACK } from "../delivery/outcome.ts";
+import { totalQueue } from "./total-queue.suite.ts";
+
+/** How long `eventually` waits, in the environment's time. */
+const PATIENCE_MS = 20_000;
+const POLL_MS = 5;
+const TEST_TYPE = 900;
+
+/** Long leases, so that a slow machine takes nothing away, and short retries. */
+export const TEST_POLICY: DeliveryPolicy = {
+  ...DELIVERY_POLICY,
+  retry: { attemptsMax: 5, delayMinMs: 20, delayMaxMs: 80, jitter: 0 },
+  leaseMs: 120_000,
+};
+
+export interface Setup {
+  readonly topics: readonly string[];
+  readonly partitions: number;
+}
+
+/** What an adapter brings along. What it lacks, the cases that need it are skipped for. */
+export interface BrokerHooks {
+  readonly environment: Environment;
+  /** Lets time pass: a virtual clock is advanced, a real one waited for. */
+  pass(durationMs: number): Promise<void>;
+  /** A broker without any data. */
+  start(setup: Setup): Promise<Broker>;
+  /** The case is over: close what is open and remove the data. */
+  stop(): Promise<void>;
+  /** Ends the broker, in good order or as `kill -9` would, and reopens it on the same data. */
+  restart?(kind: "clean" | "kill"): Promise<Broker>;
+  /** The member is gone without closing. */
+  crashMember?(broker: Broker, subscription: Subscription): Promise<void> | void;
+  diskFull?(on: boolean): Promise<void> | void;
+  ioFault?(on: boolean): Promise<void> | void;
+  /** Frames are stored and their confirmations lost. */
+  loseConfirms?(on: boolean): Promise<void> | void;
+  jumpWallClock?(byMs: number): void;
+}
+
+export interface FrameOptions {
+  readonly topic?: string;
+  readonly key?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly payload?: Uint8Array;
+  readonly deadlineMs?: number;
+}
+
+export interface ProbeOptions {
+  readonly group?: string;
+  readonly topics?: readonly string[];
+  readonly from?: "earliest" | "latest";
+  readonly creditFrames?: number;
+  readonly creditBytes?: number;
+  readonly leaseMs?: number;
+  readonly partitions?: readonly number[];
+  /** Acknowledge at once what comes. */
+  readonly acks?: boolean;
+}
+
+export interface ConsumeOptions {
+  readonly broker?: Pick<Broker, "subscribe">;
+  readonly group?: string;
+  readonly topics?: readonly string[];
+  readonly concurrencyMax?: number;
+  readonly policy?: Partial<DeliveryPolicy>;
+  readonly handle?: HandleOne<string>;
+  readonly handler?: Handler<string>;
+}
+
+/** A bare member of a group, which keeps what it gets. */
+export interface Probe {
+  readonly subscription: Subscription;
+  readonly deliveries: Delivery[];
+  readonly revoked: number[];
+  ids(): string[];
+  find(id: string): Delivery;
+  ack(...ids: string[]): Promise<readonly SettleResult[]>;
+}
+
+/** A consumer, and what its handler was given: `id#attempt`, in order. */
+export interface Probed {
+  readonly consumer: Consumer;
+  readonly calls: { readonly id: string; readonly key: string; readonly attempt: number }[];
+  readonly events: ConsumerEvent[];
+  ids(): string[];
+}
+
+/** What a case cannot do without: an ability of the adapter, or a hook to it. */
+export type Need =
+  | "confirmIsDurable"
+  | "durablePostpone"
+  | "persistent"
+  | "replay"
+  | "crashMember"
+  | "diskFull"
+  | "ioFault"
+  | "jumpWallClock"
+  | "loseConfirms"
+  | "restart";
+
+export interface BrokerCase {
+  /** Its number in the conformance list, and what must hold, as a sentence. */
+  readonly name: string;
+  readonly needs?: readonly Need[];
+  readonly run: (bench: Bench) => Promise<void>;
+}
+
+export class Bench {
+  readonly hooks: BrokerHooks;
+  readonly environment: Environment;
+  readonly attempted: string[] = [];
+  readonly acked: string[] = [];
+  readonly delivered: string[] = [];
+  setup: Setup = { topics: ["t"], partitions: 8 };
+  #broker: Broker | undefined;
+
+  constructor(hooks: BrokerHooks) {
+    this.hooks = hooks;
+    this.environment = hooks.environment;
+  }
+
+  get broker(): Broker {
+    assert(this.#broker !== undefined, "the case has not started its broker");
+    return this.#broker;
+  }
+
+  get topic(): string {
+    const [first] = this.setup.topics;
+    assert(first !== undefined, "a case has at least one topic");
+    return first;
+  }
+
+  async start(setup: Partial<Setup> = {}): Promise<void> {
+    this.setup = { ...this.setup, ...setup };
+    this.#broker = await this.within(this.hooks.start(this.setup));
+  }
+
+  async restart(kind: "clean" | "kill"): Promise<void> {
+    const { restart } = this.hooks;
+    assert(restart !== undefined, "the case needs `restart` and does not say so");
+    this.#broker = await this.within(restart(kind));
+  }
+
+  /** A frame whose payload is its id; `key` decides its partition. */
+  frame(id: string, options: FrameOptions = {}): Outgoing {
+    const key = options.key ?? id;
+    const frame = encodeFrame({
+      type: TEST_TYPE,
+      slot: slotOf(key, this.setup.partitions),
+      key,
+      payload: options.payload ?? new TextEncoder().encode(id),
+      id: this.environment.newId(),
+      timeMs: this.environment.nowMs(),
+      ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
+      ...(options.headers === undefined ? {} : { headers: options.headers }),
+    });
+    return { topic: options.topic ?? this.topic, frame };
+  }
+
+  /** Publishes one frame per id, each on its own, and waits for all. */
+  async publish(ids: readonly string[], options: FrameOptions = {}): Promise<void> {
+    await this.within(Promise.all(ids.map((id) => this.send(id, this.frame(id, options)))));
+  }
+
+  /** Publishes one frame and keeps the history: attempted now, acked once confirmed. */
+  async send(id: string, outgoing: Outgoing): Promise<void> {
+    this.attempted.push(id);
+    await this.broker.publish([outgoing]);
+    this.acked.push(id);
+  }
+
+  async probe(options: ProbeOptions = {}): Promise<Probe> {
+    const deliveries: Delivery[] = [];
+    const revoked: number[] = [];
+    const find = (id: string): Delivery => {
+      const found = deliveries.findLast((delivery) => idOf(delivery) === id);
+      assert(found !== undefined, `${id} was not delivered here`);
+      return found;
+    };
+    const subscription: Subscription = await this.within(
+      this.broker.subscribe({
+        group: options.group ?? "g",
+        topics: options.topics ?? this.setup.topics,
+        from: options.from ?? "earliest",
+        creditFrames: options.creditFrames ?? TEST_POLICY.creditFrames,
+        creditBytes: options.creditBytes ?? TEST_POLICY.creditBytes,
+        leaseMs: options.leaseMs ?? TEST_POLICY.leaseMs,
+        ...(options.partitions === undefined ? {} : { partitions: options.partitions }),
+        onDeliveries: (batch) => {
+          deliveries.push(...batch);
+          this.delivered.push(...batch.map(idOf));
+          // A refused acknowledgement shows as a redelivery, which the case sees.
+          if (options.acks === true) subscription.ack(batch).catch(() => undefined);
+        },
+        onRevoked: (_topic, partitions) => void revoked.push(...partitions),
+      }),
+    );
+    return {
+      subscription,
+      deliveries,
+      revoked,
+      ids: () => deliveries.map(idOf),
+      find,
+      ack: (...ids) => this.within(subscription.ack(ids.map(find))),
+    };
+  }
+
+  /** A consumer whose handler acknowledges, unless the case brings its own. */
+  async consume(options: ConsumeOptions = {}): Promise<Probed> {
+    const calls: Probed["calls"] = [];
+    const events: ConsumerEvent[] = [];
+    const handle: HandleOne<string> = (message, signal) => {
+      const { frame, body, attempt } = message;
+      calls.push({ id: body, key: frame.key, attempt });
+      this.delivered.push(body);
+      return options.handle === undefined ? Promise.resolve(ACK) : options.handle(message, signal);
+    };
+    const concurrencyMax = options.concurrencyMax ?? 16;
+    const consumer = await this.within(
+      startConsumer({
+        broker: options.broker ?? this.broker,
+        environment: this.environment,
+        group: options.group ?? "g",
+        topics: options.topics ?? this.setup.topics,
+        decode: (frame: Frame) => new TextDecoder().decode(frame.payload),
+        handler: options.handler ?? { kind: "single", concurrencyMax, handle },
+        policy: { ...TEST_POLICY, ...options.policy },
+        onEvent: (event) => void events.push(event),
+      }),
+    );
+    return { consumer, calls, events, ids: () => calls.map(({ id }) => id) };
+  }
+
+  /** Waits until `holds`; fails naming `what` when it never does. */
+  async eventually(what: string, holds: () => boolean, patienceMs = PATIENCE_MS): Promise<void> {
+    const startMs = this.environment.monotonicMs();
+    while (!holds()) {
+      const waitedMs = this.environment.monotonicMs() - startMs;
+      assert(waitedMs < patienceMs, `waited ${patienceMs} ms in vain until ${what}`);
+      await this.hooks.pass(POLL_MS);
+    }
+  }
+
+  /** Lets time pass until `promise` settles, and answers what it does. */
+  async within<Value>(promise: Promise<Value>, patienceMs = PATIENCE_MS): Promise<Value> {
+    let settled = false;
+    const done = (): void => void (settled = true);
+    promise.then(done, done);
+    await this.eventually("a promise settles", () => settled, patienceMs);
+    return promise;
+  }
+
+  /** What `act` fails with, thrown or rejected; its error code, or what it answered instead. */
+  async refusal(act: () => Promise<unknown>): Promise<string> {
+    try {
+      return `answered ${String(await this.within(Promise.try(act)))}`;
+    } catch (error) {
+      return isShopError(error) ? error.code : String(error);
+    }
+  }
+
+  /** The verdict on the history so far; the case has seen to it that nothing is left inside. */
+  verdict(): Verdict {
+    const { attempted, acked, delivered } = this;
+    return totalQueue({ attempted, acked, delivered, drained: true });
+  }
+
+  /** Nothing lost, nothing from nowhere. */
+  expectValid(): Verdict {
+    const verdict = this.verdict();
+    expect(verdict.lost).toEqual([]);
+    expect(verdict.unexpected).toEqual([]);
+    return verdict;
+  }
+
+  /** Waits until every confirmed id was delivered. */
+  async drained(what = "everything confirmed was delivered"): Promise<void> {
+    await this.eventually(what, () => {
+      const enough = this.delivered.length >= this.acked.length; // cheap, and asked often
+      return enough && this.verdict().lost.length === 0;
+    });
+  }
+}
+
+/** The payload, which for the frames of a case is the id. */
+export function idOf(delivery: { readonly bytes: Uint8Array }): string {
+  return new TextDecoder().decode(framePayload(delivery.bytes));
+}
+
+/** `p<producer>-1` to `p<producer>-<count>`. */
+export function idsOf(producer: number | string, count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `p${producer}-${index + 1}`);
+}
+
+export function sorted(values: Iterable<string>): string[] {
+  return [...values].toSorted();
+}

@@ -1,0 +1,258 @@
+/**
+ * What a broker remembers, held in memory: log, positions of groups, dead letters.
+ *
+ * It outlives the broker that works on it, so that a restart of that broker can be played, and
+ * nothing else. Bytes are bounded: records that every group has settled make room for new ones;
+ * when there are none, it refuses with `STORAGE_FULL` and names the group that lags.
+ */
+
+import type { Burial, DeadLetter, DeliveryRef, Outgoing, Postponement } from "./broker.ts";
+import type { LogRecord, StoredPosition } from "./group-coordinator.ts";
+
+import { assert, ShopError } from "../../runtime/errors.ts";
+import { FRAME_HEADER_BYTES } from "../../runtime/frames/frame-header.ts";
+import { frameSlot } from "../../runtime/frames/frame.ts";
+
+export interface MemoryLogOptions {
+  readonly topics: readonly string[];
+  readonly partitions: number;
+  readonly logBytesMax: number;
+  readonly deadLetterBytesMax: number;
+}
+
+/** A frame's place in the log. */
+export interface Appended {
+  readonly topic: string;
+  readonly partition: number;
+  readonly record: LogRecord;
+}
+
+interface Partition {
+  /** Sequence of `records[0]`. */
+  first: number;
+  records: LogRecord[];
+}
+
+interface Position {
+  position: number;
+  readonly settledAbove: Set<number>;
+  readonly postponed: Map<number, Postponement>;
+}
+
+interface Group {
+  /** Only these hold back the pruning of the log. */
+  readonly subscribed: Set<string>;
+  readonly positions: ReadonlyMap<string, readonly Position[]>;
+}
+
+export class MemoryLog {
+  readonly topics: readonly string[];
+  readonly partitions: number;
+  readonly #logBytesMax: number;
+  readonly #deadLetterBytesMax: number;
+  readonly #log = new Map<string, readonly Partition[]>();
+  readonly #groups = new Map<string, Group>();
+  readonly #deadLetters: DeadLetter[] = [];
+  #logBytes = 0;
+  #deadLetterBytes = 0;
+  #epochs = 0;
+
+  constructor(options: MemoryLogOptions) {
+    this.topics = options.topics;
+    this.partitions = options.partitions;
+    this.#logBytesMax = options.logBytesMax;
+    this.#deadLetterBytesMax = options.deadLetterBytesMax;
+    for (const topic of options.topics) {
+      this.#log.set(
+        topic,
+        times(options.partitions, () => ({ first: 1, records: [] })),
+      );
+    }
+  }
+
+  get logBytes(): number {
+    return this.#logBytes;
+  }
+
+  /** Epochs of one run of the broker start above those of every run before. */
+  nextFirstEpoch(): number {
+    this.#epochs += 1_000_000_000;
+    return this.#epochs;
+  }
+
+  /** Appends all or none. Throws `UNKNOWN_TOPIC`, `BAD_FRAME` or `STORAGE_FULL`. */
+  append(frames: readonly Outgoing[]): readonly Appended[] {
+    const places = frames.map(({ topic, frame }) => ({
+      topic,
+      partition: this.#partitionOf(topic, frame),
+      bytes: frame.slice(),
+    }));
+    this.#makeRoom(places.reduce((sum, { bytes }) => sum + bytes.byteLength, 0));
+    return places.map(({ topic, partition, bytes }) => {
+      const log = this.#partition(topic, partition);
+      const record = { sequence: log.first + log.records.length, bytes };
+      log.records.push(record);
+      this.#logBytes += bytes.byteLength;
+      return { topic, partition, record };
+    });
+  }
+
+  read(
+    topic: string,
+    partition: number,
+    afterSequence: number,
+    framesMax: number,
+    bytesMax: number,
+  ): readonly LogRecord[] {
+    const { first, records } = this.#partition(topic, partition);
+    const start = Math.max(0, afterSequence + 1 - first);
+    const found: LogRecord[] = [];
+    let bytes = 0;
+    for (const record of records.slice(start, start + framesMax)) {
+      bytes += record.bytes.byteLength;
+      if (found.length > 0 && bytes > bytesMax) break;
+      found.push(record);
+    }
+    return found;
+  }
+
+  /** A group's positions begin where the log begins or ends at its first subscription. */
+  registerGroup(name: string, topics: readonly string[], from: "earliest" | "latest"): void {
+    const known = this.#groups.get(name);
+    const group = known ?? { subscribed: new Set(), positions: this.#newPositions(from) };
+    for (const topic of topics) group.subscribed.add(topic);
+    this.#groups.set(name, group);
+  }
+
+  stored(group: string, topic: string, partition: number): StoredPosition {
+    const { position, settledAbove, postponed } = this.#position(group, topic, partition);
+    return {
+      position,
+      settledAbove: [...settledAbove],
+      postponed,
+      tail: this.#tail(topic, partition),
+    };
+  }
+
+  settle(ref: DeliveryRef): void {
+    const place = this.#position(ref.group, ref.topic, ref.partition);
+    place.postponed.delete(ref.sequence);
+    if (ref.sequence > place.position) place.settledAbove.add(ref.sequence);
+    while (place.settledAbove.delete(place.position + 1)) place.position++;
+  }
+
+  postpone(ref: DeliveryRef, postponement: Postponement): void {
+    const { postponed } = this.#position(ref.group, ref.topic, ref.partition);
+    postponed.set(ref.sequence, postponement);
+  }
+
+  /** Keeps the frame and settles it. Throws `STORAGE_FULL` with neither done. */
+  bury(ref: DeliveryRef, burial: Burial, buriedAtMs: number): void {
+    const { group, topic, partition, sequence } = ref;
+    const log = this.#partition(topic, partition);
+    const record = log.records[sequence - log.first];
+    assert(record !== undefined, `${topic}/${partition}/${sequence} is unsettled but not stored`);
+    const { bytes } = record;
+    if (this.#deadLetterBytes + bytes.byteLength > this.#deadLetterBytesMax) {
+      throw new ShopError("STORAGE_FULL", "the dead letters are full", "later");
+    }
+    const id = this.#deadLetters.length + 1;
+    this.#deadLetters.push({ id, group, topic, partition, sequence, bytes, burial, buriedAtMs });
+    this.#deadLetterBytes += bytes.byteLength;
+    this.settle(ref);
+  }
+
+  deadLetters(topic: string, afterId: number, limit: number): readonly DeadLetter[] {
+    const later = this.#deadLetters.filter((letter) => letter.topic === topic);
+    return later.filter((letter) => letter.id > afterId).slice(0, limit);
+  }
+
+  #newPositions(from: "earliest" | "latest"): ReadonlyMap<string, readonly Position[]> {
+    const positions = new Map<string, readonly Position[]>();
+    for (const topic of this.topics) {
+      const begin = (partition: number): Position => ({
+        position: from === "earliest" ? 0 : this.#tail(topic, partition),
+        settledAbove: new Set(),
+        postponed: new Map(),
+      });
+      positions.set(topic, times(this.partitions, begin));
+    }
+    return positions;
+  }
+
+  #partitionOf(topic: string, frame: Uint8Array): number {
+    if (!this.#log.has(topic)) {
+      const known = this.topics.join(", ");
+      throw new ShopError("UNKNOWN_TOPIC", `no topic ${topic}; there are ${known}`, "never");
+    }
+    const slot = frame.byteLength < FRAME_HEADER_BYTES ? undefined : frameSlot(frame);
+    if (slot === undefined || slot >= this.partitions) {
+      const why = slot === undefined ? "shorter than a header" : `for slot ${slot}`;
+      throw new ShopError("BAD_FRAME", `${topic} has no partition for bytes ${why}`, "never");
+    }
+    return slot;
+  }
+
+  #makeRoom(bytes: number): void {
+    if (this.#logBytes + bytes > this.#logBytesMax) this.#prune();
+    if (this.#logBytes + bytes <= this.#logBytesMax) return;
+    const laggard = this.#laggard();
+    const why = laggard === undefined ? "no group reads it" : `group ${laggard} lags`;
+    throw new ShopError("STORAGE_FULL", `the log holds ${this.#logBytes} bytes: ${why}`, "later");
+  }
+
+  #prune(): void {
+    for (const [topic, partitions] of this.#log) {
+      for (const [index, log] of partitions.entries()) {
+        const settled = this.#settledByAll(topic, index);
+        const count = Math.max(0, Math.min(settled - log.first + 1, log.records.length));
+        for (const { bytes } of log.records.splice(0, count)) this.#logBytes -= bytes.byteLength;
+        log.first += count;
+      }
+    }
+  }
+
+  #settledByAll(topic: string, partition: number): number {
+    const readers = [...this.#groups.values()].filter(({ subscribed }) => subscribed.has(topic));
+    const positions = readers.map(
+      (group) => group.positions.get(topic)?.[partition]?.position ?? 0,
+    );
+    return positions.length === 0 ? 0 : Math.min(...positions);
+  }
+
+  /** The group with the most records before it. */
+  #laggard(): string | undefined {
+    let worst: { readonly name: string; readonly behind: number } | undefined;
+    for (const [name, { subscribed, positions }] of this.#groups) {
+      let behind = 0;
+      for (const topic of subscribed) {
+        for (const [index, { position }] of positions.get(topic)?.entries() ?? []) {
+          behind += this.#tail(topic, index) - position;
+        }
+      }
+      if (behind > (worst?.behind ?? 0)) worst = { name, behind };
+    }
+    return worst?.name;
+  }
+
+  #partition(topic: string, index: number): Partition {
+    const partition = this.#log.get(topic)?.[index];
+    assert(partition !== undefined, `no partition ${topic}/${index}`);
+    return partition;
+  }
+
+  #tail(topic: string, index: number): number {
+    const { first, records } = this.#partition(topic, index);
+    return first + records.length - 1;
+  }
+
+  #position(group: string, topic: string, index: number): Position {
+    const position = this.#groups.get(group)?.positions.get(topic)?.[index];
+    assert(position !== undefined, `group ${group} has no position in ${topic}/${index}`);
+    return position;
+  }
+}
+
+function times<Value>(count: number, make: (index: number) => Value): Value[] {
+  return Array.from({ length: count }, (_, index) => make(index));
+}

@@ -1,0 +1,80 @@
+/**
+ * A member of a group: takes deliveries in, hands them to a handler, settles them.
+ *
+ * Frames of one key are handled one at a time and in order, whatever topic they come from; while
+ * one waits for its retry the later ones are parked behind it, and other keys go on. What is in
+ * hand is bounded by the credit given to the broker. It refuses to hand over bytes that are not a
+ * frame, a body that does not decode, and frames past their deadline; none of them reaches the
+ * handler. Order holds per partition: a redelivered frame may come after a later one.
+ */
+
+import type { Environment } from "../../runtime/environment.ts";
+import type { Frame } from "../../runtime/frames/frame-header.ts";
+import type { Broker } from "../brokers/broker.ts";
+import type { ConsumerEvent } from "./consumer-event.ts";
+import type { DeliveryPolicy } from "./delivery-policy.ts";
+import type { PartitionStats } from "./in-hand.ts";
+import type { Handler } from "./outcome.ts";
+
+import { DELIVERY_POLICY } from "./delivery-policy.ts";
+import { GroupMember } from "./group-member.ts";
+
+export interface ConsumerOptions<Body> {
+  readonly broker: Pick<Broker, "subscribe">;
+  readonly environment: Environment;
+  readonly group: string;
+  readonly topics: readonly string[];
+  /** Partitions this member may own; absent: any. */
+  readonly partitions?: readonly number[];
+  /** Where a group without a stored position begins; absent: `earliest`. */
+  readonly from?: "earliest" | "latest";
+  /** Throws a `ShopError` for a body that is not fit to be handled. */
+  readonly decode: (frame: Frame) => Body;
+  readonly handler: Handler<Body>;
+  readonly policy?: DeliveryPolicy;
+  readonly onEvent?: (event: ConsumerEvent) => void;
+  /** The subscription broke and cannot be repaired; the consumer is closed. */
+  readonly onFailure?: (error: unknown) => void;
+}
+
+export interface ConsumerStats {
+  readonly partitions: readonly PartitionStats[];
+  readonly retries: number;
+  /** Settlements that the broker did not take, each tried again. */
+  readonly settleFailures: number;
+  readonly expired: number;
+}
+
+export interface Consumer {
+  /**
+   * Starts nothing new, waits at most `withinMs` for handlers and settlements under way, then
+   * closes. What is left is given back.
+   */
+  drain(withinMs: number): Promise<void>;
+  /** Aborts the handlers' signal, gives back everything in hand, and ends. Idempotent. */
+  close(): Promise<void>;
+  stats(): ConsumerStats;
+}
+
+/** Joins the group. Rejects when the broker refuses the subscription. */
+export async function startConsumer<Body>(options: ConsumerOptions<Body>): Promise<Consumer> {
+  const policy = options.policy ?? DELIVERY_POLICY;
+  const member = new GroupMember(options, policy);
+  const subscription = await options.broker.subscribe({
+    group: options.group,
+    topics: options.topics,
+    from: options.from ?? "earliest",
+    creditFrames: policy.creditFrames,
+    creditBytes: policy.creditBytes,
+    leaseMs: policy.leaseMs,
+    ...(options.partitions === undefined ? {} : { partitions: options.partitions }),
+    onDeliveries: (deliveries) => member.arrive(deliveries),
+    onRevoked: (topic, partitions) => member.revoke(topic, partitions),
+    onFailure: (error) => {
+      member.abandon();
+      options.onFailure?.(error);
+    },
+  });
+  member.begin(subscription);
+  return member;
+}

@@ -1,0 +1,112 @@
+/**
+ * Between frames and typed events: the number in the frame's header names the contract.
+ *
+ * Decoding refuses unknown numbers, payloads that are not what the flags say, and anything the
+ * contract's schema does not allow, all as `BAD_MESSAGE`. Envelope headers carry the CloudEvents
+ * names `correlationid` and `causationid`.
+ */
+
+import type { Environment } from "../../runtime/environment.ts";
+import type { Frame } from "../../runtime/frames/frame-header.ts";
+import type { Outgoing } from "../brokers/broker.ts";
+import type { Contract } from "../contracts/contract.ts";
+import type { ShopEvent } from "../contracts/messages.ts";
+
+import { assert, describeError, ShopError } from "../../runtime/errors.ts";
+import { FLAG_JSON } from "../../runtime/frames/frame-header.ts";
+import { encodeFrame } from "../../runtime/frames/frame.ts";
+import { slotOf } from "../../runtime/frames/murmur2.ts";
+import { decodeValue, encodeValue } from "../contracts/codec.ts";
+import { EVENTS } from "../contracts/messages.ts";
+
+const CORRELATION = "correlationid";
+const CAUSATION = "causationid";
+
+const contractsByNumber = new Map<number, Contract>();
+const contractsByType = new Map<string, Contract>();
+for (const contract of EVENTS) {
+  assert(!contractsByNumber.has(contract.number), `event number ${contract.number} is used twice`);
+  contractsByNumber.set(contract.number, contract);
+  contractsByType.set(contract.type, contract);
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** Where a message came from, as the next one carries it on. */
+export interface Cause {
+  /** Shared by everything that one request set off. */
+  readonly correlationId: string;
+  /** Id of the message that set off this one. */
+  readonly causationId: string;
+  /** 32 hex digits; zeros when there is no trace. */
+  readonly traceId: string;
+}
+
+export interface EncodeOptions {
+  readonly environment: Pick<Environment, "newId" | "nowMs">;
+  readonly slots: number;
+  /** Absent: the event starts a correlation of its own, under its own id. */
+  readonly cause?: Cause | undefined;
+  /** Milliseconds since the epoch after which the work is worthless; absent: none. */
+  readonly deadlineMs?: number;
+}
+
+/** The event in `frame`. Throws `BAD_MESSAGE`. */
+export function decodeEvent(frame: Frame): ShopEvent {
+  const contract = contractsByNumber.get(frame.type);
+  if (contract === undefined) {
+    throw new ShopError("BAD_MESSAGE", `no event has number ${frame.type}`, "never");
+  }
+  const value = (frame.flags & FLAG_JSON) === 0 ? decodeValue(frame.payload) : parse(frame.payload);
+  const event = Object.assign({ type: contract.type }, contract.check(value));
+  assert(isEvent(event), `${event.type} is an event`);
+  return event;
+}
+
+/** `event` as a frame with a new id, keyed by its order, for the topic of its contract. */
+export function encodeEvent(event: ShopEvent, options: EncodeOptions): Outgoing {
+  const { type, ...fields } = event;
+  const contract = contractsByType.get(type);
+  assert(contract?.topic !== undefined, `${type} has no topic`);
+  const { environment, slots, cause, deadlineMs } = options;
+  const frame = encodeFrame({
+    type: contract.number,
+    slot: slotOf(event.orderId, slots),
+    key: event.orderId,
+    payload: encodeValue(contract.check(fields)),
+    id: environment.newId(),
+    timeMs: environment.nowMs(),
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    ...(cause === undefined
+      ? {}
+      : {
+          traceId: cause.traceId,
+          headers: { [CORRELATION]: cause.correlationId, [CAUSATION]: cause.causationId },
+        }),
+  });
+  return { topic: contract.topic, frame };
+}
+
+/** What a message set off by `frame` names as its cause. */
+export function causeOf(frame: Frame): Cause {
+  return {
+    correlationId: frame.headers[CORRELATION] ?? frame.id,
+    causationId: frame.id,
+    traceId: frame.traceId,
+  };
+}
+
+/** Its fields have been checked by the contract, which has one definition with `ShopEvent`. */
+function isEvent(checked: { readonly type: string }): checked is ShopEvent {
+  return contractsByType.has(checked.type);
+}
+
+function parse(payload: Uint8Array): unknown {
+  try {
+    return JSON.parse(utf8.decode(payload));
+  } catch (error) {
+    throw new ShopError("BAD_MESSAGE", `not JSON: ${describeError(error)}`, "never", {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * The one place that decides what becomes of a delivery: acknowledged, tried again, or buried.
+ *
+ * Nothing else in the shop calls `ack`, `postpone` or `bury`. A settlement that fails is tried
+ * again for as long as the delivery is ours, with its key blocked behind it: a frame is never
+ * dropped because the dead letters could not take it.
+ */
+
+import type { Environment } from "../../runtime/environment.ts";
+import type { Burial, SettleResult, Subscription } from "../brokers/broker.ts";
+import type { ConsumerEvent } from "./consumer-event.ts";
+import type { DeliveryPolicy } from "./delivery-policy.ts";
+import type { Item } from "./in-hand.ts";
+import type { Outcome } from "./outcome.ts";
+
+import { describeError, isShopError } from "../../runtime/errors.ts";
+import { isBlameless } from "./outcome.ts";
+import { afterFailure, backoffMs } from "./retry-schedule.ts";
+
+export interface SettlementOptions {
+  readonly environment: Environment;
+  readonly policy: DeliveryPolicy;
+  readonly onEvent: (event: ConsumerEvent) => void;
+  /** The item is settled: count it and let the next of its key go on. */
+  readonly finish: (item: Item, how: "acked" | "buried") => void;
+  /** The item is not ours any more. */
+  readonly drop: (item: Item) => void;
+  /** Hand the item to the handler again, `delayMs` from now. */
+  readonly wait: (item: Item, delayMs: number) => void;
+}
+
+export class Settlement {
+  readonly #options: SettlementOptions;
+  readonly #subscription: Subscription;
+  #acks: Item[] = [];
+
+  constructor(subscription: Subscription, options: SettlementOptions) {
+    this.#subscription = subscription;
+    this.#options = options;
+  }
+
+  /** Decides by `outcome` what becomes of `item`, and does it. */
+  settle(item: Item, outcome: Outcome): void {
+    switch (outcome.kind) {
+      case "settled":
+        this.#options.finish(item, "acked");
+        return;
+      case "ack":
+        this.#acknowledge(item);
+        return;
+      case "bury":
+        this.#startBurial(item, burialOf(item, outcome.reason, outcome.error));
+        return;
+      case "retry":
+        this.#retry(item, outcome.error);
+        return;
+    }
+  }
+
+  /**
+   * Tells the broker that `item` is alive though nobody works on it: it is behind its key, or
+   * waits for its turn or its retry. Its lease starts anew.
+   */
+  renew(item: Item): void {
+    const { environment } = this.#options;
+    item.leaseFromMs = environment.monotonicMs();
+    this.#recordWait(item, Math.max(item.notBeforeMs, environment.nowMs()), "waiting for its turn");
+  }
+
+  /** Acknowledgements of one turn go out together. */
+  #acknowledge(item: Item): void {
+    item.state = "settling";
+    this.#acks.push(item);
+    if (this.#acks.length > 1) return;
+    // `#flushAcks` handles its own failures and cannot reject.
+    this.#options.environment.defer(() => void this.#flushAcks());
+  }
+
+  async #flushAcks(): Promise<void> {
+    const items = this.#acks.filter((item) => item.owned);
+    this.#acks = [];
+    if (items.length === 0) return;
+    let results: readonly SettleResult[];
+    try {
+      results = await this.#subscription.ack(items.map((item) => item.delivery));
+    } catch (error) {
+      for (const item of items) {
+        this.#settleLater(item, "ack", error, () => this.#acknowledge(item));
+      }
+      return;
+    }
+    for (const [at, item] of items.entries()) this.#conclude(item, results[at], "acked");
+  }
+
+  async #bury(item: Item, burial: Burial): Promise<void> {
+    item.state = "settling";
+    const { delivery } = item;
+    let result: SettleResult;
+    try {
+      result = await this.#subscription.bury(delivery, burial);
+    } catch (error) {
+      this.#settleLater(item, "bury", error, () => this.#startBurial(item, burial));
+      return;
+    }
+    if (result === "settled") this.#options.onEvent({ kind: "buried", delivery, burial });
+    this.#conclude(item, result, "buried");
+  }
+
+  #retry(item: Item, error: unknown): void {
+    const { environment, policy } = this.#options;
+    item.failures++;
+    item.firstError ??= describeError(error);
+    const blameless = isBlameless(error);
+    const random = environment.random();
+    const decision = blameless
+      ? { kind: "wait" as const, delayMs: backoffMs(policy.retry, item.failures, random) }
+      : afterFailure(policy.retry, item.attempt, random);
+    if (decision.kind === "poison") {
+      this.#startBurial(item, burialOf(item, "poison", error));
+      return;
+    }
+    const { delayMs } = decision;
+    const { delivery, attempt } = item;
+    this.#options.onEvent({ kind: "retry", delivery, attempt, delayMs, error });
+    if (!blameless) item.attempt++;
+    item.leaseFromMs = environment.monotonicMs() + delayMs;
+    this.#options.wait(item, delayMs);
+    this.#recordWait(item, item.notBeforeMs, describeError(error));
+  }
+
+  #recordWait(item: Item, notBeforeMs: number, error: string): void {
+    // `#postpone` handles its own failures and cannot reject.
+    void this.#postpone(item, notBeforeMs, error);
+  }
+
+  #startBurial(item: Item, burial: Burial): void {
+    // `#bury` handles its own failures and cannot reject.
+    void this.#bury(item, burial);
+  }
+
+  /** Without the record a restart forgets the attempt, no more: the wait goes on regardless. */
+  async #postpone(item: Item, notBeforeMs: number, error: string): Promise<void> {
+    const { delivery, attempt } = item;
+    try {
+      const postponement = { attempt, notBeforeMs, error };
+      const result = await this.#subscription.postpone(delivery, postponement);
+      if (result === "stale") this.#options.drop(item);
+    } catch (cause) {
+      this.#options.onEvent({ kind: "settle_failed", what: "postpone", delivery, error: cause });
+    }
+  }
+
+  #conclude(item: Item, result: SettleResult | undefined, how: "acked" | "buried"): void {
+    if (result === "settled" || result === "repeat") this.#options.finish(item, how);
+    else this.#options.drop(item);
+  }
+
+  #settleLater(item: Item, what: "ack" | "bury", error: unknown, again: () => void): void {
+    if (!item.owned) return;
+    const { environment, policy, onEvent } = this.#options;
+    onEvent({ kind: "settle_failed", what, delivery: item.delivery, error });
+    if (isShopError(error, "CLOSED")) {
+      this.#options.drop(item);
+      return;
+    }
+    item.settleFailures++;
+    const delayMs = backoffMs(policy.retry, item.settleFailures, environment.random());
+    item.timer = environment.startTimer(delayMs, again);
+  }
+}
+
+function burialOf(item: Item, reason: string, error: unknown): Burial {
+  const lastError = describeError(error);
+  return { reason, attempts: item.attempt, firstError: item.firstError ?? lastError, lastError };
+}

@@ -1,0 +1,313 @@
+/**
+ * The order's rules as given / when / then: what happened, what comes in, what follows.
+ *
+ * Every row names the whole list of events that follows, so an event too many fails as one too few
+ * does.
+ */
+
+import { describe, expect, test } from "bun:test";
+
+import type { EventOf } from "../contracts/messages.ts";
+import type { OrderState } from "../contracts/order-state.ts";
+import type { OrderEvent, OrderInput } from "./order.ts";
+
+import { ShopError } from "../../runtime/errors.ts";
+import { decide, evolve, initial, isDecided, reservationTimer } from "./order.ts";
+
+const orderId = "order-1";
+const items = [
+  { productId: "tea", quantity: 2, priceMinor: 500 },
+  { productId: "cup", quantity: 1, priceMinor: 900 },
+];
+const fields = { orderId, customerId: "ada", items, totalMinor: 1_900, currency: "USD" };
+const create = { type: "order.create", ...fields } as const;
+const cancel = { type: "order.cancel", orderId } as const;
+const lapsed = { type: "reservation.lapsed", orderId } as const;
+const created = { type: "order.created", ...fields } as const;
+const parcel = { orderId, trackingNumber: "SS1", carrier: "simulated" };
+const packed = { type: "shipment.packed", ...parcel } as const;
+const shipped = { type: "order.shipped", ...parcel } as const;
+const handedOver = { type: "shipment.delivered", orderId, trackingNumber: "SS1" } as const;
+const delivered = { type: "order.delivered", orderId, trackingNumber: "SS1" } as const;
+const charge = { orderId, amountMinor: 1_900, currency: "USD", gateway: "standard" } as const;
+const paid = {
+  type: "payment.processed",
+  ...charge,
+  status: "completed",
+  reference: "c1",
+} as const;
+const declined = {
+  type: "payment.processed",
+  ...charge,
+  status: "failed",
+  reason: "declined",
+} as const;
+const refunded = {
+  type: "payment.refunded",
+  orderId,
+  amountMinor: 1_900,
+  currency: "USD",
+  reference: "r1",
+} as const;
+const reserved = {
+  type: "inventory.reserved",
+  orderId,
+  status: "reserved",
+  expiresAtMs: 5_000,
+} as const;
+const soldOut: EventOf<"inventory.reserved"> = {
+  type: "inventory.reserved",
+  orderId,
+  status: "failed",
+  failedItems: [{ productId: "cup", requested: 1, available: 0 }],
+};
+const counts = items.map(({ productId, quantity }) => ({ productId, quantity }));
+const released: EventOf<"inventory.released"> = {
+  type: "inventory.released",
+  orderId,
+  items: counts,
+};
+const ready: EventOf<"order.ready_to_ship"> = {
+  type: "order.ready_to_ship",
+  orderId,
+  customerId: "ada",
+  items: counts,
+};
+
+function cancelled(
+  reason: EventOf<"order.cancelled">["reason"],
+  detail?: string,
+): EventOf<"order.cancelled"> {
+  const event = { type: "order.cancelled", orderId, reason } as const;
+  return detail === undefined ? event : { ...event, detail };
+}
+
+function given(events: readonly OrderEvent[]) {
+  let state: OrderState | undefined = initial;
+  for (const [at, event] of events.entries()) state = evolve(state, event, 1_000 + at);
+  return {
+    state,
+    when: (input: OrderInput) => {
+      const decision = decide(input, state);
+      return {
+        then: (expected: readonly OrderEvent[]) =>
+          expect({ ...decision }).toEqual({ events: expected }),
+        refused: (code: string) => {
+          expect(decision.events).toEqual([]);
+          expect(decision.refusal?.code).toBe(code as never);
+        },
+      };
+    },
+  };
+}
+
+const unpaidHeld = [created, reserved];
+const readyToShip = [created, paid, reserved, ready];
+const onTheWay = [...readyToShip, shipped];
+const arrived = [...onTheWay, delivered];
+const cancelledFresh = [created, cancelled("requested")];
+const cancelledPaid = [created, paid, cancelled("requested")];
+
+describe("an order that nobody created", () => {
+  test("is created by a create command", () => given([]).when(create).then([created]));
+  test("leaves the idempotency key out of what it publishes", () =>
+    given([])
+      .when({ ...create, idempotency: { key: "k", fingerprint: "f" } })
+      .then([created]));
+  test("cannot be cancelled", () => given([]).when(cancel).refused("not_found"));
+  test("takes no reports", () => given([]).when(paid).refused("not_found"));
+});
+
+describe("a pending order", () => {
+  test("is created once", () => given([created]).when(create).then([]));
+  test("waits for stock when it is paid", () => given([created]).when(paid).then([paid]));
+  test("waits for payment when stock is held", () =>
+    given([created]).when(reserved).then([reserved]));
+  test("is ready once stock is held and then it is paid", () =>
+    given(unpaidHeld).when(paid).then([paid, ready]));
+  test("is ready once it is paid and then stock is held", () =>
+    given([created, paid]).when(reserved).then([reserved, ready]));
+  test("takes its address along when it is ready", () => {
+    const shippingAddress = { line1: "1 Road", city: "Bath", postalCode: "B1", country: "GB" };
+    given([{ ...created, shippingAddress }, paid])
+      .when(reserved)
+      .then([reserved, { ...ready, shippingAddress }]);
+  });
+  test("is cancelled by a declined payment", () =>
+    given([created])
+      .when(declined)
+      .then([declined, cancelled("payment_failed", "declined")]));
+  test("is cancelled by missing stock, naming it", () =>
+    given([created, paid])
+      .when(soldOut)
+      .then([soldOut, cancelled("out_of_stock", "cup: 1 wanted, 0 available")]));
+  test("is cancelled on request", () =>
+    given([created])
+      .when(cancel)
+      .then([cancelled("requested")]));
+  test("is cancelled when its reservation lapses unpaid", () =>
+    given(unpaidHeld)
+      .when(lapsed)
+      .then([cancelled("reservation_expired")]));
+  test("ignores a lapse of a reservation it does not have", () =>
+    given([created]).when(lapsed).then([]));
+  test("refuses a reservation without an end", () => {
+    const { expiresAtMs: _, ...endless } = reserved;
+    expect(() => decide(endless, given([created]).state)).toThrow(ShopError);
+  });
+  test("does not ship a parcel before it is ready", () =>
+    given([created, paid]).when(packed).then([]));
+  test("names at most 500 characters of missing items", () => {
+    const failedItems = Array.from({ length: 100 }, (_, at) => ({
+      productId: `product-${at}`,
+      requested: 2,
+      available: 1,
+    }));
+    const [, end] = decide({ ...soldOut, failedItems }, given([created]).state).events;
+    expect(end?.type === "order.cancelled" && end.detail?.length).toBe(500);
+  });
+});
+
+describe("a paid order", () => {
+  test("is never cancelled by a lapse", () => {
+    given([created, paid]).when(lapsed).then([]);
+    given(readyToShip).when(lapsed).then([]);
+  });
+  test("counts one payment", () => given([created, paid]).when(paid).then([]));
+  test("stays paid when a failure is reported late", () =>
+    given([created, paid]).when(declined).then([]));
+});
+
+describe("an order ready to ship", () => {
+  test("is shipped when its parcel is packed", () =>
+    given(readyToShip).when(packed).then([shipped]));
+  test("is cancelled on request", () =>
+    given(readyToShip)
+      .when(cancel)
+      .then([cancelled("requested")]));
+  test("ignores repeated reports", () => {
+    given(readyToShip).when(paid).then([]);
+    given(readyToShip).when(reserved).then([]);
+  });
+  test("is not delivered before it is shipped", () => given(readyToShip).when(handedOver).then([]));
+});
+
+describe("a shipped order", () => {
+  test("is delivered when the carrier says so", () =>
+    given(onTheWay).when(handedOver).then([delivered]));
+  test("is shipped once", () => given(onTheWay).when(packed).then([]));
+  test("cannot be cancelled", () => given(onTheWay).when(cancel).refused("not_cancellable"));
+  test("cannot be cancelled after delivery", () =>
+    given(arrived).when(cancel).refused("not_cancellable"));
+  test("is delivered once", () => given(arrived).when(handedOver).then([]));
+});
+
+describe("a cancelled order", () => {
+  test("is cancelled once", () => given(cancelledFresh).when(cancel).then([]));
+  test("is not shipped", () =>
+    given([...readyToShip, cancelled("requested")])
+      .when(packed)
+      .then([]));
+  test("notes a payment that came too late", () => given(cancelledFresh).when(paid).then([paid]));
+  test("notes a decline that came too late", () =>
+    given(cancelledFresh).when(declined).then([declined]));
+  test("notes a reservation that came too late", () =>
+    given(cancelledFresh).when(reserved).then([reserved]));
+  test("notes missing stock that came too late", () =>
+    given(cancelledFresh).when(soldOut).then([soldOut]));
+  test("notes its refund once", () => {
+    given(cancelledPaid).when(refunded).then([refunded]);
+    given([...cancelledPaid, refunded])
+      .when(refunded)
+      .then([]);
+  });
+  test("takes no refund of what was never paid", () =>
+    given(cancelledFresh).when(refunded).then([]));
+  test("notes its release once", () => {
+    given([...cancelledFresh, reserved])
+      .when(released)
+      .then([released]);
+    given([...cancelledFresh, reserved, released])
+      .when(released)
+      .then([]);
+  });
+  test("ignores its lapse", () =>
+    given([...cancelledFresh, reserved])
+      .when(lapsed)
+      .then([]));
+});
+
+describe("the state", () => {
+  test("says what was ordered, and starts at version 1", () => {
+    expect(given([created]).state).toEqual({
+      id: orderId,
+      customerId: "ada",
+      items,
+      totalMinor: 1_900,
+      currency: "USD",
+      status: "pending",
+      paymentStatus: "pending",
+      inventoryStatus: "pending",
+      createdAtMs: 1_000,
+      updatedAtMs: 1_000,
+      version: 1,
+    });
+  });
+  test("counts every event, and keeps the tracking number", () => {
+    expect(given(arrived).state).toMatchObject({
+      status: "delivered",
+      paymentStatus: "completed",
+      inventoryStatus: "reserved",
+      trackingNumber: "SS1",
+      updatedAtMs: 1_005,
+      version: 6,
+    });
+  });
+  test("shows why it was cancelled and what was undone", () => {
+    const events = [...unpaidHeld, paid, ready, cancelled("requested"), refunded, released];
+    expect(given(events).state).toMatchObject({
+      status: "cancelled",
+      cancelReason: "requested",
+      paymentStatus: "refunded",
+      inventoryStatus: "released",
+    });
+  });
+  test("does not go back in time when the clock does", () => {
+    const state = evolve(given([created]).state, paid, 10);
+    expect(state.updatedAtMs).toBe(1_000);
+  });
+});
+
+describe("the reservation timer", () => {
+  function change(before: readonly OrderEvent[], more: readonly OrderEvent[]) {
+    const after = given([...before, ...more]).state;
+    if (after === undefined) throw new Error("no order");
+    return reservationTimer(given(before).state, after);
+  }
+  test("starts when stock is held for an unpaid order", () =>
+    expect(change([created], [reserved])).toBe("start"));
+  test("does not start for a paid or a cancelled order", () => {
+    expect(change([created, paid], [reserved, ready])).toBe("none");
+    expect(change(cancelledFresh, [reserved])).toBe("none");
+  });
+  test("is cancelled by a payment, good or bad, and by a cancellation", () => {
+    expect(change(unpaidHeld, [paid, ready])).toBe("cancel");
+    expect(change(unpaidHeld, [declined, cancelled("payment_failed")])).toBe("cancel");
+    expect(change(unpaidHeld, [cancelled("requested")])).toBe("cancel");
+  });
+  test("is left alone otherwise", () => {
+    expect(change([], [created])).toBe("none");
+    expect(change(readyToShip, [shipped])).toBe("none");
+  });
+});
+
+test("only what the order decides is published", () => {
+  const events = [...readyToShip, shipped, delivered, cancelled("requested"), refunded, released];
+  expect(events.filter(isDecided).map((event) => event.type)).toEqual([
+    "order.created",
+    "order.ready_to_ship",
+    "order.shipped",
+    "order.delivered",
+    "order.cancelled",
+  ]);
+});

@@ -1,0 +1,227 @@
+/**
+ * The services of one shard: each a consumer group with its handler, over the ports alone.
+ *
+ * Which of them run is configuration. Whatever carries the messages and keeps the rows is given;
+ * nothing here knows threads, rings or databases.
+ */
+
+import type { Environment } from "../runtime/environment.ts";
+import type { Frame } from "../runtime/frames/frame-header.ts";
+import type { Broker } from "./brokers/broker.ts";
+import type { ShopEvent } from "./contracts/messages.ts";
+import type { CommandReply } from "./contracts/order-state.ts";
+import type { Group } from "./contracts/topics.ts";
+import type { Consumer } from "./delivery/consumer.ts";
+import type { DeliveryPolicy } from "./delivery/delivery-policy.ts";
+import type { Handler } from "./delivery/outcome.ts";
+import type { PaymentGateways } from "./payment/gateways.ts";
+import type { Latency } from "./payment/simulated-provider.ts";
+import type { ShardMetrics } from "./shop-metrics.ts";
+import type { Store } from "./stores/unit-of-work.ts";
+
+import { decodeCommand } from "./command-frames.ts";
+import { GROUPS } from "./contracts/topics.ts";
+import { startConsumer } from "./delivery/consumer.ts";
+import { causeOf, decodeEvent } from "./delivery/decode-message.ts";
+import { DELIVERY_POLICY } from "./delivery/delivery-policy.ts";
+import { createInventoryService, INVENTORY_SETTINGS } from "./inventory/inventory-actor.ts";
+import { createOrderService } from "./order/order-service.ts";
+import { guardGateway } from "./payment/circuit-breaker.ts";
+import { createHttpProvider } from "./payment/http-provider.ts";
+import { createPaymentService } from "./payment/payment-actor.ts";
+import { createSimulatedProvider } from "./payment/simulated-provider.ts";
+import { createShippingService, SHIPPING_SETTINGS } from "./shipping/shipping-actor.ts";
+
+/** Captures one shard waits for at one time; each holds a delivery for as long. */
+const CAPTURES_MAX = 4_096;
+const HANDLERS_MAX = 1_024;
+const STOCK_BATCH_MAX = 128;
+/** Orders that wait to be passivated. */
+const ORDER_IDLE_MS = 30_000;
+
+const PAYMENT_POLICY: DeliveryPolicy = {
+  ...DELIVERY_POLICY,
+  // A refund is owed until it is answered: the attempts outlast any outage that ends.
+  retry: { attemptsMax: 100_000, delayMinMs: 200, delayMaxMs: 5_000, jitter: 0.2 },
+  deliveriesMax: 200_000,
+  creditFrames: 2 * CAPTURES_MAX,
+  creditBytes: 32 * 1024 * 1024,
+};
+
+/** The part of the configuration that a shard needs: plain values, cloneable. */
+export interface ShardSettings {
+  readonly slots: number;
+  readonly roles: readonly Group[];
+  readonly residentMax: number;
+  readonly mailboxMax: number;
+  readonly payment: {
+    readonly provider: "simulated" | "http";
+    readonly url: string;
+    readonly timeoutMs: number;
+    readonly captureAttemptsMax: number;
+    readonly latency: {
+      readonly kind: "lognormal" | "fixed" | "none";
+      readonly medianMs: number;
+      readonly sigma: number;
+    };
+    readonly declineRate: number;
+    readonly failureRate: number;
+    readonly seed: number;
+  };
+  readonly reservationTtlMs: number;
+  readonly shipping: { readonly packMs: number; readonly deliveryMs: number };
+}
+
+export interface ShardServicesOptions {
+  readonly environment: Environment;
+  readonly broker: Broker;
+  readonly store: Store;
+  readonly settings: ShardSettings;
+  /** Slots this shard owns. */
+  readonly partitions: readonly number[];
+  readonly metrics: ShardMetrics;
+  /** The timeline of an order has grown; the stock of a product is another. After the commit. */
+  readonly onOrderChanged: (orderId: string) => void;
+  readonly onStockChanged: (productId: string) => void;
+  readonly onLog: (level: "info" | "warning", text: string) => void;
+  /** A consumer lost its subscription for good: the shard is of no use any more. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+export interface ShardServices {
+  /** Carries out the command in a checked frame. Rejects with `SATURATED` or `BAD_MESSAGE`. */
+  command(frame: Frame): Promise<CommandReply>;
+  /** Finishes what is in flight within `withinMs`, gives the rest back, ends. */
+  drain(withinMs: number): Promise<void>;
+}
+
+export async function startShardServices(options: ShardServicesOptions): Promise<ShardServices> {
+  const { environment, store, settings, metrics } = options;
+  const { slots } = settings;
+  const base = { store, environment, slots };
+  const orders = createOrderService({
+    ...base,
+    residents: {
+      residentsMax: settings.residentMax,
+      idleMs: ORDER_IDLE_MS,
+      waitingMax: settings.mailboxMax,
+    },
+    onStep: (step) => {
+      options.onOrderChanged(step.after.id);
+      metrics.stepped(step);
+      metrics.resident(orders.counts().resident);
+    },
+  });
+  const inventory = createInventoryService({
+    ...base,
+    settings: { ...INVENTORY_SETTINGS, reservationTtlMs: settings.reservationTtlMs },
+    onStockChanged(changed) {
+      for (const { productId } of changed) options.onStockChanged(productId);
+    },
+  });
+  const payments = createPaymentService({
+    ...base,
+    gateways: createGateways(options),
+    settings: { captureAttemptsMax: settings.payment.captureAttemptsMax },
+  });
+  const shipping = createShippingService({
+    ...base,
+    settings: { ...SHIPPING_SETTINGS, ...settings.shipping },
+  });
+  const consumers = await startConsumers(options, {
+    order: [{ kind: "single", concurrencyMax: HANDLERS_MAX, handle: orders.handle }],
+    payment: [
+      { kind: "single", concurrencyMax: CAPTURES_MAX, handle: payments.handle },
+      PAYMENT_POLICY,
+    ],
+    inventory: [
+      { kind: "batch", concurrencyMax: 1, batchMax: STOCK_BATCH_MAX, handle: inventory.handle },
+    ],
+    shipping: [{ kind: "single", concurrencyMax: HANDLERS_MAX, handle: shipping.handle }],
+  });
+
+  return {
+    async command(frame) {
+      const command = decodeCommand(frame);
+      const origin = { cause: causeOf(frame), deadlineMs: frame.deadlineMs };
+      return command.type === "inventory.set"
+        ? await inventory.command(command, origin)
+        : await orders.command(command, origin);
+    },
+    async drain(withinMs) {
+      await Promise.all(consumers.map((consumer) => consumer.drain(withinMs)));
+      orders.close();
+    },
+  };
+}
+
+type Handlers = Readonly<
+  Record<Group, readonly [handler: Handler<ShopEvent>, policy?: DeliveryPolicy]>
+>;
+
+async function startConsumers(
+  options: ShardServicesOptions,
+  handlers: Handlers,
+): Promise<readonly Consumer[]> {
+  const { broker, environment, partitions, metrics, onFailure, onLog } = options;
+  return await Promise.all(
+    options.settings.roles.map((group) => {
+      const [handler, policy] = handlers[group];
+      return startConsumer<ShopEvent>({
+        broker,
+        environment,
+        group,
+        topics: GROUPS[group],
+        partitions,
+        decode: decodeEvent,
+        handler,
+        ...(policy === undefined ? {} : { policy }),
+        onEvent(event) {
+          metrics.consumed(group, event);
+          if (event.kind !== "buried") return;
+          const { topic, partition, sequence } = event.delivery;
+          const { reason, lastError } = event.burial;
+          onLog(
+            "warning",
+            `${group} buried ${topic}/${partition}/${sequence}: ${reason}: ${lastError}`,
+          );
+        },
+        onFailure,
+      });
+    }),
+  );
+}
+
+function createGateways(options: ShardServicesOptions): PaymentGateways {
+  const { environment, settings, metrics, onLog } = options;
+  const { provider, url, timeoutMs, latency, ...simulated } = settings.payment;
+  const inner =
+    provider === "http"
+      ? createHttpProvider(environment, { baseUrl: url.replace(/\/+$/, ""), timeoutMs })
+      : createSimulatedProvider(environment, {
+          ...simulated,
+          timeoutMs,
+          latency: latencyOf(latency),
+        });
+  const guarded = (gateway: "premium" | "standard") =>
+    guardGateway(inner, {
+      environment,
+      gateway,
+      onChange(change) {
+        metrics.circuitChanged(change);
+        onLog("warning", `circuit of gateway ${gateway} is ${change.state}`);
+      },
+    });
+  return { premium: guarded("premium"), standard: guarded("standard") };
+}
+
+function latencyOf({ kind, medianMs, sigma }: ShardSettings["payment"]["latency"]): Latency {
+  switch (kind) {
+    case "none":
+      return { kind };
+    case "fixed":
+      return { kind, delayMs: medianMs };
+    case "lognormal":
+      return { kind, medianMs, sigma };
+  }
+}

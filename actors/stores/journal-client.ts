@@ -1,0 +1,138 @@
+/**
+ * A thread's end of the conversation with the journal: it numbers requests, waits for answers, and
+ * hands deliveries to the subscription they are for.
+ *
+ * Requests in flight are bounded; beyond the bound, or when the ring and its backlog are full, a
+ * request is refused with `SATURATED` and nothing was sent. When the journal is gone, everything
+ * that was waiting fails: commits as `INDETERMINATE`, since they may have been made.
+ */
+
+import type { MeshNode } from "../../runtime/threads/mesh.ts";
+import type { DeliveryRecord } from "./journal-protocol.ts";
+
+import { ShopError } from "../../runtime/errors.ts";
+import {
+  decodeBody,
+  decodeDelivery,
+  decodeFailure,
+  DELIVERY,
+  encodeRequest,
+  FAILURE,
+  requestNumber,
+  RESULT,
+  REVOKED,
+} from "./journal-protocol.ts";
+
+/** Requests of one thread that the journal has not answered yet. */
+const REQUESTS_MAX = 16_384;
+
+export interface RevokedRecord {
+  readonly subscription: number;
+  readonly topic: string;
+  readonly partitions: readonly number[];
+}
+
+export interface JournalListener {
+  deliveries(records: readonly DeliveryRecord[]): void;
+  revoked(record: RevokedRecord): void;
+  failed(error: ShopError): void;
+}
+
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: ShopError): void;
+}
+
+export class JournalClient {
+  readonly #node: Pick<MeshNode, "send">;
+  readonly #journal: number;
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #listeners = new Map<number, JournalListener>();
+  #gathered: DeliveryRecord[] = [];
+  #requests = 0;
+  #subscriptions = 0;
+  #failure: ShopError | undefined;
+
+  /** `journal`: index of the journal's thread in the mesh of `node`. */
+  constructor(node: Pick<MeshNode, "send">, journal: number) {
+    this.#node = node;
+    this.#journal = journal;
+  }
+
+  /** Requests without an answer. */
+  get inFlight(): number {
+    return this.#waiting.size;
+  }
+
+  /** Sends `body` and resolves with the answer. */
+  request<Answer>(kind: number, body: unknown): Promise<Answer> {
+    return new Promise<Answer>((resolve, reject) => {
+      if (this.#failure !== undefined) {
+        reject(this.#failure);
+        return;
+      }
+      const request = (this.#requests = (this.#requests + 1) >>> 0);
+      if (
+        this.#waiting.size >= REQUESTS_MAX ||
+        !this.#node.send(this.#journal, kind, encodeRequest(request, body))
+      ) {
+        reject(new ShopError("SATURATED", "too much is waiting for the journal", "later"));
+        return;
+      }
+      // The journal answers each request with what its kind promises.
+      this.#waiting.set(request, { resolve: (value) => resolve(value as Answer), reject });
+    });
+  }
+
+  /** A number for a new subscription, and where its deliveries go. */
+  listen(listener: JournalListener): number {
+    this.#subscriptions++;
+    this.#listeners.set(this.#subscriptions, listener);
+    return this.#subscriptions;
+  }
+
+  unlisten(subscription: number): void {
+    this.#listeners.delete(subscription);
+  }
+
+  /** To be called with every record from the journal's ring. */
+  onRecord(kind: number, bytes: Uint8Array): void {
+    if (kind === DELIVERY) {
+      this.#gathered.push(decodeDelivery(bytes));
+      return;
+    }
+    if (kind === REVOKED) {
+      this.onTurn();
+      const record = decodeBody<RevokedRecord>(bytes);
+      this.#listeners.get(record.subscription)?.revoked(record);
+      return;
+    }
+    const request = requestNumber(bytes);
+    const waiting = this.#waiting.get(request);
+    if (waiting === undefined) return;
+    this.#waiting.delete(request);
+    if (kind === RESULT) waiting.resolve(decodeBody(bytes));
+    if (kind === FAILURE) waiting.reject(decodeFailure(bytes));
+  }
+
+  /** To be called at the end of each turn: hands on the deliveries that it brought. */
+  onTurn(): void {
+    if (this.#gathered.length === 0) return;
+    const gathered = Map.groupBy(this.#gathered, ({ subscription }) => subscription);
+    this.#gathered = [];
+    for (const [subscription, records] of gathered) {
+      this.#listeners.get(subscription)?.deliveries(records);
+    }
+  }
+
+  /** The journal is gone: everything that waits for it fails, and so does all that follows. */
+  fail(reason: string): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = new ShopError("CLOSED", reason, "later");
+    const indeterminate = new ShopError("INDETERMINATE", reason, "later");
+    for (const waiting of this.#waiting.values()) waiting.reject(indeterminate);
+    this.#waiting.clear();
+    for (const listener of this.#listeners.values()) listener.failed(this.#failure);
+    this.#listeners.clear();
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * Frames that were given up on, with reason, attempts, first and last error.
+ *
+ * The bytes are kept as they were, also when they are no frame; key and headers are read from them
+ * when asked for, if they can be. Refuses to grow without bound: `prune` drops the oldest.
+ */
+
+import type { Database } from "bun:sqlite";
+import type { Burial } from "../../brokers/broker.ts";
+import type { JournalDeadLetter } from "./journal-types.ts";
+
+import { ShopError } from "../../../runtime/errors.ts";
+import { checkFrame, frameHeaders, frameKey, frameTimeMs } from "../../../runtime/frames/frame.ts";
+import { recordChecksum } from "./record-checksum.ts";
+import { errorText } from "./settle-table.ts";
+
+export interface BuriedFrame {
+  readonly group: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly sequence: number;
+  readonly bytes: Uint8Array;
+  readonly burial: Burial;
+  readonly buriedAtMs: number;
+}
+
+export interface StoredDeadLetter extends Burial {
+  readonly id: number;
+  readonly consumer: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly sequence: number;
+  readonly buriedAtMs: number;
+  readonly crc: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Names the columns of a `StoredDeadLetter`. */
+export const DEAD_LETTER_COLUMNS = `id, consumer, topic, partition, sequence, reason, attempts,
+  first_error AS firstError, last_error AS lastError, buried_at AS buriedAtMs, crc, bytes`;
+
+export function deadLetterChecksum(row: Omit<StoredDeadLetter, "id" | "crc">): number {
+  const place = `${row.consumer}|${row.topic}|${row.partition}|${row.sequence}`;
+  return recordChecksum(`dead|${place}|${row.reason}|${row.attempts}`, row.bytes);
+}
+
+export class DeadLetterTable {
+  readonly #insert;
+  readonly #select;
+  readonly #delete;
+  readonly #count;
+  readonly #deleteOldest;
+
+  constructor(handle: Database) {
+    this.#insert = handle.prepare<
+      unknown,
+      [
+        string,
+        string,
+        number,
+        number,
+        string,
+        number,
+        string,
+        string,
+        number,
+        number,
+        Uint8Array,
+      ]
+    >("INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    this.#select = handle.prepare<StoredDeadLetter, [string, number, number]>(
+      `SELECT ${DEAD_LETTER_COLUMNS} FROM dead_letter WHERE topic = ? AND id > ?
+       ORDER BY id LIMIT ?`,
+    );
+    this.#delete = handle.prepare<unknown, [number]>("DELETE FROM dead_letter WHERE id = ?");
+    this.#count = handle.prepare<{ count: number }, []>(
+      "SELECT count(*) AS count FROM dead_letter",
+    );
+    this.#deleteOldest = handle.prepare<unknown, [number]>(
+      "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter ORDER BY id LIMIT ?)",
+    );
+  }
+
+  add(frame: BuriedFrame): void {
+    const { group: consumer, topic, partition, sequence, bytes, buriedAtMs } = frame;
+    const reason = errorText(frame.burial.reason);
+    const { attempts } = frame.burial;
+    const firstError = errorText(frame.burial.firstError);
+    const lastError = errorText(frame.burial.lastError);
+    const stored = { consumer, topic, partition, sequence, reason, attempts, bytes };
+    const crc = deadLetterChecksum({ ...stored, firstError, lastError, buriedAtMs });
+    this.#insert.run(
+      consumer,
+      topic,
+      partition,
+      sequence,
+      reason,
+      attempts,
+      firstError,
+      lastError,
+      buriedAtMs,
+      crc,
+      bytes,
+    );
+  }
+
+  /** Oldest first, with an id above `afterId`. Throws `DATA_DAMAGED`. */
+  list(topic: string, afterId: number, limit: number): JournalDeadLetter[] {
+    return this.#select.all(topic, afterId, limit).map((row) => {
+      if (row.crc === deadLetterChecksum(row)) return deadLetter(row);
+      const message = `dead letter ${row.id} of topic ${topic} fails its checksum`;
+      throw new ShopError("DATA_DAMAGED", message, "never");
+    });
+  }
+
+  remove(id: number): void {
+    this.#delete.run(id);
+  }
+
+  count(): number {
+    return this.#count.get()?.count ?? 0;
+  }
+
+  /** Drops the oldest `count`; how many there were. */
+  dropOldest(count: number): number {
+    return this.#deleteOldest.run(count).changes;
+  }
+}
+
+function deadLetter(row: StoredDeadLetter): JournalDeadLetter {
+  const { id, consumer, topic, partition, sequence, bytes, buriedAtMs } = row;
+  const { reason, attempts, firstError, lastError } = row;
+  const burial = { reason, attempts, firstError, lastError };
+  const kept = { id, group: consumer, topic, partition, sequence, bytes, burial, buriedAtMs };
+  if (checkFrame(bytes) !== undefined) return kept;
+  const read = { key: frameKey(bytes), headers: frameHeaders(bytes) };
+  return { ...kept, ...read, frameTimeMs: frameTimeMs(bytes) };
+}

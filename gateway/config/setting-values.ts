@@ -1,0 +1,72 @@
+/**
+ * One setting's value: from the text of a flag or variable, checked, and described.
+ *
+ * Text is read strictly: a number is digits, a boolean is one of four words, a list is split at
+ * commas. What does not read as the setting's type stays text and is then refused by the check,
+ * so that every refusal says the same thing: what was given, where, and what is allowed.
+ */
+
+import type { TSchema } from "@sinclair/typebox";
+import { KindGuard } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+
+import type { Setting } from "./setting-names.ts";
+
+const NUMBER = /^-?(0|[1-9][0-9]*)(\.[0-9]+)?$/;
+const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
+  ["true", true],
+  ["on", true],
+  ["false", false],
+  ["off", false],
+]);
+
+/** What `text` says as a value of `schema`; the text itself when it cannot be read as one. */
+export function readText(schema: TSchema, text: string): unknown {
+  if (KindGuard.IsBoolean(schema)) return BOOLEANS.get(text) ?? text;
+  if (KindGuard.IsArray(schema)) {
+    return text.split(",").map((item) => readText(schema.items, item.trim()));
+  }
+  if (KindGuard.IsUnion(schema)) {
+    if (schema.anyOf.some((option) => KindGuard.IsLiteral(option) && option.const === text)) {
+      return text;
+    }
+    const numeric = schema.anyOf.find((option) => isNumeric(option));
+    return numeric === undefined ? text : readText(numeric, text);
+  }
+  return isNumeric(schema) && NUMBER.test(text) ? Number(text) : text;
+}
+
+/** True when `value` is one the setting allows. */
+export function allows(setting: Setting, value: unknown): boolean {
+  return Value.Check(setting.schema, value);
+}
+
+/** What a value may be, in words: `a whole number from 0 to 65535`. */
+export function describeAllowed(schema: TSchema): string {
+  if (KindGuard.IsBoolean(schema)) return "true, false, on or off";
+  if (KindGuard.IsLiteral(schema)) return String(schema.const);
+  if (KindGuard.IsInteger(schema)) return `a whole number ${describeRange(schema)}`;
+  if (KindGuard.IsNumber(schema)) return `a number ${describeRange(schema)}`;
+  if (KindGuard.IsArray(schema)) {
+    return `a list without repeats of ${describeAllowed(schema.items)}`;
+  }
+  if (KindGuard.IsUnion(schema)) {
+    const options = schema.anyOf.map((option) => describeAllowed(option));
+    return `${options.slice(0, -1).join(", ")} or ${options.at(-1)}`;
+  }
+  return schema["pattern"] === undefined ? "a text that is not empty" : "an http or https address";
+}
+
+/** The value as printed: secrets that an address carries are left out. */
+export function printValue(value: unknown): string {
+  if (typeof value !== "string") return JSON.stringify(value);
+  return JSON.stringify(value.replace(/^([a-z]+:\/\/)[^/?#]*@/i, "$1***@"));
+}
+
+function isNumeric(schema: TSchema): boolean {
+  return KindGuard.IsInteger(schema) || KindGuard.IsNumber(schema);
+}
+
+function describeRange(schema: { readonly minimum?: number; readonly maximum?: number }): string {
+  return `from ${schema.minimum ?? "-∞"} to ${schema.maximum ?? "∞"}`;
+}

@@ -1,0 +1,155 @@
+/**
+ * The front of the shop, on the main thread: the HTTP application and what it stands on.
+ *
+ * It has its own end of the rings to the shards and its own read-only connection; it never writes
+ * to the store.
+ */
+
+import type { Logger } from "@logtape/logtape";
+import type { Sabotage } from "../actors/sabotage.ts";
+import type { Environment } from "../runtime/environment.ts";
+import type { RunningChild } from "../runtime/supervision/child.ts";
+import type { MeshMemory } from "../runtime/threads/mesh.ts";
+import type { ShopConfig } from "./config/config-schema.ts";
+import type { GatewayDeps } from "./http/gateway-ports.ts";
+import type { HttpApp } from "./http/http-app.ts";
+import type { MetricRow } from "./http/metric-row.ts";
+
+import { decodeStock } from "../actors/inventory/stock-rows.ts";
+import { publicStock } from "../actors/inventory/stock.ts";
+import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
+import { openJournalReads } from "../actors/stores/journal-reads.ts";
+import { assert, describeError } from "../runtime/errors.ts";
+import { readCounterPage } from "../runtime/threads/counter-page.ts";
+import { MeshNode } from "../runtime/threads/mesh.ts";
+import { loadDemoStock } from "./demo-stock.ts";
+import { createHttpApp } from "./http/http-app.ts";
+import { startHttp } from "./http/http-server.ts";
+import { renderMetrics } from "./http/metrics-text.ts";
+import { startProcessMetrics } from "./http/process-metrics.ts";
+import { watchOrders } from "./order-watch.ts";
+import { withSabotageDoor } from "./sabotage-door.ts";
+import { ShardCommands } from "./shard-commands.ts";
+import { ShopHealth } from "./shop-health.ts";
+import { createStockCache } from "./stock-cache.ts";
+
+export interface FrontOptions {
+  readonly config: ShopConfig;
+  readonly environment: Environment;
+  readonly log: Logger;
+  readonly memory: MeshMemory;
+  readonly counters: SharedArrayBuffer;
+  readonly orderChanges: SharedArrayBuffer;
+  readonly stockChanges: SharedArrayBuffer;
+  /** This thread's index in the mesh, and those of the shards in order. */
+  readonly me: number;
+  readonly shardThreads: readonly number[];
+  readonly shardCounts: () => { readonly specs: number; readonly active: number };
+  readonly onSabotage: (shard: number, how: Sabotage) => void;
+}
+
+export interface Front extends RunningChild {
+  readonly url: string;
+  readonly stockLoaded: boolean;
+  /** Storage refused to commit. */
+  refused(detail: string): void;
+}
+
+export async function startFront(options: FrontOptions): Promise<Front> {
+  const { config, environment, log, shardThreads } = options;
+  const reads = openJournalReads(config.data);
+  const node = new MeshNode({
+    memory: options.memory,
+    me: options.me,
+    environment,
+    backlogBytesMax: config.limits.queueBytesMax,
+    listeners: shardThreads.map((from) => ({
+      from,
+      // An answer that was read is on its way to the client; nobody could answer it again.
+      release: "read",
+      onRecord: (kind, bytes) => commands.onRecord(kind, bytes),
+    })),
+  });
+  const commands: ShardCommands = new ShardCommands({
+    node,
+    environment,
+    slots: config.slots,
+    shardOf(slot) {
+      const thread = shardThreads[slot % shardThreads.length];
+      assert(thread !== undefined, "every slot has a shard");
+      return thread;
+    },
+  });
+  const health = new ShopHealth({
+    environment,
+    services: config.roles,
+    samples: () => readCounterPage(options.counters, SHOP_LAYOUT),
+    shards: options.shardCounts,
+  });
+  let isReady = false;
+  const stockLoaded = config.demoStock && (await loadDemoStock(commands, reads));
+  const availability = createStockCache({
+    environment,
+    changes: options.stockChanges,
+    ttlMs: config.inventory.cacheTtlMs,
+    async load(productId) {
+      const row = await reads.stock(productId);
+      return row === undefined ? undefined : publicStock(decodeStock(row));
+    },
+  });
+  const processMetrics = startProcessMetrics(environment);
+  const deps: GatewayDeps = {
+    environment,
+    limits: config.limits,
+    commands,
+    reads,
+    availability,
+    health: { report: () => health.report(), ready: () => isReady },
+    events: watchOrders(options.orderChanges, environment),
+    metricsText: () =>
+      renderMetrics([...shopRows(options.counters), ...app.metricRows(), ...processMetrics.rows()]),
+    onFailure: (error, correlationId) =>
+      log.error("request {correlationId}: {error}", {
+        correlationId,
+        error: describeError(error),
+      }),
+  };
+  const app: HttpApp = withSabotageDoor(createHttpApp(deps), config.sabotage, options.onSabotage);
+  const server = startHttp(app, config);
+  isReady = true;
+
+  function end(): void {
+    isReady = false;
+    health.stop();
+    commands.close();
+    node.close();
+    reads.close();
+    processMetrics.stop();
+  }
+
+  return {
+    url: server.url,
+    stockLoaded,
+    refused: (detail) => health.refused(detail),
+    async stop() {
+      isReady = false;
+      await server.drain();
+      end();
+    },
+    kill() {
+      server.kill();
+      end();
+    },
+  };
+}
+
+/** Currencies that never occurred are left out: there are hundreds. */
+function shopRows(counters: SharedArrayBuffer): readonly MetricRow[] {
+  return readCounterPage(counters, SHOP_LAYOUT).flatMap((sample): MetricRow[] => {
+    if (sample.kind !== "histogram") {
+      const isUnused = sample.name === "shopstream_revenue_total" && sample.value === 0;
+      return isUnused ? [] : [sample];
+    }
+    return [{ ...sample, buckets: sample.buckets.filter(({ le }) => Number.isFinite(le)) }];
+  });
+}

@@ -1,0 +1,58 @@
+/**
+ * From the body of `POST /v1/orders` to the command that a shard takes.
+ *
+ * Turns decimal amounts into minor units exactly and adds them up. Refuses an amount with more
+ * than two places and a total beyond the largest amount.
+ */
+
+import type { Static } from "@sinclair/typebox";
+
+import type { CommandOf, OrderItem } from "../../actors/contracts/messages.ts";
+import { AMOUNT_MINOR_MAX, toDecimal, toMinor } from "../../actors/contracts/money.ts";
+import type { NewOrderSchema } from "./api-schemas.ts";
+import { CURRENCY_DEFAULT } from "./api-schemas.ts";
+import { fingerprint } from "./idempotency.ts";
+import type { Problem, ProblemPart } from "./problem.ts";
+import { invalidRequest } from "./schema-check.ts";
+
+export type NewOrder = Static<typeof NewOrderSchema>;
+
+/** The command for `order`, which fits its schema. `idempotencyKey` is the caller's, if any. */
+export function createOrderCommand(
+  order: NewOrder,
+  orderId: string,
+  idempotencyKey: string | undefined,
+): CommandOf<"order.create"> | Problem {
+  const items: OrderItem[] = [];
+  const errors: ProblemPart[] = [];
+  let totalMinor = 0;
+  for (const [index, { productId, quantity, price }] of order.items.entries()) {
+    const priceMinor = toMinor(price);
+    if (priceMinor === undefined) {
+      const pointer = `#/items/${index}/price`;
+      errors.push({ pointer, detail: "must be an amount with at most two decimal places" });
+      continue;
+    }
+    // Adding 0 turns -0 into 0. A sum that leaves the safe integers is over the maximum anyway.
+    items.push({ productId, quantity, priceMinor: priceMinor + 0 });
+    totalMinor += quantity * priceMinor;
+  }
+  if (errors.length > 0) return invalidRequest(errors);
+  if (totalMinor > AMOUNT_MINOR_MAX) {
+    const detail = `the total must not be over ${toDecimal(AMOUNT_MINOR_MAX)}`;
+    return invalidRequest([{ pointer: "#/items", detail }]);
+  }
+  return {
+    type: "order.create",
+    orderId,
+    customerId: order.customerId,
+    items,
+    totalMinor: totalMinor + 0,
+    currency: order.currency ?? CURRENCY_DEFAULT,
+    ...(order.shippingAddress === undefined ? {} : { shippingAddress: order.shippingAddress }),
+    ...(order.paymentMethod === undefined ? {} : { paymentMethod: order.paymentMethod }),
+    ...(idempotencyKey === undefined
+      ? {}
+      : { idempotency: { key: idempotencyKey, fingerprint: fingerprint(order) } }),
+  };
+}

@@ -1,0 +1,126 @@
+/**
+ * Orders, stock and timelines as the API shows them.
+ *
+ * Amounts leave as decimals that always have two places, times as UTC text. A payment token is
+ * never shown: whoever may read an order may not charge its customer.
+ */
+
+import { decodeValue } from "../../actors/contracts/codec.ts";
+import { toDecimal } from "../../actors/contracts/money.ts";
+import type { OrderState, StockState } from "../../actors/contracts/order-state.ts";
+import type { Row, TimelineEntry } from "../../actors/stores/unit-of-work.ts";
+import { assert } from "../../runtime/errors.ts";
+
+/** The JSON text of `minor` as a number with two places; see the proposal JSON.parse source text. */
+interface RawJson {
+  readonly rawJSON: string;
+}
+type WithRawJson = JSON & { rawJSON(text: string): RawJson };
+const raw = JSON as WithRawJson; // Bun has it; its types do not declare it yet
+
+export function orderJson(order: OrderState): string {
+  return JSON.stringify(viewOrder(order));
+}
+
+export function orderPageJson(
+  orders: readonly OrderState[],
+  nextCursor: string | undefined,
+): string {
+  const page = orders.map((order) => viewOrder(order));
+  return JSON.stringify(nextCursor === undefined ? { orders: page } : { orders: page, nextCursor });
+}
+
+export function stockJson(stock: StockState): string {
+  const { productId, available, reserved, shipped, version } = stock;
+  return JSON.stringify({ productId, available, reserved, shipped, version });
+}
+
+export function timelineJson(entries: readonly TimelineEntry[]): string {
+  return JSON.stringify({ events: entries.map((entry) => viewEntry(entry)) });
+}
+
+export function timelineEntryJson(entry: TimelineEntry): string {
+  return JSON.stringify(viewEntry(entry));
+}
+
+/** The order in a row of table `orders`. */
+export function orderOfRow(row: Row): OrderState {
+  const value = decodeValue(row.data);
+  assert(typeof value === "object" && value !== null, `order ${row.key} is not an object`);
+  return value as OrderState; // only the order actor writes this table, and always this shape
+}
+
+/** The stock in a row of table `stock`. */
+export function stockOfRow(row: Row): StockState {
+  const value = decodeValue(row.data);
+  assert(typeof value === "object" && value !== null, `stock ${row.key} is not an object`);
+  return value as StockState; // only the inventory service writes this table, always this shape
+}
+
+/** True when nothing will be added to the timeline: delivered, or cancelled and all undone. */
+export function isSettled(order: OrderState): boolean {
+  if (order.status === "delivered") return true;
+  if (order.status !== "cancelled") return false;
+  const paid = order.paymentStatus === "pending" || order.paymentStatus === "completed";
+  const held = order.inventoryStatus === "pending" || order.inventoryStatus === "reserved";
+  return !paid && !held;
+}
+
+export function isoTime(atMs: number): string {
+  return new Date(atMs).toISOString();
+}
+
+function viewOrder(order: OrderState) {
+  return {
+    id: order.id,
+    customerId: order.customerId,
+    items: order.items.map(({ productId, quantity, priceMinor }) => ({
+      productId,
+      quantity,
+      price: amount(priceMinor),
+    })),
+    status: order.status,
+    paymentStatus: order.paymentStatus,
+    inventoryStatus: order.inventoryStatus,
+    total: amount(order.totalMinor),
+    currency: order.currency,
+    shippingAddress: order.shippingAddress,
+    paymentMethod: order.paymentMethod && { type: order.paymentMethod.type },
+    cancelReason: order.cancelReason,
+    trackingNumber: order.trackingNumber,
+    createdAt: isoTime(order.createdAtMs),
+    updatedAt: isoTime(order.updatedAtMs),
+    version: order.version,
+  };
+}
+
+function viewEntry(entry: TimelineEntry) {
+  const { version, type, atMs } = entry;
+  const data = decodeValue(entry.data);
+  assert(typeof data === "object" && data !== null, `${type} of ${entry.orderId} is no object`);
+  const { type: _, ...fields } = data as Record<string, unknown>; // any object with string keys
+  return { version, type, at: isoTime(atMs), data: viewData(fields) };
+}
+
+/** An event's fields: `…Minor` becomes a decimal, `…AtMs` a time, at any depth. */
+function viewData(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map((item) => viewData(item));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([name]) => name !== "token")
+      .map(([name, field]) => viewField(name, field)),
+  );
+}
+
+function viewField(name: string, field: unknown): [string, unknown] {
+  if (typeof field === "number" && name.endsWith("Minor"))
+    return [name.slice(0, -5), amount(field)];
+  if (typeof field === "number" && name.endsWith("AtMs"))
+    return [name.slice(0, -2), isoTime(field)];
+  return [name, viewData(field)];
+}
+
+function amount(minor: number): RawJson {
+  return raw.rawJSON(toDecimal(minor));
+}

@@ -1,0 +1,134 @@
+/**
+ * How the services are doing, from what they counted of late.
+ *
+ * A service is degraded when most of what it handled lately failed, the journal when storage
+ * refused a commit lately, the shards when one of them is not running. It measures nothing itself.
+ */
+
+import type { Environment, Timer } from "../runtime/environment.ts";
+import type { Sample } from "../runtime/threads/counter-page.ts";
+import type { HealthReport, ServiceHealth, ServiceStatus } from "./http/gateway-ports.ts";
+
+const SAMPLE_MS = 1_000;
+/** Samples kept: the window that "of late" means. */
+const SAMPLES_MAX = 15;
+const ERROR_RATE_DEGRADED = 0.5;
+/** Fewer attempts than this in the window say nothing. */
+const ATTEMPTS_MIN = 5;
+const REFUSAL_MEMORY_MS = 5_000;
+
+export interface ShopHealthOptions {
+  readonly environment: Environment;
+  readonly services: readonly string[];
+  readonly samples: () => readonly Sample[];
+  readonly shards: () => { readonly specs: number; readonly active: number };
+}
+
+interface Totals {
+  readonly ok: number;
+  readonly failed: number;
+  readonly seconds: number;
+  readonly timed: number;
+}
+
+type Snapshot = ReadonlyMap<string, Totals>;
+
+export class ShopHealth {
+  readonly #options: ShopHealthOptions;
+  readonly #snapshots: Snapshot[] = [];
+  #timer: Timer | undefined;
+  #checkedMs: number;
+  #refusal: { readonly atMs: number; readonly detail: string } | undefined;
+
+  constructor(options: ShopHealthOptions) {
+    this.#options = options;
+    this.#checkedMs = options.environment.nowMs();
+    this.#sample();
+  }
+
+  /** Storage refused to commit. */
+  refused(detail: string): void {
+    this.#refusal = { atMs: this.#options.environment.monotonicMs(), detail };
+  }
+
+  report(): HealthReport {
+    const services = [
+      ...this.#options.services.map((name) => this.#service(name)),
+      this.#journal(),
+      this.#shards(),
+    ];
+    const isUp = services.every(({ status }) => status === "up");
+    return { status: isUp ? "up" : "degraded", services };
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  #sample(): void {
+    const { environment, samples } = this.#options;
+    this.#snapshots.push(totalsByService(samples()));
+    if (this.#snapshots.length > SAMPLES_MAX) this.#snapshots.shift();
+    this.#checkedMs = environment.nowMs();
+    this.#timer = environment.startTimer(SAMPLE_MS, () => this.#sample());
+  }
+
+  #service(name: string): ServiceHealth {
+    const zero: Totals = { ok: 0, failed: 0, seconds: 0, timed: 0 };
+    const first = this.#snapshots[0]?.get(name) ?? zero;
+    const last = this.#snapshots.at(-1)?.get(name) ?? zero;
+    const failed = last.failed - first.failed;
+    const attempts = last.ok - first.ok + failed;
+    const timed = last.timed - first.timed;
+    const errorRate = attempts === 0 ? 0 : failed / attempts;
+    const isFailing = attempts >= ATTEMPTS_MIN && errorRate > ERROR_RATE_DEGRADED;
+    return {
+      name,
+      status: isFailing ? "degraded" : "up",
+      latencyMs: timed === 0 ? 0 : ((last.seconds - first.seconds) / timed) * 1_000,
+      errorRate,
+      lastCheckedMs: this.#checkedMs,
+      ...(isFailing ? { detail: `${failed} of ${attempts} attempts failed` } : {}),
+    };
+  }
+
+  #journal(): ServiceHealth {
+    const nowMs = this.#options.environment.monotonicMs();
+    const refusal = this.#refusal;
+    const isRefusing = refusal !== undefined && nowMs - refusal.atMs < REFUSAL_MEMORY_MS;
+    return this.#part("journal", isRefusing ? "degraded" : "up", isRefusing ? refusal.detail : "");
+  }
+
+  #shards(): ServiceHealth {
+    const { specs, active } = this.#options.shards();
+    const isWhole = specs === active;
+    return this.#part(
+      "shards",
+      isWhole ? "up" : "degraded",
+      isWhole ? "" : `${active} of ${specs} run`,
+    );
+  }
+
+  #part(name: string, status: ServiceStatus, detail: string): ServiceHealth {
+    const measured = { latencyMs: 0, errorRate: 0, lastCheckedMs: this.#checkedMs };
+    return { name, status, ...measured, ...(detail === "" ? {} : { detail }) };
+  }
+}
+
+function totalsByService(samples: readonly Sample[]): Snapshot {
+  const totals = new Map<string, { ok: number; failed: number; seconds: number; timed: number }>();
+  for (const sample of samples) {
+    const service = sample.labels["service"];
+    if (service === undefined) continue;
+    const of = totals.get(service) ?? { ok: 0, failed: 0, seconds: 0, timed: 0 };
+    totals.set(service, of);
+    if (sample.kind === "histogram") {
+      of.seconds += sample.sum;
+      of.timed += sample.count;
+    } else if (sample.name === "shopstream_messages_processed_total") {
+      if (sample.labels["status"] === "ok") of.ok += sample.value;
+      else of.failed += sample.value;
+    }
+  }
+  return totals;
+}

@@ -1,0 +1,331 @@
+/**
+ * The whole shop in one process: threads, rings, supervision tree, doors.
+ *
+ *     root (one_for_all, no restart: without its journal nothing may be acknowledged)
+ *     ├─ journal           thread 1
+ *     ├─ shards            one_for_one, restarted
+ *     │  ├─ shard-0        thread 2
+ *     │  └─ …
+ *     └─ http              thread 0, this one
+ *
+ * Stopping goes the other way: no new requests, then the shards finish what is in flight, then the
+ * journal commits the last of it and closes.
+ */
+
+import type { Logger } from "@logtape/logtape";
+import type { Group } from "../actors/contracts/topics.ts";
+import type { ShardThreadData, ShardTold } from "../actors/shard-main.ts";
+import type { Sabotage, SabotageOrder } from "../actors/sabotage.ts";
+import type {
+  JournalThreadData,
+  JournalTold,
+  ThreadGone,
+} from "../actors/stores/journal-thread.ts";
+import type { Environment } from "../runtime/environment.ts";
+import type { ChildSpec } from "../runtime/supervision/child.ts";
+import type { Supervisor, SupervisorEvent } from "../runtime/supervision/supervisor.ts";
+import type { RunningThread } from "../runtime/threads/thread-child.ts";
+import type { MeshLink, MeshMemory } from "../runtime/threads/mesh.ts";
+import type { ShopConfig } from "./config/config-schema.ts";
+
+import { createChangePage } from "../actors/change-page.ts";
+import { TOPICS } from "../actors/contracts/topics.ts";
+import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
+import { describeError, ShopError } from "../runtime/errors.ts";
+import { superviseRoot, supervisorChild } from "../runtime/supervision/supervision-tree.ts";
+import { CounterWriter, createCounterPage } from "../runtime/threads/counter-page.ts";
+import { createHeartbeats } from "../runtime/threads/heartbeat.ts";
+import { createMeshMemory } from "../runtime/threads/mesh.ts";
+import { threadChild } from "../runtime/threads/thread-child.ts";
+import { resolveShards } from "./config/config-schema.ts";
+import { startFront } from "./front.ts";
+
+/** Indices in the mesh. */
+const GATEWAY = 0;
+const JOURNAL = 1;
+const FIRST_SHARD = 2;
+
+const COMMAND_RING_BYTES = 4 * 1024 * 1024;
+const JOURNAL_RING_BYTES = 16 * 1024 * 1024;
+/** Bounded by the credits of the groups, see `DELIVERY_POLICY`, not by this. */
+const DELIVERY_BACKLOG_BYTES = 256 * 1024 * 1024;
+const READY_WITHIN_MS = 30_000;
+const SHARD_STALL_MS = 600;
+/** The journal waits for the disk, which may take long without being lost. */
+const JOURNAL_STALL_MS = 30_000;
+const STOP_GRACE_MS = 500;
+/** A shard that fails this often within a minute fails for good. */
+const SHARD_RESTARTS_MAX = 60;
+const SHARD_RESTARTS_PERIOD_MS = 60_000;
+
+export interface ShopOptions {
+  readonly config: ShopConfig;
+  readonly environment: Environment;
+  readonly cores: number;
+  readonly log: Logger;
+  /** The tree gave up: everything in it has ended. */
+  readonly onGiveUp: (code: number) => void;
+}
+
+export interface Shop {
+  readonly url: string;
+  readonly shards: number;
+  readonly stockLoaded: boolean;
+  stop(): Promise<void>;
+}
+
+/** Shared by all threads of one shop. */
+interface Ground {
+  readonly memory: MeshMemory;
+  readonly heartbeats: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+  readonly orderChanges: SharedArrayBuffer;
+  readonly stockChanges: SharedArrayBuffer;
+}
+
+/**
+ * Starts everything; resolves when the first request can be served. Rejects with the error of the
+ * part that could not start, everything else stopped again.
+ */
+export async function startShop(options: ShopOptions): Promise<Shop> {
+  const { config, environment, cores, onGiveUp } = options;
+  const shards = resolveShards(config, cores);
+  const threads = FIRST_SHARD + shards;
+  const ground: Ground = {
+    memory: createMeshMemory(`shopstream-${environment.newId()}`, linksOf(shards)),
+    heartbeats: createHeartbeats(threads),
+    counters: createCounterPage(SHOP_LAYOUT, threads),
+    orderChanges: createChangePage(),
+    stockChanges: createChangePage(),
+  };
+  const crew = new Crew(options, ground, shards);
+  const onEvent = (event: SupervisorEvent): void => crew.heard(event);
+  const root = await superviseRoot(
+    {
+      id: "root",
+      strategy: "one_for_all",
+      intensity: 0,
+      periodMs: 1_000,
+      children: [
+        crew.journal(),
+        supervisorChild(
+          {
+            id: "shards",
+            strategy: "one_for_one",
+            intensity: SHARD_RESTARTS_MAX,
+            periodMs: SHARD_RESTARTS_PERIOD_MS,
+            children: Array.from({ length: shards }, (_, index) => crew.shard(index)),
+          },
+          environment,
+          { onEvent, onStart: (supervisor) => void (crew.shards = supervisor) },
+        ),
+        crew.front(),
+      ],
+    },
+    environment,
+    onGiveUp,
+    { onEvent },
+  );
+  return {
+    url: crew.url,
+    shards,
+    stockLoaded: crew.stockLoaded,
+    stop: () => root.stop(),
+  };
+}
+
+/** Makes the children of the tree and knows those that run. */
+class Crew {
+  shards: Supervisor | undefined;
+  url = "";
+  stockLoaded = false;
+  readonly #options: ShopOptions;
+  readonly #ground: Ground;
+  readonly #shardCount: number;
+  readonly #running = new Map<number, RunningThread>();
+  readonly #resets = new Map<number, () => void>();
+  #onRefused: (detail: string) => void = () => undefined;
+
+  constructor(options: ShopOptions, ground: Ground, shardCount: number) {
+    this.#options = options;
+    this.#ground = ground;
+    this.#shardCount = shardCount;
+  }
+
+  journal(): ChildSpec {
+    const { config, environment, log } = this.#options;
+    const { retention } = config;
+    return threadChild({
+      id: "journal",
+      restart: "permanent",
+      environment,
+      entry: new URL("../actors/stores/journal-thread.ts", import.meta.url),
+      thread: JOURNAL,
+      heartbeats: this.#ground.heartbeats,
+      workerData: (): JournalThreadData => ({
+        ...this.#ground,
+        thread: JOURNAL,
+        clients: this.#shardThreads(),
+        backlogBytesMax: DELIVERY_BACKLOG_BYTES,
+        journal: {
+          directory: config.data,
+          slots: config.slots,
+          topics: TOPICS,
+          onDamage: config.damage,
+          retention: {
+            logAgeMs: retention.ageMs,
+            logBytesMax: retention.logBytesMax,
+            inboxAgeMs: retention.inboxAgeMs,
+            idempotencyAgeMs: retention.idempotencyAgeMs,
+            deadLettersMax: retention.deadLettersMax,
+          },
+        },
+      }),
+      readyWithinMs: READY_WITHIN_MS,
+      stallMs: JOURNAL_STALL_MS,
+      ...this.#deadlines(),
+      onStarted: (thread) => void this.#running.set(JOURNAL, thread),
+      onMessage: (body) => {
+        // The journal's thread tells nothing else.
+        const told = body as JournalTold;
+        if (told.kind === "thread_reset") this.#resets.get(told.thread)?.();
+        if (told.kind === "damage") log.error("damaged: {detail}", { detail: told.detail });
+        if (told.kind === "refused") this.#onRefused(told.detail);
+      },
+    });
+  }
+
+  shard(index: number): ChildSpec {
+    const { config, environment, log } = this.#options;
+    const thread = FIRST_SHARD + index;
+    const partitions: number[] = [];
+    for (let slot = index; slot < config.slots; slot += this.#shardCount) partitions.push(slot);
+    return threadChild({
+      id: `shard-${index}`,
+      restart: "permanent",
+      environment,
+      entry: new URL("../actors/shard-main.ts", import.meta.url),
+      thread,
+      heartbeats: this.#ground.heartbeats,
+      workerData: (): ShardThreadData => ({
+        ...this.#ground,
+        thread,
+        gateway: GATEWAY,
+        journal: JOURNAL,
+        backlogBytesMax: config.limits.queueBytesMax,
+        directory: config.data,
+        partitions,
+        settings: settingsOf(config),
+      }),
+      before: (incarnation) => (incarnation === 0 ? Promise.resolve() : this.#reset(thread)),
+      readyWithinMs: READY_WITHIN_MS,
+      stallMs: SHARD_STALL_MS,
+      ...this.#deadlines(),
+      onStarted: (running) => void this.#running.set(thread, running),
+      onMessage: (body) => {
+        // A shard's thread tells nothing else.
+        const { level, text } = body as ShardTold;
+        log[level](`shard-${index}: {text}`, { text });
+      },
+    });
+  }
+
+  front(): ChildSpec {
+    const { config, environment, log } = this.#options;
+    return {
+      id: "http",
+      restart: "permanent",
+      shutdown: Math.max(1, Math.floor(config.shutdownMs / 2)),
+      start: async () => {
+        const front = await startFront({
+          ...this.#ground,
+          config,
+          environment,
+          log,
+          me: GATEWAY,
+          shardThreads: this.#shardThreads(),
+          shardCounts: () => this.shards?.counts() ?? { specs: this.#shardCount, active: 0 },
+          onSabotage: (index, how) => this.#sabotage(index, how),
+        });
+        this.#onRefused = front.refused;
+        this.url = front.url;
+        this.stockLoaded = front.stockLoaded;
+        return front;
+      },
+    };
+  }
+
+  heard(event: SupervisorEvent): void {
+    const { log } = this.#options;
+    if (event.kind === "child_exited" && event.exit.kind === "abnormal") {
+      const reason = describeError(event.exit.error);
+      log.error("{child} died: {reason}", { child: event.childId, reason });
+    }
+    if (event.kind === "child_started" && event.restarts > 0) {
+      log.warning("{child} was replaced", { child: event.childId });
+      this.#restarts.add();
+    }
+    if (event.kind === "gave_up") log.fatal("gave up: {reason}", { reason: event.error.message });
+  }
+
+  get #restarts() {
+    const writer = new CounterWriter(this.#ground.counters, SHOP_LAYOUT, GATEWAY);
+    return writer.counter("shopstream_thread_restarts_total");
+  }
+
+  #shardThreads(): readonly number[] {
+    return Array.from({ length: this.#shardCount }, (_, index) => FIRST_SHARD + index);
+  }
+
+  /** A third of the time of an orderly stop for each of its three steps. */
+  #deadlines(): { readonly stopWithinMs: number; readonly stopGraceMs: number } {
+    const { shutdownMs } = this.#options.config;
+    return { stopWithinMs: Math.floor(shutdownMs / 4), stopGraceMs: STOP_GRACE_MS };
+  }
+
+  /** Has the journal forget the dead thread before its successor joins the mesh. */
+  async #reset(thread: number): Promise<void> {
+    const done = Promise.withResolvers<void>();
+    this.#resets.set(thread, done.resolve);
+    const gone: ThreadGone = { kind: "thread_gone", thread };
+    this.#running.get(JOURNAL)?.tell(gone);
+    await done.promise;
+    this.#resets.delete(thread);
+  }
+
+  #sabotage(index: number, how: Sabotage): void {
+    const thread = this.#running.get(FIRST_SHARD + index);
+    if (thread === undefined) {
+      throw new ShopError("BAD_MESSAGE", `there is no shard ${index}`, "never");
+    }
+    const order: SabotageOrder = { kind: "sabotage", how };
+    thread.tell(order);
+  }
+}
+
+function linksOf(shards: number): readonly MeshLink[] {
+  const links: MeshLink[] = [];
+  for (let index = 0; index < shards; index++) {
+    const shard = FIRST_SHARD + index;
+    links.push(
+      { from: GATEWAY, to: shard, ringBytes: COMMAND_RING_BYTES },
+      { from: shard, to: GATEWAY, ringBytes: COMMAND_RING_BYTES },
+      { from: shard, to: JOURNAL, ringBytes: JOURNAL_RING_BYTES },
+      { from: JOURNAL, to: shard, ringBytes: JOURNAL_RING_BYTES },
+    );
+  }
+  return links;
+}
+
+function settingsOf(config: ShopConfig): ShardThreadData["settings"] {
+  const roles: readonly Group[] = config.roles;
+  return {
+    slots: config.slots,
+    roles,
+    residentMax: config.limits.residentMax,
+    mailboxMax: config.limits.mailboxMax,
+    payment: config.payment,
+    reservationTtlMs: config.inventory.reservationTtlMs,
+    shipping: config.shipping,
+  };
+}

@@ -1,0 +1,110 @@
+/**
+ * The judge is judged: an honest shop passes, and every lie is caught by the check named for it.
+ *
+ * Uses the fake shop and a real provider on loopback sockets. No case may pass because nothing was
+ * looked at, so the honest run also has its counts compared.
+ */
+
+import { afterEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { runOrders } from "./order-run.ts";
+import { startFakeShop } from "./testing/fake-shop.ts";
+import { startPaymentProvider } from "./payment-provider.ts";
+import type { Arrivals, OrderRunReport } from "./order-run.ts";
+import type { CheckName } from "./evidence.ts";
+import type { Lie } from "./testing/fake-life.ts";
+
+const CLOSED: Arrivals = { model: "closed", rounds: 10, batch: 20 };
+const cleanups: (() => Promise<void>)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0)) await cleanup();
+});
+
+async function judge(
+  lies: readonly Lie[],
+  arrivals = CLOSED,
+  restDeadlineMs = 20_000,
+): Promise<OrderRunReport> {
+  const directory = mkdtempSync(join(tmpdir(), "judge-"));
+  const provider = startPaymentProvider({
+    port: 0,
+    ledgerFile: join(directory, "ledger.jsonl"),
+    latencyMs: 1,
+    declineRate: 0.05,
+    failureRate: 0.1,
+    hangRate: 0,
+    hangMs: 0,
+    seed: 5,
+  });
+  const paymentUrl = `http://127.0.0.1:${provider.port}`;
+  const shop = startFakeShop({ port: 0, lies, paymentUrl, stepMs: 2 });
+  cleanups.push(async () => {
+    await shop.stop();
+    await provider.stop();
+    rmSync(directory, { recursive: true });
+  });
+  return runOrders({
+    host: "127.0.0.1",
+    port: shop.port,
+    arrivals,
+    seed: 9,
+    runId: "judge",
+    connectionsMax: 20,
+    twinEvery: 10,
+    restDeadlineMs,
+    readLedger: async () => provider.books().effects,
+  });
+}
+
+describe("an honest shop", () => {
+  test("passes, and every order, product and payment was looked at", async () => {
+    const { verdict, figures } = await judge([]);
+    expect(verdict.violations).toEqual([]);
+    expect(verdict.counts.attempted).toBe(200);
+    expect(verdict.counts.acknowledged).toBe(200);
+    expect(verdict.counts.found).toBe(200);
+    expect(verdict.counts.shipped + verdict.counts.cancelled).toBe(200);
+    // The scarce product alone makes two of four orders fail after they were paid.
+    expect(verdict.counts.cancelled).toBeGreaterThanOrEqual(2);
+    expect(verdict.counts.products).toBe(21);
+    expect(verdict.counts.ledgerEffects).toBeGreaterThan(verdict.counts.shipped);
+    expect(figures.errorShare).toBe(0);
+    expect(figures.complete.count).toBe(verdict.counts.shipped);
+    expect(figures.accepted.latency.p99Ms).toBeGreaterThan(0);
+  });
+
+  test("passes at a fixed rate too, with the number of orders that the rate makes", async () => {
+    const { verdict } = await judge([], { model: "open", ratePerSecond: 200, seconds: 1 });
+    expect(verdict.violations).toEqual([]);
+    expect(verdict.counts.acknowledged).toBe(200);
+  });
+});
+
+describe("a lie is caught by its check", () => {
+  const cases: readonly (readonly [Lie, CheckName])[] = [
+    ["lose_order", "lost"],
+    ["double_order", "doubled"],
+    ["lose_cent", "amounts"],
+    ["oversell", "stock"],
+    ["keep_reserved", "stock"],
+    ["ship_unpaid", "transitions"],
+    ["skip_version", "transitions"],
+    ["capture_twice", "payments"],
+    ["keep_money", "payments"],
+  ];
+  test.each(cases)("%s by %s", async (lie, check) => {
+    const { verdict } = await judge([lie]);
+    expect(verdict.ok).toBe(false);
+    expect(verdict.violations.map((violation) => violation.check)).toContain(check);
+  });
+
+  test("never_deliver by terminal, once the wait for rest is over", async () => {
+    const { verdict } = await judge(["never_deliver"], CLOSED, 1_500);
+    const checks = new Set(verdict.violations.map((violation) => violation.check));
+    expect([...checks]).toEqual(["terminal"]);
+  });
+});

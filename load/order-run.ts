@@ -1,0 +1,117 @@
+/**
+ * One measured run against a shop that is up: stock, orders, rest, evidence, verdict.
+ *
+ * Everything it creates in the shop carries the run's id, so that it can be judged in a shop that
+ * holds other orders. It refuses nothing and hides nothing: figures of a run that broke a promise
+ * are reported beside the violation.
+ */
+
+import { collectEvidence, forEachOf } from "./collect-evidence.ts";
+import { createHttpPool } from "./http-pool.ts";
+import { createOrderPlan } from "./order-plan.ts";
+import { createShopClient } from "./shop-client.ts";
+import { createSubmitter } from "./submitter.ts";
+import { figuresOf } from "./run-figures.ts";
+import { runClosed, startOpen } from "./arrivals.ts";
+import { verify } from "./verify.ts";
+import { watchResources } from "./process-watch.ts";
+import type { LedgerEffect } from "./evidence.ts";
+import type { ResourceReport } from "./process-watch.ts";
+import type { RunFigures } from "./run-figures.ts";
+import type { Submit } from "./arrivals.ts";
+import type { Verdict } from "./verify.ts";
+
+export type Arrivals =
+  | { readonly model: "closed"; readonly rounds: number; readonly batch: number }
+  | { readonly model: "open"; readonly ratePerSecond: number; readonly seconds: number };
+
+export interface OrderRunOptions {
+  readonly host: string;
+  readonly port: number;
+  /** The shop's process, when it is on this machine. */
+  readonly pid?: number;
+  readonly arrivals: Arrivals;
+  readonly seed: number;
+  readonly runId: string;
+  readonly connectionsMax: number;
+  readonly twinEvery: number;
+  readonly restDeadlineMs: number;
+  readonly readLedger?: () => Promise<readonly LedgerEffect[]>;
+}
+
+export interface OrderRunReport {
+  readonly runId: string;
+  readonly seed: number;
+  readonly arrivals: Arrivals;
+  readonly figures: RunFigures;
+  readonly server: ResourceReport;
+  /** CPU time of this process while orders were sent. */
+  readonly clientCpuMs: number;
+  readonly verdict: Verdict;
+}
+
+const REQUEST_TIMEOUT_MS = 10_000;
+const ORDER_DEADLINE_MS = 30_000;
+const RETRY_WAIT_MS = 50;
+const IN_FLIGHT_MAX = 5_000;
+const READS_AT_ONCE = 16;
+
+export async function runOrders(options: OrderRunOptions): Promise<OrderRunReport> {
+  const { host, port, connectionsMax, arrivals, seed, runId } = options;
+  const pool = createHttpPool({ host, port, connectionsMax, timeoutMs: REQUEST_TIMEOUT_MS });
+  const client = createShopClient(pool);
+  const plan = createOrderPlan({ seed, runId, ordersExpected: ordersOf(arrivals) });
+  await forEachOf([...plan.stock], READS_AT_ONCE, ([id, count]) => client.createStock(id, count));
+  const submitter = createSubmitter({
+    client,
+    plan,
+    deadlineMs: ORDER_DEADLINE_MS,
+    retryWaitMs: RETRY_WAIT_MS,
+    twinEvery: options.twinEvery,
+  });
+
+  const watch = watchResources(
+    options.pid === undefined ? { readMetrics: () => client.readMetrics() } : { pid: options.pid },
+  );
+  const startMs = performance.now();
+  const cpuBefore = process.cpuUsage();
+  await arrive(arrivals, submitter.submit);
+  const durationMs = performance.now() - startMs;
+  const cpu = process.cpuUsage(cpuBefore);
+
+  const evidence = await collectEvidence(client, submitter.attempts, plan.stock, {
+    restDeadlineMs: options.restDeadlineMs,
+    concurrency: READS_AT_ONCE,
+  });
+  const server = await watch.stop();
+  const ledger = await options.readLedger?.();
+  pool.close();
+  return {
+    runId,
+    seed,
+    arrivals,
+    figures: figuresOf(evidence, {
+      latency: submitter.latency.summary(),
+      durationMs,
+      failures: submitter.failures,
+    }),
+    server,
+    clientCpuMs: Math.round((cpu.user + cpu.system) / 1_000),
+    verdict: verify(ledger === undefined ? evidence : { ...evidence, ledger }),
+  };
+}
+
+async function arrive(arrivals: Arrivals, submit: Submit): Promise<void> {
+  if (arrivals.model === "closed") {
+    await runClosed(arrivals.rounds, arrivals.batch, submit);
+    return;
+  }
+  const { ratePerSecond, seconds } = arrivals;
+  const durationMs = seconds * 1_000;
+  await startOpen({ ratePerSecond, durationMs, inFlightMax: IN_FLIGHT_MAX }, submit).done;
+}
+
+function ordersOf(arrivals: Arrivals): number {
+  if (arrivals.model === "closed") return arrivals.rounds * arrivals.batch;
+  return Math.ceil(arrivals.ratePerSecond * arrivals.seconds);
+}
