@@ -7,7 +7,7 @@
  */
 
 /** Share of lines that must be covered. */
-export const COVERAGE_FLOOR = 0.9;
+const COVERAGE_FLOOR = 0.9;
 
 export interface FileCoverage {
   readonly path: string;
@@ -78,9 +78,8 @@ export function judgeCoverage(
   const lines = sum(counted.map((file) => file.lines));
   const linesCovered = sum(counted.map((file) => file.linesCovered));
   if (shareOf(linesCovered, lines) < COVERAGE_FLOOR) {
-    problems.push(
-      `coverage is ${percent(linesCovered, lines)} of lines, the floor is ${COVERAGE_FLOOR * 100} %`,
-    );
+    const share = percent(linesCovered, lines);
+    problems.push(`coverage is ${share} of lines, the floor is ${COVERAGE_FLOOR * 100} %`);
   }
   const worst = counted
     .filter((file) => file.linesCovered < file.lines)

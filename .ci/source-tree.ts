@@ -25,9 +25,9 @@ export function listCovered(root = ROOT): string[] {
   return scan(root, COVERED_FOLDERS).filter((path) => !isTestCode(path));
 }
 
-/** Tests, and suites that several tests share. */
+/** Tests, and what only they use: shared suites, generators, files they run in other threads. */
 export function isTestCode(path: string): boolean {
-  return path.endsWith(".test.ts") || path.endsWith(".suite.ts");
+  return /\.(test|suite|arbitrary|fixture)\.ts$/.test(path);
 }
 
 function scan(root: string, folders: readonly string[]): string[] {

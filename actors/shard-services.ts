@@ -19,6 +19,7 @@ import type { Latency } from "./payment/simulated-provider.ts";
 import type { ShardMetrics } from "./shop-metrics.ts";
 import type { Store } from "./stores/unit-of-work.ts";
 
+import { createActorSystem } from "../runtime/actors/actor-system.ts";
 import { decodeCommand } from "./command-frames.ts";
 import { GROUPS } from "./contracts/topics.ts";
 import { startConsumer } from "./delivery/consumer.ts";
@@ -99,17 +100,24 @@ export async function startShardServices(options: ShardServicesOptions): Promise
   const { environment, store, settings, metrics } = options;
   const { slots } = settings;
   const base = { store, environment, slots };
+  const system = createActorSystem(environment, {
+    name: "shop",
+    // The message that met it is answered by the region; this is for people.
+    onFailure: (failure) => options.onLog("warning", failure.message),
+  });
   const orders = createOrderService({
-    ...base,
-    residents: {
-      residentsMax: settings.residentMax,
+    store,
+    slots,
+    system,
+    settings: {
+      residentMax: settings.residentMax,
       idleMs: ORDER_IDLE_MS,
-      waitingMax: settings.mailboxMax,
+      mailboxCapacity: settings.mailboxMax,
     },
     onStep: (step) => {
       options.onOrderChanged(step.after.id);
       metrics.stepped(step);
-      metrics.resident(orders.counts().resident);
+      metrics.resident(orders.stats().resident);
     },
   });
   const inventory = createInventoryService({
@@ -150,7 +158,8 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     },
     async drain(withinMs) {
       await Promise.all(consumers.map((consumer) => consumer.drain(withinMs)));
-      orders.close();
+      await orders.stop(withinMs);
+      await system.stop(withinMs);
     },
   };
 }

@@ -5,15 +5,9 @@
  * comparison.
  */
 
-import type { Logger, LogLevel, TextFormatter } from "@logtape/logtape";
+import type { Logger, LogLevel, Sink, TextFormatter } from "@logtape/logtape";
 
-import {
-  configureSync,
-  getLogger,
-  getStreamSink,
-  jsonLinesFormatter,
-  getTextFormatter,
-} from "@logtape/logtape";
+import { configureSync, getLogger, jsonLinesFormatter, getTextFormatter } from "@logtape/logtape";
 
 const CATEGORY = "shopstream";
 
@@ -21,14 +15,10 @@ const CATEGORY = "shopstream";
 export function configureLog(level: LogLevel, format: "text" | "json"): Logger {
   const formatter: TextFormatter =
     format === "json" ? jsonLinesFormatter : getTextFormatter({ timestamp: "time" });
-  const write = new WritableStream<Uint8Array>({
-    write(chunk) {
-      process.stderr.write(chunk);
-    },
-  });
+  const stderr: Sink = (record) => void process.stderr.write(formatter(record));
   configureSync({
     reset: true,
-    sinks: { stderr: getStreamSink(write, { formatter }) },
+    sinks: { stderr },
     loggers: [
       { category: CATEGORY, lowestLevel: level, sinks: ["stderr"] },
       { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["stderr"] },

@@ -20,7 +20,7 @@ import { createSubmitter } from "./submitter.ts";
 import { figuresOf } from "./run-figures.ts";
 import { findFreePort, startServer } from "./shop-process.ts";
 import { startOpen } from "./arrivals.ts";
-import { verify } from "./verify.ts";
+import { verify } from "./verify-orders.ts";
 import type { Books } from "./payment-provider.ts";
 import type { Evidence } from "./evidence.ts";
 import type { RunFigures } from "./run-figures.ts";
@@ -28,7 +28,7 @@ import type { OrderPlan } from "./order-plan.ts";
 import type { ServerOptions, ServerProcess } from "./shop-process.ts";
 import type { ShopClient } from "./shop-client.ts";
 import type { Submitter } from "./submitter.ts";
-import type { Verdict } from "./verify.ts";
+import type { Verdict } from "./verify-orders.ts";
 
 export interface ChaosOptions {
   readonly shopCommand: readonly string[];
@@ -104,7 +104,7 @@ export async function runChaos<Faults>(
     const { submitter } = control;
     const startMs = performance.now();
     const arrivals = startOpen({ ratePerSecond, inFlightMax: IN_FLIGHT_MAX }, submitter.submit);
-    const faults = await inject(control).finally(() => arrivals.stop());
+    const faults = await finallyAwait(inject(control), arrivals.stop);
     const durationMs = performance.now() - startMs;
     const collecting = { restDeadlineMs, concurrency: READS_AT_ONCE };
     const evidence = await collectEvidence(client, submitter.attempts, plan.stock, collecting);
@@ -213,6 +213,15 @@ function startProvider(options: ChaosOptions): Promise<ServerProcess> {
     readyDeadlineMs: READY_DEADLINE_MS,
     logFile: join(options.directory, "provider.log"),
   });
+}
+
+/** The work's own outcome, once `cleanup` has ended too. */
+async function finallyAwait<T>(work: Promise<T>, cleanup: () => Promise<void>): Promise<T> {
+  try {
+    return await work;
+  } finally {
+    await cleanup();
+  }
 }
 
 /** A capture without an answer is undone after its order is cancelled: the books may lag. */

@@ -1,7 +1,7 @@
 /**
  * What a load run knows when it ends: what was asked, what was answered, what is there now.
  *
- * Plain data, so that the judge in `verify.ts` needs no network and its tests can forge any lie.
+ * Plain data: the judge in `verify-orders.ts` needs no network and its tests can forge any lie.
  * Amounts are minor units; an amount that is no whole number of hundredths is `undefined` and
  * never rounded. Times are milliseconds since the epoch.
  */
@@ -23,7 +23,7 @@ export interface PlannedOrder {
 
 /**
  * What the client may believe. `acknowledged`: a 2xx arrived; several ids only when one key was
- * answered with several orders. `ambiguous`: the shop may or may not have it. `refused`: it has not.
+ * answered with several orders. `ambiguous`: the shop may have it. `refused`: it has it not.
  */
 export type Outcome =
   | {

@@ -115,9 +115,9 @@ export async function injectShardFaults(
   return records;
 }
 
-/** Sum of the shop's counters of restarted shards; `undefined` when it has none. */
+/** Sum of the shop's counters of restarted threads; `undefined` when it has none. */
 export function restartsIn(metrics: string): number | undefined {
-  const samples = [...metrics.matchAll(/^shopstream_shard_restarts_total(?:\{[^}]*\})? (\S+)$/gm)];
+  const samples = [...metrics.matchAll(/^shopstream_thread_restarts_total(?:\{[^}]*\})? (\S+)$/gm)];
   if (samples.length === 0) return undefined;
   return samples.reduce((sum, sample) => sum + Number(sample[1]), 0);
 }

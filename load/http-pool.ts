@@ -42,7 +42,7 @@ interface Job {
 
 interface Connection {
   readonly parser: ResponseParser;
-  socket: Bun.Socket<undefined> | undefined;
+  socket: Bun.Socket | undefined;
   job: Job | undefined;
   unsent: Uint8Array | undefined;
 }
@@ -182,17 +182,20 @@ export function createHttpPool(options: HttpPoolOptions): HttpPool {
       for (let job = nextJob(); job !== undefined; job = nextJob()) {
         job.reject(new ShopError("CLOSED", "the pool is closed", "never"));
       }
-      for (const connection of [...open]) drop(connection, "the pool is closed");
+      // A set may lose members while it is walked.
+      for (const connection of open) drop(connection, "the pool is closed");
     },
   };
 }
 
 function textOf(request: HttpRequest, options: HttpPoolOptions): string {
-  let head = `${request.method} ${request.path} HTTP/1.1\r\nhost: ${options.host}:${options.port}\r\n`;
+  let head = `${request.method} ${request.path} HTTP/1.1\r\n`;
+  head += `host: ${options.host}:${options.port}\r\n`;
   for (const [name, value] of Object.entries(request.headers ?? {})) {
     head += `${name}: ${value}\r\n`;
   }
   if (request.body === undefined) return `${head}\r\n`;
   const bodyBytes = Buffer.byteLength(request.body);
-  return `${head}content-type: application/json\r\ncontent-length: ${bodyBytes}\r\n\r\n${request.body}`;
+  head += `content-type: application/json\r\ncontent-length: ${bodyBytes}\r\n`;
+  return `${head}\r\n${request.body}`;
 }

@@ -103,9 +103,10 @@ describe("planKills", () => {
 });
 
 describe("restartsIn", () => {
-  test("sums the shards' counters, and says when there are none", () => {
-    const line = "shopstream_shard_restarts_total";
-    const text = `# TYPE ${line} counter\n${line}{shard="0"} 2\n${line}{shard="1"} 3\n`;
+  test("sums the threads' counters, and says when there are none", () => {
+    const line = "shopstream_thread_restarts_total";
+    const samples = [`${line}{thread="shard-0"} 2`, `${line}{thread="shard-1"} 3`];
+    const text = [`# TYPE ${line} counter`, ...samples, ""].join("\n");
     expect(restartsIn(text)).toBe(5);
     expect(restartsIn("process_resident_memory_bytes 5\n")).toBeUndefined();
   });

@@ -13,13 +13,13 @@ import { createShopClient } from "./shop-client.ts";
 import { createSubmitter } from "./submitter.ts";
 import { figuresOf } from "./run-figures.ts";
 import { runClosed, startOpen } from "./arrivals.ts";
-import { verify } from "./verify.ts";
+import { verify } from "./verify-orders.ts";
 import { watchResources } from "./process-watch.ts";
 import type { LedgerEffect } from "./evidence.ts";
 import type { ResourceReport } from "./process-watch.ts";
 import type { RunFigures } from "./run-figures.ts";
 import type { Submit } from "./arrivals.ts";
-import type { Verdict } from "./verify.ts";
+import type { Verdict } from "./verify-orders.ts";
 
 export type Arrivals =
   | { readonly model: "closed"; readonly rounds: number; readonly batch: number }

@@ -46,8 +46,9 @@ const STOP_DEADLINE_MS = 20_000;
 
 async function main(flags: Flags<typeof SPECS>): Promise<number> {
   const directory = await mkdtemp(join(tmpdir(), "shopstream-orders-"));
-  const shop = flags.url === "" ? await startShop(flags.shards, directory) : undefined;
+  let shop: ServerProcess | undefined;
   try {
+    if (flags.url === "") shop = await startShop(flags.shards, directory);
     const url = new URL(shop?.url ?? flags.url);
     const report = await runOrders({
       host: url.hostname,

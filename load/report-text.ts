@@ -9,7 +9,7 @@ import type { LatencySummary } from "./latency-summary.ts";
 import type { OrderRunReport } from "./order-run.ts";
 import type { RateFigures } from "./run-figures.ts";
 import type { ResourceReport } from "./process-watch.ts";
-import type { Verdict } from "./verify.ts";
+import type { Verdict } from "./verify-orders.ts";
 
 const VIOLATIONS_SHOWN = 20;
 const MIB = 1024 * 1024;

@@ -55,9 +55,9 @@ export function createShopClient(pool: HttpPool): ShopClient {
   async function expect(request: HttpRequest, ...statuses: readonly number[]) {
     const response = await pool.request(request);
     if (statuses.includes(response.status)) return response;
-    const text = `${request.method} ${request.path}: ${response.status} ${detailOf(response)}`;
+    const what = `${request.method} ${request.path}: ${response.status} ${detailOf(response)}`;
     const retry = response.status >= 500 ? "later" : "never";
-    throw new ShopError("BAD_MESSAGE", text, retry);
+    throw new ShopError("BAD_MESSAGE", what, retry);
   }
 
   return {

@@ -113,6 +113,7 @@ function nameGlobal(node: ts.Node, declared: ReadonlySet<string>): string | unde
     ts.isMethodDeclaration(parent) ||
     ts.isMethodSignature(parent) ||
     ts.isPropertySignature(parent) ||
+    ts.isImportSpecifier(parent) ||
     ts.isTypeQueryNode(parent);
   return isMemberName ? undefined : node.text;
 }

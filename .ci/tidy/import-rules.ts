@@ -8,6 +8,7 @@
 import { posix } from "node:path";
 import ts from "typescript";
 
+import { isTestCode } from "../source-tree.ts";
 import { finding, walk } from "./source-file.ts";
 
 import type { Finding, SourceFile } from "./source-file.ts";
@@ -36,7 +37,7 @@ export function checkImports(file: SourceFile): readonly Finding[] {
       const message = `tests of runtime/ must not import ${layerOf(target)}/ either`;
       findings.push(finding(file, "import-direction", node, message));
     }
-    if (!file.isTest && !file.isTool && /\.(test|suite|arbitrary)\.ts$/.test(target)) {
+    if (!file.isTest && !file.isTool && isTestCode(target)) {
       findings.push(finding(file, "import-direction", node, "test code is for tests only"));
     }
     if (!/\.(ts|json|sql|html|css|js)$/.test(target)) {

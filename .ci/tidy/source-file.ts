@@ -7,6 +7,8 @@
 
 import ts from "typescript";
 
+import { isTestCode } from "../source-tree.ts";
+
 /** Where something is wrong; `line` counts from 1. */
 export interface Finding {
   readonly path: string;
@@ -29,7 +31,7 @@ export interface SourceFile {
   readonly lines: readonly string[];
   readonly tree: ts.SourceFile;
   readonly comments: readonly Comment[];
-  /** A test, or a suite that tests share. */
+  /** A test, or what only tests use. */
   readonly isTest: boolean;
   /** `bench/`, `load/`, `.ci/`: runs beside the product, never in it. */
   readonly isTool: boolean;
@@ -47,7 +49,7 @@ export function parseSource(path: string, text: string): SourceFile {
     lines: text.split("\n"),
     tree,
     comments: listComments(tree),
-    isTest: /\.(test|suite|arbitrary)\.ts$/.test(path) || path.includes("/testing/"),
+    isTest: isTestCode(path),
     isTool: /^(bench|load|\.ci)\//.test(path),
   };
 }

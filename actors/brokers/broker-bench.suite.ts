@@ -90,6 +90,8 @@ export interface ConsumeOptions {
   readonly policy?: Partial<DeliveryPolicy>;
   readonly handle?: HandleOne<string>;
   readonly handler?: Handler<string>;
+  /** Throws for a body that is not fit to be handled. */
+  readonly checkBody?: (body: string) => void;
 }
 
 /** A bare member of a group, which keeps what it gets. */
@@ -202,7 +204,15 @@ export class Bench {
       assert(found !== undefined, `${id} was not delivered here`);
       return found;
     };
-    const subscription: Subscription = await this.within(
+    const member: { subscription?: Subscription } = {}; // deliveries may come before it stands
+    const early: Delivery[] = [];
+    const settle = (batch: readonly Delivery[]): void => {
+      const { subscription: joined } = member;
+      if (joined === undefined) early.push(...batch);
+      // A refused acknowledgement shows as a redelivery, which the case sees.
+      else joined.ack(batch).catch(() => undefined);
+    };
+    const subscription = await this.within(
       this.broker.subscribe({
         group: options.group ?? "g",
         topics: options.topics ?? this.setup.topics,
@@ -214,12 +224,13 @@ export class Bench {
         onDeliveries: (batch) => {
           deliveries.push(...batch);
           this.delivered.push(...batch.map(idOf));
-          // A refused acknowledgement shows as a redelivery, which the case sees.
-          if (options.acks === true) subscription.ack(batch).catch(() => undefined);
+          if (options.acks === true) settle(batch);
         },
         onRevoked: (_topic, partitions) => void revoked.push(...partitions),
       }),
     );
+    member.subscription = subscription;
+    if (early.length > 0) settle(early.splice(0));
     return {
       subscription,
       deliveries,
@@ -247,7 +258,11 @@ export class Bench {
         environment: this.environment,
         group: options.group ?? "g",
         topics: options.topics ?? this.setup.topics,
-        decode: (frame: Frame) => new TextDecoder().decode(frame.payload),
+        decode: (frame: Frame) => {
+          const body = new TextDecoder().decode(frame.payload);
+          options.checkBody?.(body);
+          return body;
+        },
         handler: options.handler ?? { kind: "single", concurrencyMax, handle },
         policy: { ...TEST_POLICY, ...options.policy },
         onEvent: (event) => void events.push(event),

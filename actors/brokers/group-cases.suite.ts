@@ -61,7 +61,10 @@ export const GROUP_CASES: readonly BrokerCase[] = [
   { name: "B12: credit in bytes holds, and lets one through that is larger", run: creditBytes },
   { name: "B12: a paused member gets nothing new and can settle what it has", run: pauseResume },
   { name: "B13: what three members took and gave back, the fourth gets whole", run: giveBack },
-  { name: "B14: a delivery held past its lease goes to another, and the late ack is stale", run: lease },
+  {
+    name: "B14: a delivery held past its lease goes to another, and the late ack is stale",
+    run: lease,
+  },
   { name: "B14: with no other member, it comes back to the same one", run: leaseOfTheOnlyMember },
   { name: "B14: a postponed delivery keeps its lease until it is due", run: leaseOfPostponed },
   { name: "B15: a second settlement is a repeat and changes nothing", run: doubleSettle },
@@ -70,11 +73,15 @@ export const GROUP_CASES: readonly BrokerCase[] = [
     needs: ["crashMember"],
     run: memberDies,
   },
-  { name: "B17: a member that wakes after its lease settles nothing of what others got", run: zombie },
+  {
+    name: "B17: a member that wakes after its lease settles nothing of what others got",
+    run: zombie,
+  },
   {
     name: "B28: nothing is passed over: gaps between acknowledged deliveries come back",
     needs: ["crashMember"],
-    run: (bench) => gaps(bench, async (probe) => bench.hooks.crashMember?.(bench.broker, probe.subscription)),
+    run: (bench) =>
+      gaps(bench, async (probe) => bench.hooks.crashMember?.(bench.broker, probe.subscription)),
   },
   {
     name: "B28: gaps between acknowledged deliveries come back after a kill of the broker",
@@ -116,7 +123,10 @@ async function creditBytes(bench: Bench): Promise<void> {
     expect(unsettled - settled).toBeLessThanOrEqual(3);
     const oldest = slow.deliveries[settled];
     if (oldest !== undefined) await bench.within(slow.subscription.ack([oldest]));
-    await bench.eventually("more came", () => slow.deliveries.length > settled + 1 || settled === 4);
+    await bench.eventually(
+      "more came",
+      () => slow.deliveries.length > settled + 1 || settled === 4,
+    );
     unsettled = slow.deliveries.length;
   }
   expect(slow.deliveries.map(({ bytes }) => bytes.byteLength)).toHaveLength(5);
@@ -157,7 +167,7 @@ async function giveBack(bench: Bench): Promise<void> {
 
 async function lease(bench: Bench): Promise<void> {
   await bench.start();
-  const slow = await bench.probe({ leaseMs: LEASE_MS, partitions: [0, 1, 2, 3, 4, 5, 6, 7] });
+  const slow = await bench.probe({ leaseMs: LEASE_MS });
   await bench.publish(["p1-1"]);
   await bench.eventually("the first has it", () => slow.deliveries.length === 1);
   const heldFromMs = bench.environment.monotonicMs();
@@ -206,7 +216,7 @@ async function leaseOfPostponed(bench: Bench): Promise<void> {
 
 async function doubleSettle(bench: Bench): Promise<void> {
   await bench.start();
-  const probe = await bench.probe({ leaseMs: LEASE_MS });
+  const probe = await bench.probe();
   const { subscription } = probe;
   await bench.publish(["a", "b", "c"], { key: "k" });
   await bench.eventually("they are here", () => probe.deliveries.length === 3);

@@ -31,7 +31,7 @@ import { GroupCoordinator } from "./group-coordinator.ts";
 /** Leases are looked at this often within the shortest of the group's. */
 const LEASE_CHECKS = 8;
 
-const CAPABILITIES: BrokerCapabilities = {
+export const MEMORY_CAPABILITIES: BrokerCapabilities = {
   persistent: false,
   confirmIsDurable: false,
   durablePostpone: false,
@@ -67,7 +67,7 @@ interface Group {
 }
 
 export class MemoryBroker implements Broker {
-  readonly capabilities = CAPABILITIES;
+  readonly capabilities = MEMORY_CAPABILITIES;
   readonly #environment: Environment;
   readonly #log: MemoryLog;
   readonly #faults: Readonly<MemoryFaults> | undefined;

@@ -145,7 +145,9 @@ async function payloadBounds(bench: Bench): Promise<void> {
   const full = frames[3]?.frame ?? new Uint8Array(0);
   const oversize = new Uint8Array(frameBytesMax + 1);
   oversize.set(full);
-  const refused = [frames[0], { topic: bench.topic, frame: oversize }].filter((f) => f !== undefined);
+  const refused = [frames[0], { topic: bench.topic, frame: oversize }].filter(
+    (f) => f !== undefined,
+  );
   expect(await bench.refusal(() => bench.broker.publish(refused))).toBe("PAYLOAD_TOO_LARGE");
   const marker = bench.frame("marker", { key: "k" });
   await bench.within(bench.broker.publish([marker]));

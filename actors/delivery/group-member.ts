@@ -293,7 +293,7 @@ export class GroupMember<Body> implements Consumer {
     this.#noticeIdle();
   }
 
-  /** Not ours any more. A handler that is still at it keeps the lane, so that keys never overlap. */
+  /** Not ours any more. A handler still at it keeps the lane, so that keys never overlap. */
   #drop(item: Item): void {
     if (!item.owned) return;
     item.tally.returned++;

@@ -249,6 +249,7 @@ describe("reports", () => {
   test("delivered again change nothing", async () => {
     const message = delivered(paid, "order", shop.environment);
     expect(await shop.service.handle(message)).toEqual({ kind: "settled" });
+    expect(shop.store.hasMark("order", message.frame.id)).toBe(true);
     const before = stored();
     expect(await shop.service.handle(message)).toEqual({ kind: "ack" });
     expect(await shop.other().handle(message)).toEqual({ kind: "ack" });

@@ -116,7 +116,8 @@ export function createOrderService(options: OrderServiceOptions): OrderService {
     try {
       return replyTo(input, await deliver({ input, cause, deliveries: [] }));
     } catch (error) {
-      if (!isShopError(error) || isShopError(error, "SATURATED", "CLOSED")) throw error;
+      if (!isShopError(error)) throw error;
+      if (error.code === "SATURATED" || error.code === "CLOSED") throw error;
       const code = error.retry === "later" ? "storage_unavailable" : "failed";
       return refused(code, describeError(error));
     }

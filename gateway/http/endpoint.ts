@@ -75,6 +75,8 @@ export function createDoor(deps: DoorDeps): Door {
     try {
       return await route.endpoint(call);
     } catch (error) {
+      // Nobody is there to be answered, and nothing is wrong with us.
+      if (call.request.signal.aborted) return new Problem("malformed_request", "broken off");
       const problem = problemOfError(error);
       if (problem === undefined) onFailure?.(error, call.correlationId);
       return problem ?? describe("internal");

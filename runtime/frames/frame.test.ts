@@ -126,6 +126,13 @@ test("the payload is a view, not a copy", () => {
   expect(decodeFrame(bytes).payload.buffer).toBe(bytes.buffer);
 });
 
+test("a frame is the same whether or not it is small enough for the shared scratch", () => {
+  for (const payloadBytes of [16_000, 16_304, 16_305, 17_000, 40_000]) {
+    const payload = new Uint8Array(payloadBytes).fill(payloadBytes);
+    expect(decodeFrame(encodeFrame({ ...MINIMAL, payload })).payload).toEqual(payload);
+  }
+});
+
 test("two frames encoded one after the other do not share bytes", () => {
   const first = encodeFrame(INPUT);
   encodeFrame(MINIMAL);

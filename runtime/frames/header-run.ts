@@ -57,8 +57,8 @@ export function isHeaderRun(bytes: Uint8Array, at: number, end: number): boolean
   const names: string[] = [];
   let seen: Set<string> | undefined;
   for (let next = at; next < end;) {
-    if (end - next < PREFIX_BYTES) return false;
     const nameBytes = bytes[next]!; // `!`: next < end
+    // If the lengths themselves reach beyond the end, then so does the value.
     const valueAt = next + PREFIX_BYTES + nameBytes;
     const valueBytes = readU16(bytes, next + 1);
     if (nameBytes === 0 || valueAt + valueBytes > end) return false;

@@ -89,7 +89,6 @@ export class Incarnation {
 
   #hearExit(exit: Exit): void {
     const phase = this.#phase;
-    if (phase === "over") return;
     this.#phase = "over";
     this.#gone.resolve();
     if (phase === "running") this.#hooks.onExit(exit);

@@ -14,7 +14,7 @@ import { startSupervisor } from "./supervisor.ts";
 import type { ChildSpec, SupervisorSpec } from "./child.ts";
 import type { Supervisor } from "./supervisor.ts";
 
-test("A09 a child that always fails to restart: each level gives up, then the process", async () => {
+test("A09 a child that never restarts: each level gives up, then the process", async () => {
   const environment = createVirtualEnvironment();
   const probe = createProbe(environment);
   const gaveUp: string[] = [];
@@ -105,7 +105,7 @@ test("a stop that was asked for while the tree gives up is not an exit", async (
   expect(codes).toEqual([]);
 });
 
-test("an inner supervisor that hangs in its start is abandoned with what it had started", async () => {
+test("an inner supervisor that hangs in its start is abandoned with its children", async () => {
   const environment = createVirtualEnvironment();
   const probe = createProbe(environment);
   const hanging = family("inner", [probe.child("a"), probe.child("h", { startMs: "never" })]);
@@ -118,6 +118,24 @@ test("an inner supervisor that hangs in its start is abandoned with what it had 
   expect(await rejected).toContain("was stopped while it started");
   expect(probe.take()).toEqual(["start a", "start h", "kill a"]);
   expect(probe.running("a")).toBe(0);
+});
+
+test.each([1, 2])("a start that is abandoned right after child %i fails", async (count) => {
+  const environment = createVirtualEnvironment();
+  const probe = createProbe(environment);
+  const abandonment = new AbortController();
+  let started = 0;
+  const children = ["a", "b"].map((id) => probe.child(id));
+  const rejected = await startSupervisor(family("inner", children), environment, {
+    abandoned: abandonment.signal,
+    onEvent(event) {
+      if (event.kind !== "child_started" || ++started !== count) return;
+      void Promise.resolve().then(() => abandonment.abort());
+    },
+  }).catch((error: unknown) => error);
+  expect(rejected).toMatchObject({ code: "CLOSED" });
+  expect(probe.starts("b")).toBe(count - 1);
+  expect([probe.running("a"), probe.running("b")]).toEqual([0, 0]);
 });
 
 test("a nested supervisor has time for all its children by default", () => {

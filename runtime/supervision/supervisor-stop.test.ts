@@ -268,6 +268,28 @@ describe("children that come and go", () => {
     expect(probe.starts("a")).toBe(1);
   });
 
+  test("two callers that stop one child see one stop", async () => {
+    const { environment, probe, events, start } = createHouse();
+    const supervisor = await start([probe.child("a", { stopMs: 10 })]);
+    const both = track(Promise.all([supervisor.stopChild("a"), supervisor.stopChild("a")]));
+    await environment.advance(10);
+    expect(both.done).toBe(true);
+    expect(probe.record).toEqual(["start a", "stop a"]);
+    expect(events.filter((event) => event.kind === "child_stopped")).toHaveLength(1);
+  });
+
+  test("a sibling's failure takes over a child that is being stopped, as in OTP", async () => {
+    const { environment, probe, start } = createHouse();
+    const children = [probe.child("a"), probe.child("b", { stopMs: 10 })];
+    const supervisor = await start(children, { strategy: "one_for_all" });
+    const stopped = track(supervisor.stopChild("b"));
+    probe.exit("a");
+    await environment.advance(50);
+    expect(stopped.done).toBe(true);
+    expect(supervisor.counts()).toEqual({ specs: 2, active: 2, restarting: 0 });
+    expect(probe.record.slice(2)).toEqual(["stop b", "start a", "start b"]);
+  });
+
   test("after stop nothing is started any more", async () => {
     const { probe, start } = createHouse();
     const supervisor = await start([probe.child("a")]);

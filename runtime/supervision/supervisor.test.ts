@@ -186,7 +186,7 @@ test("A10 one for all: a restart that fails begins again with the whole set", as
   expect(probe.take()).toEqual([...first, "stop c1", "start c1", "start c2", "start c3"]);
 });
 
-test("A10 rest for one: a restart that fails does not restart the earlier child twice", async () => {
+test("A10 rest for one: a restart that fails leaves the earlier child alone", async () => {
   const { environment, probe, start } = createHouse();
   const children = [
     probe.child("c1"),
@@ -215,7 +215,21 @@ test("a restarted child that fails while its siblings still start is replaced to
   expect([probe.starts("a"), probe.starts("b"), probe.starts("c")]).toEqual([2, 3, 3]);
 });
 
-test("a child that ends before its younger siblings have started is seen to afterwards", async () => {
+test("a sibling that ends while it waits for its turn to be stopped is one failure less", async () => {
+  const { environment, probe, givenUp, start } = createHouse();
+  const children = [probe.child("a"), probe.child("b"), probe.child("c", { stopMs: 10 })];
+  const supervisor = await start({ strategy: "one_for_all", intensity: 1, children });
+  probe.take();
+  probe.exit("b");
+  await environment.advance(5);
+  probe.exit("a");
+  await environment.advance(50);
+  expect(probe.take()).toEqual(["stop c", "start a", "start b", "start c"]);
+  expect(givenUp).toEqual([]);
+  expect(supervisor.counts()).toEqual({ specs: 3, active: 3, restarting: 0 });
+});
+
+test("a child that ends before its siblings have started is seen to afterwards", async () => {
   const { environment, probe, start } = createHouse();
   const children = [probe.child("a"), probe.child("slow", { startMs: 10 })];
   const starting = start({ children });

@@ -120,6 +120,7 @@ class TreeSupervisor implements Supervisor {
       await this.stop();
       throw failure;
     }
+    this.#refuseWhenEnding();
     const earlyExits = this.#earlyExits ?? [];
     this.#earlyExits = undefined;
     for (const handle of earlyExits) handle();

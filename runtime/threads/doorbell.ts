@@ -32,11 +32,8 @@ export function createDoorbell(
   const own = openChannel(instance, me);
   let isClosed = false;
   own.addEventListener("message", ({ data }) => {
-    // A message that was under way when the channel closed may still arrive.
-    if (!isClosed && typeof data === "number") onRing(data);
+    if (typeof data === "number") onRing(data);
   });
-  // Again, as listening counts as a reason to stay alive.
-  own.unref();
 
   function bellOf(other: number): BroadcastChannel {
     // Without a listener of its own, such a channel hears nothing of what others post on it.

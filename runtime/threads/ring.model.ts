@@ -15,6 +15,8 @@ export type ModelStep =
   | { readonly do: "write"; readonly payloadBytes: number }
   | { readonly do: "flush" }
   | { readonly do: "next" }
+  | { readonly do: "park reader" }
+  | { readonly do: "park writer"; readonly payloadBytes: number }
   /** Releases all that was read but the last `back` records. */
   | { readonly do: "release"; readonly back: number }
   | { readonly do: "replace writer" }
@@ -46,6 +48,9 @@ export class RingModel {
   #publishedEnd: number;
   #releasedEnd: number;
   #written = 0;
+  #isReaderParked = false;
+  /** What the released end must reach for the parked writer to be rung. */
+  #wantedEnd: number | undefined;
 
   /** Positions start at `start`, a multiple of 8, as if so many bytes had gone through before. */
   constructor(capacityBytes: number, start: number) {
@@ -66,21 +71,25 @@ export class RingModel {
       case "write":
         return this.#write(step.payloadBytes);
       case "flush":
-        this.#writer.flush();
-        this.#publishedEnd = this.#staged.at(-1)?.end ?? this.#publishedEnd;
-        this.#unread.push(...this.#staged);
-        this.#staged = [];
-        return undefined;
+        return this.#flush();
       case "next":
         return this.#next();
       case "release":
         return this.#release(step.back);
+      case "park reader":
+        this.#isReaderParked = this.#unread.length === 0;
+        expect(this.#reader.park()).toBe(this.#isReaderParked);
+        return undefined;
+      case "park writer":
+        return this.#parkWriter(step.payloadBytes);
       case "replace writer":
         this.#writer = new RingWriter(this.#memory);
         this.#staged = [];
+        this.#wantedEnd = undefined;
         return undefined;
       case "replace reader":
         this.#reader = new RingReader(this.#memory);
+        this.#isReaderParked = false;
         this.#unread.unshift(...this.#taken);
         this.#taken = [];
         return undefined;
@@ -107,6 +116,23 @@ export class RingModel {
     }
   }
 
+  #flush(): void {
+    const isBellDue = this.#isReaderParked && this.#staged.length > 0;
+    expect(this.#writer.flush()).toBe(isBellDue);
+    if (isBellDue) this.#isReaderParked = false;
+    this.#publishedEnd = this.#staged.at(-1)?.end ?? this.#publishedEnd;
+    this.#unread.push(...this.#staged);
+    this.#staged = [];
+  }
+
+  #parkWriter(payloadBytes: number): void {
+    if (8 + payloadBytes > this.#capacityBytes / 2) return;
+    this.#flush();
+    const wantedEnd = this.#endOf(payloadBytes) - this.#capacityBytes;
+    this.#wantedEnd = wantedEnd > this.#releasedEnd ? wantedEnd : undefined;
+    expect(this.#writer.park(payloadBytes)).toBe(this.#wantedEnd !== undefined);
+  }
+
   #next(): void {
     const expected = this.#unread.shift();
     expect(this.#reader.next()).toBe(expected !== undefined);
@@ -124,7 +150,9 @@ export class RingModel {
     const last = this.#taken[count - 1];
     if (last === undefined) return;
     for (const record of this.#taken) checkBytes(record);
-    this.#reader.release(last.position);
+    const isBellDue = this.#wantedEnd !== undefined && last.end >= this.#wantedEnd;
+    expect(this.#reader.release(last.position)).toBe(isBellDue);
+    if (isBellDue) this.#wantedEnd = undefined;
     this.#releasedEnd = last.end;
     this.#taken.splice(0, count);
   }

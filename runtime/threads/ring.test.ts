@@ -337,6 +337,11 @@ const anyStep: fc.Arbitrary<ModelStep> = fc.oneof(
   { weight: 4, arbitrary: fc.constant({ do: "flush" }) },
   { weight: 8, arbitrary: fc.constant({ do: "next" }) },
   { weight: 4, arbitrary: fc.record({ do: fc.constant("release"), back: fc.nat(3) }) },
+  { weight: 2, arbitrary: fc.constant({ do: "park reader" }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant("park writer"), payloadBytes: fc.nat(120) }),
+  },
   { weight: 1, arbitrary: fc.constant({ do: "replace writer" }) },
   { weight: 1, arbitrary: fc.constant({ do: "replace reader" }) },
 );

@@ -40,10 +40,11 @@ test("settling twice does nothing, even after the place was given to another rec
   const second = window.open(16);
   const third = window.open(24);
   expect(window.settle(first)).toBe(false);
-  expect(window.settle(third)).toBe(false);
-  expect(window.settle(third)).toBe(false);
   expect(window.released).toBe(8);
   expect(window.settle(second)).toBe(true);
+  expect(window.released).toBe(16);
+  expect(window.settle(second)).toBe(false);
+  expect(window.settle(third)).toBe(true);
   expect(window.released).toBe(24);
 });
 
@@ -59,7 +60,7 @@ test("tickets that were never opened, and bounds that cannot be, are refused", (
 
 test("any order of opening and settling agrees with a list, also where positions wrap", () => {
   const starts = fc.constantFrom(0, 2 ** 31 - 24, -24);
-  const picks = fc.array(fc.nat(20), { maxLength: 200 });
+  const picks = fc.array(fc.nat(10), { maxLength: 200, size: "max" });
   fc.assert(
     fc.property(starts, picks, (start, steps) => {
       const window = new SettleWindow(8, start);

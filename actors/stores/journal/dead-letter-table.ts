@@ -5,9 +5,10 @@
  * when asked for, if they can be. Refuses to grow without bound: `prune` drops the oldest.
  */
 
-import type { Database } from "bun:sqlite";
 import type { Burial } from "../../brokers/broker.ts";
+import type { JournalDatabase } from "./journal-database.ts";
 import type { JournalDeadLetter } from "./journal-types.ts";
+import type { UndoLog } from "./undo-log.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
 import { checkFrame, frameHeaders, frameKey, frameTimeMs } from "../../../runtime/frames/frame.ts";
@@ -50,23 +51,15 @@ export class DeadLetterTable {
   readonly #delete;
   readonly #count;
   readonly #deleteOldest;
+  readonly #undo: UndoLog;
+  /** `undefined` when it has to be counted. */
+  #known: number | undefined;
 
-  constructor(handle: Database) {
+  constructor({ handle, undo }: JournalDatabase) {
+    this.#undo = undo;
     this.#insert = handle.prepare<
       unknown,
-      [
-        string,
-        string,
-        number,
-        number,
-        string,
-        number,
-        string,
-        string,
-        number,
-        number,
-        Uint8Array,
-      ]
+      [string, string, number, number, string, number, string, string, number, number, Uint8Array]
     >("INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     this.#select = handle.prepare<StoredDeadLetter, [string, number, number]>(
       `SELECT ${DEAD_LETTER_COLUMNS} FROM dead_letter WHERE topic = ? AND id > ?
@@ -89,6 +82,7 @@ export class DeadLetterTable {
     const lastError = errorText(frame.burial.lastError);
     const stored = { consumer, topic, partition, sequence, reason, attempts, bytes };
     const crc = deadLetterChecksum({ ...stored, firstError, lastError, buriedAtMs });
+    this.#changed(1);
     this.#insert.run(
       consumer,
       topic,
@@ -114,16 +108,25 @@ export class DeadLetterTable {
   }
 
   remove(id: number): void {
-    this.#delete.run(id);
+    this.#changed(-this.#delete.run(id).changes);
   }
 
   count(): number {
-    return this.#count.get()?.count ?? 0;
+    this.#known ??= this.#count.get()?.count ?? 0;
+    return this.#known;
   }
 
   /** Drops the oldest `count`; how many there were. */
   dropOldest(count: number): number {
-    return this.#deleteOldest.run(count).changes;
+    const { changes } = this.#deleteOldest.run(count);
+    this.#changed(-changes);
+    return changes;
+  }
+
+  #changed(by: number): void {
+    if (this.#known === undefined) return;
+    this.#known += by;
+    this.#undo.push(() => (this.#known = undefined));
   }
 }
 

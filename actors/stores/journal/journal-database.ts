@@ -29,10 +29,10 @@ export interface JournalDatabase {
   /** Copies what it can from WAL to database without waiting for readers. */
   checkpoint(): void;
   /**
-   * Copies everything and empties the WAL. False when a reader was in the way: then nothing is
-   * known to be durable that was not before.
+   * Makes everything in the WAL durable again by copying it to the database. Throws an error of
+   * kind `busy` when a reader was in the way.
    */
-  checkpointAll(): boolean;
+  sync(): void;
   walFrames(): number;
   databaseBytes(): number;
   close(): void;
@@ -49,7 +49,7 @@ export function openDatabase(
     configure(handle, tuning);
     return wrap(handle, faults);
   } catch (error) {
-    handle.close();
+    handle.close(true);
     throw error;
   }
 }
@@ -119,13 +119,19 @@ function wrap(
       faults?.("checkpoint");
       passive.get();
     },
-    checkpointAll() {
+    sync() {
       faults?.("checkpoint");
-      return truncate.get()?.busy === 0;
+      if (truncate.get()?.busy !== 0) throw new BusyCheckpoint();
     },
     // -1 before the first write.
     walFrames: () => Math.max(0, look.get()?.log ?? 0),
     databaseBytes: () => (pages.get()?.page_count ?? 0) * PAGE_BYTES,
-    close: () => handle.close(),
+    // Without `true` the connection, and its locks, live on until every statement is collected.
+    close: () => handle.close(true),
   };
+}
+
+/** Has the code of the SQLite error that the pragma answers instead of throwing. */
+class BusyCheckpoint extends Error {
+  readonly code = "SQLITE_BUSY";
 }

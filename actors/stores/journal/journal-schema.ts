@@ -55,8 +55,7 @@ CREATE TABLE inbox_batch (
   id INTEGER PRIMARY KEY, at INTEGER NOT NULL, marks BLOB NOT NULL);
 
 ${TABLES.map(
-  (table) =>
-    `CREATE TABLE ${table} (${ROW_COLUMNS}${EXTRA_COLUMNS[table] ?? ""}) WITHOUT ROWID;`,
+  (table) => `CREATE TABLE ${table} (${ROW_COLUMNS}${EXTRA_COLUMNS[table] ?? ""}) WITHOUT ROWID;`,
 ).join("\n")}
 CREATE INDEX orders_created ON orders (created_at, key);
 CREATE INDEX orders_customer ON orders (customer_id, created_at, key);

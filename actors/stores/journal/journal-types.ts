@@ -103,7 +103,7 @@ export interface JournalCommitted {
 /**
  * `refused`: nothing of this unit was written. Codes: `UNKNOWN_TOPIC`, `BAD_FRAME`, `BAD_MESSAGE`
  * (the unit itself), `STALE` (settles what the journal does not know), `STORAGE_FULL`,
- * `STORAGE_FAULT`; with `INDETERMINATE` it may have been written.
+ * `STORAGE_FAULT`. It is never left open whether a unit was committed.
  */
 export type JournalOutcome =
   | JournalCommitted
@@ -172,6 +172,8 @@ export interface JournalStats {
   readonly databaseBytes: number;
   readonly checkpoints: number;
   readonly reopens: number;
+  /** Times everything stored has been verified since the journal was opened. */
+  readonly scrubRounds: number;
 }
 
 /** The journal. Everything is synchronous; nothing may be called after `close`. */

@@ -156,7 +156,13 @@ export class LogTable {
     this.#insertSegment.run(tailFirstId, tailLastAtMs, tailBytes, segmentChecksum(row), parts);
     const closed = tailParts.splice(0);
     const remaining = tailParts.filter((part) => part !== PART_LOST).length;
-    segments.push({ firstId: tailFirstId, lastAtMs: tailLastAtMs, bytes: tailBytes, count, remaining });
+    segments.push({
+      firstId: tailFirstId,
+      lastAtMs: tailLastAtMs,
+      bytes: tailBytes,
+      count,
+      remaining,
+    });
     directory.tailBytes = 0;
     directory.tailFirstId = tailFirstId + count;
     this.#undo.push(() => {
@@ -247,7 +253,7 @@ export class LogTable {
   #deleteIds(ids: readonly number[]): void {
     const { segments } = this.#directory;
     let segment = 0;
-    for (let at = 0; at < ids.length; ) {
+    for (let at = 0; at < ids.length;) {
       const first = ids[at]!; // `!`: within the loop's bound
       let end = at + 1;
       while (ids[end] === first + (end - at)) end++;

@@ -50,6 +50,7 @@ export class SettleTable {
   readonly #log: LogTable;
   readonly #undo: UndoLog;
   readonly #consumers = new Map<string, Map<string, Consumer>>();
+  readonly #damaged: Consumer[] = [];
   #dirty: Consumer[] = [];
   readonly #replace;
   readonly #remove;
@@ -167,6 +168,16 @@ export class SettleTable {
     return "settled";
   }
 
+  /** Attempts of the delivery so far, as far as they were put down. */
+  attempts(consumer: Consumer, partition: number, sequence: number): number {
+    return postponedOf(consumer, partition).get(sequence)?.attempt ?? 0;
+  }
+
+  /** Lets the transaction in hand rewrite the rows that failed their checksum at open. */
+  repair(): void {
+    for (const consumer of this.#damaged.splice(0)) this.#touch(consumer);
+  }
+
   /** Writes the rows that the transaction touched. */
   flush(): void {
     for (const consumer of this.#dirty) {
@@ -263,6 +274,7 @@ export class SettleTable {
         consumer.sets.push(...decodeSettled(data, this.#topology.slots));
         continue;
       }
+      this.#damaged.push(consumer);
       damage.push({ what: "position", topic, key: group, reason: "bad checksum" });
       for (let partition = 0; partition < this.#topology.slots; partition++) {
         const position = this.#log.first(consumer.firstPart + partition) - 1;

@@ -1,0 +1,104 @@
+/**
+ * The payment of one order as a table: what is due in each state, and what each answer means.
+ */
+
+import { describe, expect, test } from "bun:test";
+
+import type { EventOf } from "../contracts/messages.ts";
+import type { Payment, PaymentRowStatus } from "./payment.ts";
+
+import { gatewayFor } from "./gateways.ts";
+import { afterCapture, afterRefund, closedPayment, nextStep } from "./payment.ts";
+
+const created: EventOf<"order.created"> = {
+  type: "order.created",
+  orderId: "o1",
+  customerId: "ada",
+  items: [{ productId: "tea", quantity: 1, priceMinor: 100_001 }],
+  totalMinor: 100_001,
+  currency: "USD",
+};
+const cancelled = { type: "order.cancelled", orderId: "o1", reason: "requested" } as const;
+const charge = { orderId: "o1", amountMinor: 100_001, currency: "USD" } as const;
+
+function paymentIn(status: PaymentRowStatus): Payment {
+  return { ...charge, gateway: "premium", status, reference: "c1" };
+}
+
+describe("what is due", () => {
+  const rows = [
+    [undefined, "capture", "close"],
+    ["completed", "none", "refund"],
+    ["declined", "none", "none"],
+    ["abandoned", "none", "refund"],
+    ["refunded", "none", "none"],
+    ["voided", "none", "none"],
+  ] as const;
+  for (const [status, onCreated, onCancelled] of rows) {
+    test(`with the payment ${status ?? "not begun"}: ${onCreated}, ${onCancelled}`, () => {
+      const payment = status === undefined ? undefined : paymentIn(status);
+      expect(nextStep(created, payment)).toBe(onCreated);
+      expect(nextStep(cancelled, payment)).toBe(onCancelled);
+    });
+  }
+});
+
+describe("a capture", () => {
+  test("that was answered completes the payment", () => {
+    expect(afterCapture(created, { status: "captured", reference: "c1" })).toEqual({
+      payment: { ...charge, gateway: "premium", status: "completed", reference: "c1" },
+      event: {
+        type: "payment.processed",
+        ...charge,
+        gateway: "premium",
+        status: "completed",
+        reference: "c1",
+      },
+    });
+  });
+  test("that was declined fails it, with the provider's reason", () => {
+    const change = afterCapture(created, { status: "declined", reason: "no funds" });
+    expect(change.payment.status).toBe("declined");
+    expect(change.event).toMatchObject({ status: "failed", reason: "no funds" });
+  });
+  test("that was never answered fails it as unavailable", () => {
+    const change = afterCapture(created, { status: "unanswered" });
+    expect(change.payment.status).toBe("abandoned");
+    expect(change.event).toMatchObject({ status: "failed", reason: "unavailable" });
+  });
+});
+
+describe("a refund", () => {
+  test("of a completed payment is reported with its amount", () => {
+    expect(afterRefund(paymentIn("completed"), { status: "refunded", reference: "r1" })).toEqual({
+      payment: { ...paymentIn("completed"), status: "refunded", refundReference: "r1" },
+      event: { type: "payment.refunded", ...charge, reference: "r1" },
+    });
+  });
+  test("of a payment that was never reported as completed is not reported either", () => {
+    for (const status of ["refunded", "nothing_to_refund"] as const) {
+      const change = afterRefund(paymentIn("abandoned"), { status, reference: "r1" });
+      expect(change).toEqual({
+        payment: { ...paymentIn("abandoned"), status: "voided", refundReference: "r1" },
+      });
+    }
+  });
+  test("of anything else is a bug", () => {
+    const result = { status: "refunded", reference: "r1" } as const;
+    expect(() => afterRefund(paymentIn("declined"), result)).toThrow("declined");
+    expect(() => afterRefund(paymentIn("refunded"), result)).toThrow("refunded");
+  });
+});
+
+test("an order that was cancelled before it was seen is never captured", () => {
+  expect(nextStep(created, closedPayment("o1"))).toBe("none");
+});
+
+test("premium takes what is strictly above 1000.00", () => {
+  expect([0, 99_999, 100_000, 100_001].map(gatewayFor)).toEqual([
+    "standard",
+    "standard",
+    "standard",
+    "premium",
+  ]);
+});

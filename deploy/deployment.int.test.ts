@@ -1,0 +1,143 @@
+/**
+ * The deployment files agree with the code: versions, paths, names and the promises they make.
+ *
+ * No container engine is needed, and none is used: that the image builds and runs is not proved
+ * here. Files are read and parsed, and the probe is run against servers of this process.
+ */
+
+import { afterEach, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { SETTINGS } from "../gateway/config/setting-names.ts";
+
+const REPOSITORY = join(import.meta.dir, "..");
+
+interface Service {
+  readonly build: { readonly context: string; readonly dockerfile: string };
+  readonly environment: Readonly<Record<string, string>>;
+  readonly ports: readonly string[];
+  readonly volumes: readonly string[];
+  readonly read_only: boolean;
+  readonly user: string;
+  readonly cap_drop: readonly string[];
+  readonly stop_grace_period: string;
+  readonly healthcheck: { readonly test: readonly string[] };
+}
+
+interface Compose {
+  readonly services: Readonly<Record<string, Service>>;
+  readonly volumes: Readonly<Record<string, unknown>>;
+}
+
+const containerfile = read("deploy/Containerfile");
+// The shape that this test is about; a missing field fails where it is looked at.
+const compose = Bun.YAML.parse(read("compose.yaml")) as Compose;
+const names = new Set(SETTINGS.map((setting) => setting.environmentName));
+const cleanups: (() => Promise<void>)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0)) await cleanup();
+});
+
+function read(path: string): string {
+  return readFileSync(join(REPOSITORY, path), "utf8");
+}
+
+function shop(): Service {
+  const service = compose.services["shop"];
+  if (service === undefined) throw new Error("compose.yaml has no service named shop");
+  return service;
+}
+
+describe("deploy/Containerfile", () => {
+  test("is built on the Bun version that the repository pins", () => {
+    const versions = [...containerfile.matchAll(/^FROM docker\.io\/oven\/bun:(\S+)/gm)];
+    expect(versions).toHaveLength(2);
+    for (const [, version] of versions) expect(version).toBe(read(".bun-version").trim());
+  });
+
+  test("copies only paths that exist", () => {
+    const copies = [...containerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)];
+    const paths = copies.flatMap(([, sources]) => sources?.split(" ") ?? []);
+    expect(paths).toContain("bun.lock");
+    for (const path of paths)
+      expect([path, existsSync(join(REPOSITORY, path))]).toEqual([path, true]);
+  });
+
+  test("installs by the lockfile, and does not run as root", () => {
+    expect(containerfile).toContain("bun install --frozen-lockfile --production");
+    expect(containerfile).toMatch(/^USER 1000:1000$/m);
+  });
+
+  test("sets only settings that the shop has", () => {
+    const used = [...containerfile.matchAll(/(SHOPSTREAM_\w+)=/g)].map(([, name]) => name ?? "");
+    expect(used).toHaveLength(3);
+    for (const name of used) expect(names).toContain(name);
+  });
+});
+
+describe("compose.yaml", () => {
+  test("starts the shop alone, from the Containerfile", () => {
+    expect(Object.keys(compose.services)).toEqual(["shop"]);
+    const { context, dockerfile } = shop().build;
+    expect(existsSync(join(REPOSITORY, context, dockerfile))).toBe(true);
+  });
+
+  test("publishes on the loopback address only", () => {
+    for (const port of shop().ports) expect(port).toStartWith("127.0.0.1:");
+  });
+
+  test("keeps the data in a declared volume where the image looks for it", () => {
+    const [volume, path] = shop().volumes[0]?.split(":") ?? [];
+    expect(Object.keys(compose.volumes)).toContain(volume ?? "");
+    expect(containerfile).toContain(`SHOPSTREAM_DATA=${path}`);
+  });
+
+  test("has a read-only root, no root user and no capabilities", () => {
+    expect(shop().read_only).toBe(true);
+    expect(shop().user).toBe("1000:1000");
+    expect(shop().cap_drop).toEqual(["ALL"]);
+  });
+
+  test("gives the shop more time to stop than the shop takes", () => {
+    const shutdown = SETTINGS.find((setting) => setting.path === "shutdownMs");
+    const graceMs = Number.parseInt(shop().stop_grace_period, 10) * 1_000;
+    expect(graceMs).toBeGreaterThan(Number(shutdown?.schema.default));
+  });
+
+  test("sets only settings that the shop has", () => {
+    for (const name of Object.keys(shop().environment)) expect(names).toContain(name);
+  });
+
+  test("checks health with a program that is in the image", () => {
+    const program = shop().healthcheck.test.at(-1)?.replace("/app/", "") ?? "";
+    expect(containerfile).toContain(`COPY ${program} ./${program}`);
+  });
+});
+
+describe("deploy/probe.ts", () => {
+  async function probe(port: number): Promise<number> {
+    const child = Bun.spawn([process.execPath, join(import.meta.dir, "probe.ts")], {
+      env: { ...Bun.env, SHOPSTREAM_PORT: String(port) },
+    });
+    return await child.exited;
+  }
+
+  function serve(status: number): number {
+    const isReady = (request: Request): boolean => new URL(request.url).pathname === "/ready";
+    const server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: (request) => new Response(null, { status: isReady(request) ? status : 200 }),
+    });
+    cleanups.push(() => server.stop(true));
+    return server.port ?? 0;
+  }
+
+  test("ends with 0 when the shop is ready, with 1 when it is not or not there", async () => {
+    expect(await probe(serve(200))).toBe(0);
+    expect(await probe(serve(503))).toBe(1);
+    expect(await probe(1)).toBe(1);
+  });
+});

@@ -1,0 +1,94 @@
+import { expect, test } from "bun:test";
+
+import type { Sample } from "../runtime/threads/counter-page.ts";
+
+import { createVirtualEnvironment } from "../runtime/virtual-environment.ts";
+import { ShopHealth } from "./shop-health.ts";
+
+function createHealth() {
+  const environment = createVirtualEnvironment();
+  const counted = { ok: 0, dead: 0, seconds: 0, timed: 0 };
+  let active = 2;
+  const sample = (status: "ok" | "dead"): Sample => ({
+    kind: "counter",
+    name: "shopstream_messages_processed_total",
+    help: "",
+    labels: { service: "payment", topic: "orders", status },
+    value: counted[status],
+  });
+  const health = new ShopHealth({
+    environment,
+    services: ["payment"],
+    samples: () => [
+      sample("ok"),
+      sample("dead"),
+      {
+        kind: "histogram",
+        name: "shopstream_message_processing_duration_seconds",
+        help: "",
+        labels: { service: "payment", topic: "orders" },
+        buckets: [],
+        sum: counted.seconds,
+        count: counted.timed,
+      },
+    ],
+    shards: () => ({ specs: 2, active }),
+  });
+  return {
+    environment,
+    health,
+    counted,
+    setActive: (count: number) => (active = count),
+    service: (name: string) => health.report().services.find((one) => one.name === name),
+  };
+}
+
+test("a shop that did nothing yet is up, and says when it looked", () => {
+  const { environment, health } = createHealth();
+  const report = health.report();
+  expect(report.status).toBe("up");
+  expect(report.services.map(({ name }) => name)).toEqual(["payment", "journal", "shards"]);
+  expect(report.services[0]?.lastCheckedMs).toBe(environment.nowMs());
+});
+
+test("latency is the mean of late, and errors older than the window are forgotten", async () => {
+  const { environment, counted, service } = createHealth();
+  Object.assign(counted, { ok: 10, dead: 0, seconds: 1, timed: 10 });
+  await environment.advance(1_000);
+  expect(service("payment")?.latencyMs).toBeCloseTo(100);
+  counted.dead = 90;
+  await environment.advance(1_000);
+  expect(service("payment")).toMatchObject({ status: "degraded", errorRate: 0.9 });
+  expect(service("payment")?.detail).toBe("90 of 100 attempts failed");
+  await environment.advance(20_000);
+  expect(service("payment")).toMatchObject({ status: "up", errorRate: 0 });
+});
+
+test("a few failures say nothing", async () => {
+  const { environment, counted, service } = createHealth();
+  counted.dead = 4;
+  await environment.advance(1_000);
+  expect(service("payment")?.status).toBe("up");
+});
+
+test("a refusal of storage degrades the journal for a while", async () => {
+  const { environment, health, service } = createHealth();
+  health.refused("the disk is full");
+  expect(service("journal")).toMatchObject({ status: "degraded", detail: "the disk is full" });
+  expect(health.report().status).toBe("degraded");
+  await environment.advance(6_000);
+  expect(service("journal")?.status).toBe("up");
+});
+
+test("a shard that does not run degrades the shop", () => {
+  const { setActive, service, health } = createHealth();
+  setActive(1);
+  expect(service("shards")).toMatchObject({ status: "degraded", detail: "1 of 2 run" });
+  expect(health.report().status).toBe("degraded");
+});
+
+test("stopped, it looks no more", () => {
+  const { environment, health } = createHealth();
+  health.stop();
+  expect(environment.pendingTimers()).toBe(0);
+});
