@@ -38,6 +38,20 @@ test(
 );
 
 test(
+  "one failing test is enough to fail",
+  async () => {
+    const { lines, exitCode } = await run({
+      "runtime/double.ts": DOUBLE,
+      "runtime/double.test.ts": DOUBLE_TEST.replace("toBe(4)", "toBe(5)"),
+    });
+    expect(lines).toContain("coverage: 100.0 % of lines");
+    expect(lines.at(-1)).toBe("0 passed, 1 failed, 0 skipped");
+    expect(exitCode).toBe(1);
+  },
+  TIMEOUT_MS,
+);
+
+test(
   "failing, broken and dying tests are counted, and the line is still the last",
   async () => {
     const { lines, exitCode } = await run({

@@ -57,6 +57,8 @@ const target = new Uint8Array(Math.max(...inputs.map(frameBytesBound)));
 const slots = inputs.map(({ slot }) => slot);
 const bytes = (all: readonly { readonly length: number }[]) => all.map(({ length }) => length);
 
+const sizes = [frames, packed, json].map((all) => all[0]?.length ?? 0);
+
 await runBench(
   [
     each("slot of a key", FAST_COUNT, slots, (at) => slotOf(inputs[at]?.key ?? "", 64)),
@@ -94,10 +96,7 @@ await runBench(
     each("JSON: decode", SLOW_COUNT, slots, (at) => slotIn(JSON.parse(pick(json, at)))),
   ],
   {
-    title:
-      `Messages of one order: ${frames[0]?.length} bytes as a frame, ${packed[0]?.length} as`.concat(
-        ` msgpack, ${json[0]?.length} as JSON`,
-      ),
+    title: `One order: ${sizes[0]} bytes as a frame, ${sizes[1]} as msgpack, ${sizes[2]} as JSON`,
     unit: "message",
     notes: ["The frame cases check version, lengths, CRC-32 and UTF-8; the peers check nothing."],
   },

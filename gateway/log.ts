@@ -14,7 +14,7 @@ const CATEGORY = "shopstream";
 /** Replaces an earlier configuration. */
 export function configureLog(level: LogLevel, format: "text" | "json"): Logger {
   const formatter: TextFormatter =
-    format === "json" ? jsonLinesFormatter : getTextFormatter({ timestamp: "time" });
+    format === "json" ? jsonLinesFormatter : getTextFormatter({ timestamp: "time", value: asText });
   const stderr: Sink = (record) => void process.stderr.write(formatter(record));
   configureSync({
     reset: true,
@@ -25,4 +25,9 @@ export function configureLog(level: LogLevel, format: "text" | "json"): Logger {
     ],
   });
   return getLogger(CATEGORY);
+}
+
+/** Text as it is: quotes around every name would only be in the way. */
+function asText(value: unknown): string {
+  return typeof value === "string" ? value : Bun.inspect(value);
 }

@@ -20,7 +20,7 @@ import type {
   JournalThreadData,
   JournalTold,
   ThreadGone,
-} from "../actors/stores/journal-thread.ts";
+} from "../actors/stores/journal-runner.ts";
 import type { Environment } from "../runtime/environment.ts";
 import type { ChildSpec } from "../runtime/supervision/child.ts";
 import type { Supervisor, SupervisorEvent } from "../runtime/supervision/supervisor.ts";

@@ -32,6 +32,8 @@ export const SETTLE_WINDOW_RECORDS_MAX = 65_536;
 /** Series (metric × label values) that one thread's section of a counter page may hold. */
 export const COUNTER_SERIES_MAX = 4_096;
 export const HISTOGRAM_BUCKETS_MAX = 64;
+/** Upper bound of a histogram's last bucket, which takes what exceeds the others. */
+export const HISTOGRAM_BOUND_LAST = Infinity;
 /** Sections of a counter page: one per thread. */
 export const COUNTER_THREADS_MAX = 256;
 

@@ -30,6 +30,7 @@ test.each([
   `// throw new Error("no")`,
   `const text = "catch {}";`,
   `if (error.code === "busy") retry();`,
+  `if (error.message === previous.error.message) count++;`,
   `if (frame.message.includes("x")) f();`,
   "log(`failed: ${error.message}`);",
   `if (error instanceof Error) report(error.message);`,

@@ -46,8 +46,9 @@ export function checkSizes(file: SourceFile): readonly Finding[] {
     findings.push(finding(file, "file-lines", linesMax + 1, message));
   }
   for (const [index, line] of file.lines.entries()) {
-    if ([...line].length <= COLUMNS_MAX) continue;
-    const message = `${[...line].length} columns, at most ${COLUMNS_MAX}`;
+    const columns = Array.from(line).length;
+    if (columns <= COLUMNS_MAX) continue;
+    const message = `${columns} columns, at most ${COLUMNS_MAX}`;
     findings.push(finding(file, "line-columns", index + 1, message));
   }
   for (const node of walk(file.tree)) {

@@ -100,10 +100,7 @@ function listComments(tree: ts.SourceFile): readonly Comment[] {
     for (const range of ts.getLeadingCommentRanges(tree.text, node.pos) ?? []) add(range);
     const children = node.getChildren(tree);
     if (children.length > 0) pending.push(...children);
-    // Inside a template, what follows a token is text and not a comment.
-    else if (!ts.isTemplateHead(node) && !ts.isTemplateMiddle(node)) {
-      for (const range of ts.getTrailingCommentRanges(tree.text, node.end) ?? []) add(range);
-    }
+    else for (const range of ts.getTrailingCommentRanges(tree.text, node.end) ?? []) add(range);
   }
   return [...found.values()].sort((a, b) => a.firstLine - b.firstLine);
 }

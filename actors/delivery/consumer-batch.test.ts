@@ -53,7 +53,10 @@ test("each message of a batch has its own outcome", async () => {
   const consumer = await rig.start(undefined, { handler });
   await rig.publish(BODIES);
   await rig.environment.advance(1_000);
-  expect(batches).toEqual([BODIES.map((body) => `${body}#1`), ["m1#2"]]);
+  expect(batches.map((batch) => batch.toSorted())).toEqual([
+    BODIES.map((body) => `${body}#1`),
+    ["m1#2"],
+  ]);
   expect(totals(consumer)).toMatchObject({ acked: 9, buried: 1 });
 });
 
@@ -72,29 +75,35 @@ test("a batch that fails is taken apart: only the bad message is buried", async 
   expect(await rig.buried()).toMatchObject([{ body: "m3", reason: "poison", attempts: 5 }]);
   // The failure of the whole batch counts for nobody.
   expect(batches.flat().filter((call) => call.startsWith("m3"))).toEqual([
-    ...["m3#1", "m3#1"],
-    ...["m3#2", "m3#3", "m3#4", "m3#5"],
+    "m3#1",
+    "m3#1",
+    "m3#2",
+    "m3#3",
+    "m3#4",
+    "m3#5",
   ]);
   expect(rig.events.filter(({ kind }) => kind === "batch_split")).toHaveLength(1);
 });
 
-test("a batch that failed for lack of storage stays together and counts no attempt", async () => {
+test("a batch that found no storage is not taken apart, and counts no attempt", async () => {
   const rig = createRig();
   const batches: string[][] = [];
+  let refusals = 40;
   const handler = batchHandler(batches, (messages) =>
-    batches.length <= 8
+    refusals-- > 0
       ? Promise.reject(new ShopError("STORAGE_FULL", "no room", "later"))
       : Promise.resolve(messages.map(() => ACK)),
   );
   const consumer = await rig.start(undefined, { handler });
   await rig.publish(BODIES);
   await rig.environment.advance(30_000);
-  expect(batches.map((batch) => batch.length)).toEqual(Array.from({ length: 9 }, () => 10));
+  expect(refusals).toBeLessThan(0);
   expect(batches.flat().every((call) => call.endsWith("#1"))).toBe(true);
-  expect(totals(consumer).acked).toBe(10);
+  expect(rig.events.filter(({ kind }) => kind === "batch_split")).toHaveLength(0);
+  expect(totals(consumer)).toMatchObject({ acked: 10, buried: 0 });
 });
 
-test("a handler that answers too few outcomes has failed, and nothing is acknowledged by it", async () => {
+test("too few outcomes are a failure, by which nothing is acknowledged", async () => {
   const rig = createRig();
   const batches: string[][] = [];
   const handler = batchHandler(batches, () => Promise.resolve([ACK]));

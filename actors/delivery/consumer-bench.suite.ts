@@ -103,12 +103,10 @@ export function createRig(partitions = 4, topics: readonly string[] = ["t"]): Ri
       }),
     buried: async () => {
       const letters = await Promise.all(topics.map((topic) => broker.deadLetters(topic, 0, 1_000)));
-      return letters
-        .flat()
-        .map(({ burial, bytes }) => ({
-          ...burial,
-          body: new TextDecoder().decode(framePayload(bytes)),
-        }));
+      return letters.flat().map(({ burial, bytes }) => ({
+        ...burial,
+        body: new TextDecoder().decode(framePayload(bytes)),
+      }));
     },
   };
   return rig;

@@ -124,12 +124,12 @@ test("nothing is lost, nothing overlaps, and the counters add up under any sched
       }
       world.fates = [];
       world.members.push(await rig.start(handlerOf(world)));
-      await rig.environment.advance(120_000);
+      await rig.environment.advance(60_000);
       checkCounters(world);
       await expectAllSettled(world);
       await rig.broker.close();
     }),
-    { numRuns: 150 },
+    { numRuns: 80 },
   );
 });
 

@@ -14,7 +14,7 @@ import { createRig, POLICY, totals } from "./consumer-bench.suite.ts";
 import { ACK, SETTLED } from "./outcome.ts";
 
 describe("outcomes", () => {
-  test("a unit of work that settled the delivery is believed, and nothing else is sent", async () => {
+  test("a unit of work that settled the delivery is believed, nothing is sent", async () => {
     const rig = createRig();
     let acks = 0;
     rig.interfere = (inner) => ({ ack: (refs) => (acks++, inner.ack(refs)) });
@@ -158,7 +158,7 @@ describe("keys", () => {
     expect(rig.calls).toHaveLength(2);
   });
 
-  test("the next of a key starts only when its predecessor's acknowledgement is durable", async () => {
+  test("the next of a key starts once its predecessor's settlement is durable", async () => {
     const rig = createRig();
     const releases: (() => void)[] = [];
     rig.interfere = (inner) => ({
@@ -249,7 +249,7 @@ describe("settlements that fail", () => {
 });
 
 describe("leases", () => {
-  test("what waits behind its key or for its retry is kept alive, and no attempt is counted", async () => {
+  test("what waits for its key or its retry is kept alive, uncounted", async () => {
     const rig = createRig();
     const slowRetries = { attemptsMax: 9, delayMinMs: 4_000, delayMaxMs: 4_000, jitter: 0 };
     const consumer = await rig.start(

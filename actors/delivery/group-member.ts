@@ -172,7 +172,7 @@ export class GroupMember<Body> implements Consumer {
     item.timer = this.#environment.startTimer(delayMs, () => {
       item.timer = undefined;
       this.#makeReady(item);
-      this.#pump();
+      this.#deferPump(); // so that what falls due together is handled together
     });
   }
 

@@ -64,11 +64,21 @@ test("a load that began before the invalidation leaves nothing behind", async ()
   const early = available("tea");
   put("tea", 4);
   cache.invalidate("tea");
-  const late = available("tea");
   release();
   expect(await early).toBe(5);
-  expect(await late).toBe(4);
   expect(await available("tea")).toBe(4);
+});
+
+test("who asks after the invalidation does not get a load that began before", async () => {
+  const { put, available, cache, hold } = setUp();
+  put("tea", 5);
+  const release = hold();
+  const early = available("tea");
+  put("tea", 4);
+  cache.invalidate("tea");
+  const late = available("tea");
+  release();
+  expect(await Promise.all([early, late])).toEqual([5, 4]);
 });
 
 test("misses at the same time share one load", async () => {

@@ -12,18 +12,9 @@ import type { StoredRow } from "./journal/row-tables.ts";
 import { Database } from "bun:sqlite";
 
 import { assert, ShopError } from "../../runtime/errors.ts";
-import {
-  BUSY_TIMEOUT_MS,
-  ORDERS_PAGE_MAX,
-  TIMELINE_PAGE_MAX,
-} from "./journal/journal-limits.ts";
+import { BUSY_TIMEOUT_MS, ORDERS_PAGE_MAX, TIMELINE_PAGE_MAX } from "./journal/journal-limits.ts";
 import { journalPath } from "./journal/journal.ts";
-import {
-  checkedRow,
-  createLoader,
-  rowColumns,
-  timelineChecksum,
-} from "./journal/row-tables.ts";
+import { checkedRow, createLoader, rowColumns, timelineChecksum } from "./journal/row-tables.ts";
 import { sqliteFailure, storageError } from "./journal/sqlite-failure.ts";
 import { TABLES } from "./unit-of-work.ts";
 

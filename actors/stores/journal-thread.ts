@@ -1,99 +1,13 @@
 /**
- * The journal's thread: the one place where the database is written.
- *
- * Between turns it sleeps in its event loop; a turn takes what all rings hold, commits it as one
- * transaction, answers. When the journal is beyond repair the error ends the thread, nothing more
- * is acknowledged, and the process goes down with it.
+ * Entry of the journal's worker thread. It starts what `journal-runner.ts` describes and holds
+ * nothing else, so that tests can start the same with storage that fails.
  */
 
-import type { MeshMemory } from "../../runtime/threads/mesh.ts";
-import type { JournalOptions } from "./journal/journal-types.ts";
+import type { JournalThreadData } from "./journal-runner.ts";
 
 import { workerData } from "node:worker_threads";
 
-import { systemEnvironment } from "../../runtime/system-environment.ts";
-import { CounterWriter } from "../../runtime/threads/counter-page.ts";
-import { MeshNode } from "../../runtime/threads/mesh.ts";
-import { runThread } from "../../runtime/threads/thread-entry.ts";
-import { journalMetrics, SHOP_LAYOUT } from "../shop-metrics.ts";
-import { JournalServer } from "./journal-server.ts";
-import { openJournal } from "./journal/journal.ts";
+import { runJournal } from "./journal-runner.ts";
 
-export interface JournalThreadData {
-  readonly memory: MeshMemory;
-  readonly heartbeats: SharedArrayBuffer;
-  readonly counters: SharedArrayBuffer;
-  readonly thread: number;
-  /** Threads that talk to the journal. */
-  readonly clients: readonly number[];
-  readonly backlogBytesMax: number;
-  readonly journal: Omit<JournalOptions, "environment">;
-}
-
-/** A client's thread died: forget it, and empty the ring towards it before its successor starts. */
-export interface ThreadGone {
-  readonly kind: "thread_gone";
-  readonly thread: number;
-}
-
-/** What the journal's thread tells its parent. */
-export type JournalTold =
-  | { readonly kind: "thread_reset"; readonly thread: number }
-  | { readonly kind: "damage"; readonly detail: string }
-  | { readonly kind: "refused"; readonly detail: string };
-
-function main(data: JournalThreadData): Promise<void> {
-  return runThread({
-    environment: systemEnvironment,
-    heartbeats: data.heartbeats,
-    thread: data.thread,
-    start(tell) {
-      const say = (told: JournalTold): void => tell(told);
-      const journal = openJournal({ ...data.journal, environment: systemEnvironment });
-      for (const damage of journal.damage) say({ kind: "damage", detail: JSON.stringify(damage) });
-      const metrics = journalMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread));
-      const server = new JournalServer({
-        journal,
-        environment: systemEnvironment,
-        slots: data.journal.slots,
-        send: (thread, kind, first, second) => node.send(thread, kind, first, second),
-        onEvent(event) {
-          metrics.record(event);
-          if (event.kind === "damaged") say({ kind: "damage", detail: event.detail });
-          if (event.kind === "refused") say({ kind: "refused", detail: event.error.message });
-        },
-      });
-      const node = new MeshNode({
-        memory: data.memory,
-        me: data.thread,
-        environment: systemEnvironment,
-        backlogBytesMax: data.backlogBytesMax,
-        listeners: data.clients.map((client) => ({
-          from: client,
-          // A request that was read is in the turn's transaction; a client that dies asks again.
-          release: "read",
-          onRecord: (kind, bytes) => server.onRecord(client, kind, bytes),
-        })),
-        onTurn: () => server.onTurn(),
-      });
-      return {
-        onCustom(body) {
-          // The parent sends nothing else.
-          const { thread } = body as ThreadGone;
-          node.drainNow();
-          server.threadGone(thread);
-          node.resetOutbound(thread);
-          say({ kind: "thread_reset", thread });
-        },
-        async stop() {
-          node.drainNow();
-          server.close();
-          node.close();
-        },
-      };
-    },
-  });
-}
-
-// Made by `journalThreadData`, in the parent.
-await main(workerData as JournalThreadData);
+// Made by the parent, which is of this build.
+await runJournal(workerData as JournalThreadData);

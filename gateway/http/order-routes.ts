@@ -35,6 +35,12 @@ import type { StreamRegistry } from "./sse.ts";
 const checkNewOrder = compileBodyCheck(NewOrderSchema);
 const checkEmpty = compileBodyCheck(EmptySchema);
 
+const STREAM_HEADERS = {
+  "content-type": "text/event-stream",
+  "cache-control": "no-store",
+  "x-accel-buffering": "no",
+  vary: "accept",
+};
 const WHOLE_NUMBER = /^(0|[1-9][0-9]{0,9})$/;
 
 export function orderRoutes(deps: GatewayDeps, streams: StreamRegistry): readonly Route[] {
@@ -165,6 +171,8 @@ class OrderEndpoints {
     // 204 tells an EventSource to stay away: there will never be more.
     if (isSettled(order) && afterVersion >= order.version)
       return new Response(null, { status: 204 });
+    // Elysia answers HEAD by measuring what GET gives, and a stream has no length.
+    if (request.method === "HEAD") return new Response(null, { headers: STREAM_HEADERS });
     const { environment, reads, events, limits, onFailure } = this.#deps;
     const body = this.#streams.open({
       environment,
@@ -177,14 +185,7 @@ class OrderEndpoints {
       onFailure: (error) => onFailure?.(error, correlationId),
     });
     if (body === undefined) return saturated(`${limits.streamsMax} event streams are open`);
-    return new Response(body, {
-      headers: {
-        "content-type": "text/event-stream",
-        "cache-control": "no-store",
-        "x-accel-buffering": "no",
-        vary: "accept",
-      },
-    });
+    return new Response(body, { headers: STREAM_HEADERS });
   }
 
   async #load(orderId: string): Promise<OrderState | undefined> {

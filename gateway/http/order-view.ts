@@ -7,27 +7,39 @@
 
 import { decodeValue } from "../../actors/contracts/codec.ts";
 import { toDecimal } from "../../actors/contracts/money.ts";
+import type { OrderItem } from "../../actors/contracts/messages.ts";
 import type { OrderState, StockState } from "../../actors/contracts/order-state.ts";
 import type { Row, TimelineEntry } from "../../actors/stores/unit-of-work.ts";
 import { assert } from "../../runtime/errors.ts";
 
-/** The JSON text of `minor` as a number with two places; see the proposal JSON.parse source text. */
+/** A number with its own spelling, for JSON.stringify (ECMA-262, JSON.rawJSON). */
 interface RawJson {
   readonly rawJSON: string;
 }
 type WithRawJson = JSON & { rawJSON(text: string): RawJson };
 const raw = JSON as WithRawJson; // Bun has it; its types do not declare it yet
 
+/** Written by hand: this is on the path of every order, and a third of the cost of a view. */
 export function orderJson(order: OrderState): string {
-  return JSON.stringify(viewOrder(order));
+  const createdAt = isoTime(order.createdAtMs);
+  const updatedAt =
+    order.updatedAtMs === order.createdAtMs ? createdAt : isoTime(order.updatedAtMs);
+  const items = order.items.map((item) => itemJson(item)).join(",");
+  return (
+    `{"id":${JSON.stringify(order.id)},"customerId":${JSON.stringify(order.customerId)},` +
+    `"items":[${items}],"status":"${order.status}","paymentStatus":"${order.paymentStatus}",` +
+    `"inventoryStatus":"${order.inventoryStatus}","total":${toDecimal(order.totalMinor)},` +
+    `"currency":${JSON.stringify(order.currency)},${optionalJson(order)}` +
+    `"createdAt":"${createdAt}","updatedAt":"${updatedAt}","version":${order.version}}`
+  );
 }
 
 export function orderPageJson(
   orders: readonly OrderState[],
   nextCursor: string | undefined,
 ): string {
-  const page = orders.map((order) => viewOrder(order));
-  return JSON.stringify(nextCursor === undefined ? { orders: page } : { orders: page, nextCursor });
+  const next = nextCursor === undefined ? "" : `,"nextCursor":${JSON.stringify(nextCursor)}`;
+  return `{"orders":[${orders.map((order) => orderJson(order)).join(",")}]${next}}`;
 }
 
 export function stockJson(stock: StockState): string {
@@ -70,28 +82,24 @@ export function isoTime(atMs: number): string {
   return new Date(atMs).toISOString();
 }
 
-function viewOrder(order: OrderState) {
-  return {
-    id: order.id,
-    customerId: order.customerId,
-    items: order.items.map(({ productId, quantity, priceMinor }) => ({
-      productId,
-      quantity,
-      price: amount(priceMinor),
-    })),
-    status: order.status,
-    paymentStatus: order.paymentStatus,
-    inventoryStatus: order.inventoryStatus,
-    total: amount(order.totalMinor),
-    currency: order.currency,
-    shippingAddress: order.shippingAddress,
-    paymentMethod: order.paymentMethod && { type: order.paymentMethod.type },
-    cancelReason: order.cancelReason,
-    trackingNumber: order.trackingNumber,
-    createdAt: isoTime(order.createdAtMs),
-    updatedAt: isoTime(order.updatedAtMs),
-    version: order.version,
-  };
+function itemJson({ productId, quantity, priceMinor }: OrderItem): string {
+  const price = toDecimal(priceMinor);
+  return `{"productId":${JSON.stringify(productId)},"quantity":${quantity},"price":${price}}`;
+}
+
+/** The members that not every order has, each with a comma behind it. */
+function optionalJson(order: OrderState): string {
+  const { shippingAddress, paymentMethod, cancelReason, trackingNumber } = order;
+  let text = "";
+  if (shippingAddress !== undefined) {
+    text += `"shippingAddress":${JSON.stringify(shippingAddress)},`;
+  }
+  if (paymentMethod !== undefined) text += `"paymentMethod":{"type":"${paymentMethod.type}"},`;
+  if (cancelReason !== undefined) text += `"cancelReason":"${cancelReason}",`;
+  if (trackingNumber !== undefined) {
+    text += `"trackingNumber":${JSON.stringify(trackingNumber)},`;
+  }
+  return text;
 }
 
 function viewEntry(entry: TimelineEntry) {

@@ -55,13 +55,13 @@ function checkHeaders(request: Request, bodyBytesMax: number): Problem | undefin
 
 /** All bytes of the body; stops reading as soon as there are too many. */
 async function readBytes(request: Request, bytesMax: number): Promise<Uint8Array | Problem> {
-  if (request.body === null) return new Uint8Array();
   const announced = request.headers.get("content-length");
   if (announced !== null) {
     if (!(Number(announced) <= bytesMax)) return tooLarge(bytesMax);
     const whole = await request.bytes();
     return whole.byteLength > bytesMax ? tooLarge(bytesMax) : whole;
   }
+  if (request.body === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of request.body) {

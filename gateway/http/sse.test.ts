@@ -233,6 +233,14 @@ describe("the timeline as a stream", () => {
     expect((await stream()).response.status).toBe(200);
   });
 
+  test("is not opened by HEAD", async () => {
+    const { send, path, app } = await openWithOrder();
+    const reply = await send("HEAD", path, { headers: { accept: "text/event-stream" } });
+    expect(reply.status).toBe(200);
+    expect(reply.headers.get("content-type")).toBe("text/event-stream");
+    expect(app.openStreams()).toBe(0);
+  });
+
   test("does not count as a request in flight", async () => {
     const { stream, app } = await openWithOrder({ inFlightMax: 1 });
     await stream();

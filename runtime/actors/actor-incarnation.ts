@@ -166,7 +166,7 @@ export class Incarnation<Message> implements ActorContext<Message>, Parent {
     this.watches?.clear();
   }
 
-  /** Stops the children, youngest first, and calls `done` when all have ended. */
+  /** Asks all children to end, youngest first, and calls `done` when they have. */
   stopChildren(done: () => void): void {
     const children = [...(this.children ?? [])];
     if (children.length === 0) return done();

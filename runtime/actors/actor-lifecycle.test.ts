@@ -29,7 +29,7 @@ function recorder(events: string[], failIn: ReadonlySet<string> = new Set()) {
           record(message);
           if (message === "fail") throw new TypeError("asked to");
           if (message === "stop") context.stop();
-          if (message === "child") context.spawn(leaf(events), context.incarnation);
+          if (message === "child") context.spawn(leaf(events), events.length);
         },
         beforeRestart: () => record("beforeRestart"),
         onStop: () => record("onStop"),
@@ -41,9 +41,9 @@ function recorder(events: string[], failIn: ReadonlySet<string> = new Set()) {
 function leaf(events: string[]): ActorDefinition<string, number> {
   return defineActor<string, number>({
     type: "leaf",
-    setup: (parent) => ({
+    setup: (place) => ({
       receive: () => {},
-      onStop: () => void events.push(`leaf.onStop#${parent}`),
+      onStop: () => void events.push(`leaf.onStop#${place}`),
     }),
   });
 }
@@ -135,19 +135,52 @@ describe("A18: lifecycle hooks", () => {
     expect(probed.failures).toHaveLength(2);
   });
 
-  test("A18: children end, youngest first, before their parent's hook runs", async () => {
+  test("A18: children are asked to end, youngest first, and have ended before their parent's hook runs", async () => {
     const probed = createProbedSystem();
     const events: string[] = [];
     const { ref } = await permanent(probed, recorder(events));
-    for (const step of ["child", "child", "fail"] as const) ref.tell(step);
+    for (const step of ["child", "child"] as const) ref.tell(step);
+    await probed.settle();
+    ref.tell("fail");
     await probed.settle();
     expect(events.slice(4)).toEqual([
-      "leaf.onStop#1",
-      "leaf.onStop#1",
+      "leaf.onStop#3",
+      "leaf.onStop#2",
       "beforeRestart#1",
       "setup#2",
     ]);
     expect(probed.system.stats().actors).toBe(1);
+  });
+
+  test("A18: a kill calls no hook and takes the children along", async () => {
+    const probed = createProbedSystem();
+    const events: string[] = [];
+    const { ref, running } = await permanent(probed, recorder(events));
+    ref.tell("child");
+    await probed.settle();
+    expect(probed.system.stats().actors).toBe(2);
+    (await running()).kill();
+    expect(probed.system.stats().actors).toBe(1);
+    await probed.settle();
+    expect(events).toEqual(["setup#1", "child#1"]);
+  });
+
+  test("A18: asking to stop again and again is asking once", async () => {
+    const probed = createProbedSystem();
+    let ended = 0;
+    const eager = defineActor<string>({
+      type: "eager",
+      setup: (_init, context) => ({
+        receive() {
+          for (let index = 0; index < 10_000; index++) context.stop();
+        },
+        onStop: () => void ended++,
+      }),
+    });
+    probed.system.spawn(eager, undefined).tell("go");
+    await probed.settle();
+    expect(ended).toBe(1);
+    expect(probed.failures).toEqual([]);
   });
 
   test("A18: an asynchronous hook is waited for before the next incarnation starts", async () => {
@@ -354,6 +387,40 @@ describe("A20: death watch", () => {
     after.tell({});
     await probed.settle();
     expect(terminated).toEqual(["test/target", "test/target"]);
+    const twice = defineActor<string>({
+      type: "twice",
+      setup: (_init, context) => {
+        context.watch(target);
+        context.watch(target);
+        return { receive: () => {}, onTerminated: () => void terminated.push("twice") };
+      },
+    });
+    probed.system.spawn(twice, undefined);
+    await probed.settle();
+    expect(terminated.filter((path) => path === "twice")).toHaveLength(1);
+  });
+
+  test("A20: an incarnation's watch ends with it: the next one is told nothing", async () => {
+    const probed = createProbedSystem();
+    const told: number[] = [];
+    const target = probed.system.spawn(idle, undefined);
+    const watching = defineActor<Step>({
+      type: "watching",
+      setup: (_init, context) => {
+        if (context.incarnation === 1) context.watch(target);
+        return {
+          receive() {
+            throw new TypeError("asked to");
+          },
+          onTerminated: () => void told.push(context.incarnation),
+        };
+      },
+    });
+    const { ref } = await permanent(probed, watching);
+    ref.tell("fail");
+    await probed.settle();
+    await stop(probed, target);
+    expect(told).toEqual([]);
   });
 
   test("A20: unwatch silences, even a notice that waits already", async () => {
@@ -414,6 +481,17 @@ describe("A20: death watch", () => {
     const stopped = (await running()).stop();
     await probed.settle();
     await stopped;
+    expect(terminated).toEqual(["test/child"]);
+  });
+
+  test("A20: a kill is told like any other end", async () => {
+    const probed = createProbedSystem();
+    const terminated: string[] = [];
+    const { ref, running } = await permanent(probed, recorder([]));
+    probed.system.spawn(watcher(terminated), undefined).tell({ watch: ref });
+    await probed.settle();
+    (await running()).kill();
+    await probed.settle();
     expect(terminated).toEqual(["test/child"]);
   });
 });

@@ -8,10 +8,14 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { isShopError } from "../errors.ts";
+import { createVirtualEnvironment } from "../virtual-environment.ts";
 
 import { defineActor } from "./actor.ts";
 import type { Recipient } from "./actor.ts";
+import { ASK_TIMERS_IDLE_MAX } from "./actor-limits.ts";
 import { createProbedSystem } from "./actor-probe.suite.ts";
+import { AskTable } from "./ask-table.ts";
+import { UndeliveredLog } from "./undelivered.ts";
 
 interface Question {
   readonly value: number;
@@ -88,6 +92,23 @@ describe("A26: ask", () => {
     await probed.environment.advance(10);
     await Promise.all(first);
     expect(probed.system.stats().asksPending).toBe(0);
+  });
+
+  test("A26: what distinct deadlines cost is bounded, and gone when they have passed", async () => {
+    const environment = createVirtualEnvironment();
+    const table = new AskTable(environment, new UndeliveredLog(undefined), 10_000);
+    const echo: Recipient<Recipient<string>> = {
+      path: "echo",
+      tell: (replyTo) => replyTo.tell("here"),
+    };
+    for (let deadlineMs = 1; deadlineMs <= 5_000; deadlineMs++) {
+      expect(await table.ask<Recipient<string>, string>(echo, (to) => to, deadlineMs)).toBe("here");
+    }
+    expect(table.deadlines).toBeLessThanOrEqual(ASK_TIMERS_IDLE_MAX);
+    expect(environment.pendingTimers()).toBe(table.deadlines);
+    await environment.advance(5_000);
+    expect(table.deadlines).toBe(0);
+    expect(environment.pendingTimers()).toBe(0);
   });
 
   test("an actor that has ended, a full mailbox and a closed system are told apart", async () => {

@@ -39,6 +39,11 @@ export class AskTable {
     return this.pendingCount;
   }
 
+  /** Distinct deadlines that hold memory or a timer now. */
+  get deadlines(): number {
+    return this.lines.size;
+  }
+
   /** See `ActorRef.ask`. */
   ask<Message, Reply>(
     target: Recipient<Message>,

@@ -154,6 +154,59 @@ describe("A31: passivation", () => {
     expect(Object.fromEntries(store)).toEqual({ a: [1, 2], b: [1], c: [1] });
   });
 
+  test("A31: an entity that is used again is not chosen to leave", async () => {
+    const probed = createProbedSystem();
+    const gate = createGate();
+    const { region, events, stop } = counters(probed, { residentMax: 1 });
+    region.tell("a", { amount: 1 });
+    await probed.settle();
+    region.tell("a", { amount: 2, until: gate.opened });
+    expect(region.tell("b", { amount: 1 })).toBe("saturated");
+    gate.open();
+    await probed.settle();
+    expect(events).toEqual(["load a"]);
+    await stop();
+  });
+
+  test("A31: who waits for room makes another idle one leave, without waiting for idleMs", async () => {
+    const probed = createProbedSystem();
+    const gate = createGate();
+    const { region, events, store, stop } = counters(probed, {
+      residentMax: 2,
+      saveGate: gate.opened,
+    });
+    region.tell("a", { amount: 1 });
+    region.tell("b", { amount: 1 });
+    await probed.settle();
+    region.tell("c", { amount: 1 });
+    await probed.settle();
+    // The place of `a` is promised to `c`, and now `a` is wanted again: `b` has to go.
+    region.tell("a", { amount: 2 });
+    gate.open();
+    await probed.settle();
+    expect(events).toEqual(["load a", "load b", "save a", "load c", "save b", "load a"]);
+    await stop();
+    expect(Object.fromEntries(store)).toEqual({ a: [1, 2], b: [1], c: [1] });
+  });
+
+  test("A31: who waits for room gets it from the first one that has become idle", async () => {
+    const probed = createProbedSystem();
+    const [saving, working] = [createGate(), createGate()];
+    const { region, events, stop } = counters(probed, { residentMax: 1, saveGate: saving.opened });
+    region.tell("a", { amount: 1 });
+    await probed.settle();
+    region.tell("b", { amount: 1, until: working.opened });
+    await probed.settle();
+    region.tell("a", { amount: 2 });
+    saving.open();
+    await probed.settle();
+    expect(events).toEqual(["load a", "save a", "load b"]);
+    working.open();
+    await probed.settle();
+    expect(events).toEqual(["load a", "save a", "load b", "save b", "load a"]);
+    await stop();
+  });
+
   test("A31: one key's full mailbox is told apart from a full region", async () => {
     const probed = createProbedSystem();
     const { region } = counters(probed, { mailboxCapacity: 2 });

@@ -250,7 +250,7 @@ function checkedU16(field: string, value: number): number {
 
 /** Finite and not negative: a NaN deadline would compare as never reached. */
 function isTime(timeMs: number): boolean {
-  return timeMs >= 0 && timeMs < Infinity;
+  return Number.isFinite(timeMs) && timeMs >= 0;
 }
 
 function refuse(field: string, value: string | number): never {

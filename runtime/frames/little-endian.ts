@@ -38,5 +38,7 @@ export function writeU32(bytes: Uint8Array, at: number, value: number): void {
 
 export function writeF64(bytes: Uint8Array, at: number, value: number): void {
   float[0] = value;
-  for (let index = 0; index < 8; index++) bytes[at + index] = floatBytes[index]!; // `!`: eight bytes
+  for (let index = 0; index < 8; index++) {
+    bytes[at + index] = floatBytes[index]!; // `!`: it has eight
+  }
 }

@@ -281,11 +281,14 @@ describe("children that come and go", () => {
   test("a sibling's failure takes over a child that is being stopped, as in OTP", async () => {
     const { environment, probe, start } = createHouse();
     const children = [probe.child("a"), probe.child("b", { stopMs: 10 })];
-    const supervisor = await start(children, { strategy: "one_for_all" });
+    const backoff = { minMs: 100, maxMs: 100, jitter: 0, resetAfterMs: 1_000 };
+    const supervisor = await start(children, { strategy: "one_for_all", backoff });
     const stopped = track(supervisor.stopChild("b"));
     probe.exit("a");
     await environment.advance(50);
     expect(stopped.done).toBe(true);
+    expect(supervisor.which().map((child) => child.state)).toEqual(["restarting", "restarting"]);
+    await environment.advance(100);
     expect(supervisor.counts()).toEqual({ specs: 2, active: 2, restarting: 0 });
     expect(probe.record.slice(2)).toEqual(["stop b", "start a", "start b"]);
   });

@@ -215,7 +215,7 @@ test("a restarted child that fails while its siblings still start is replaced to
   expect([probe.starts("a"), probe.starts("b"), probe.starts("c")]).toEqual([2, 3, 3]);
 });
 
-test("a sibling that ends while it waits for its turn to be stopped is one failure less", async () => {
+test("a sibling that ends before its turn to be stopped is not one more failure", async () => {
   const { environment, probe, givenUp, start } = createHouse();
   const children = [probe.child("a"), probe.child("b"), probe.child("c", { stopMs: 10 })];
   const supervisor = await start({ strategy: "one_for_all", intensity: 1, children });

@@ -93,7 +93,7 @@ export function defineMetrics(specs: readonly MetricSpec[]): CounterLayout {
   };
 }
 
-/** All combinations of the given values: `{a: [1, 2], b: [3]}` makes `{a: 1, b: 3}, {a: 2, b: 3}`. */
+/** All combinations of values: `{a: [1, 2], b: [3]}` makes `{a: 1, b: 3}` and `{a: 2, b: 3}`. */
 export function crossLabels(values: Readonly<Record<string, readonly string[]>>): Labels[] {
   let sets: Labels[] = [{}];
   for (const [name, options] of Object.entries(values)) {

@@ -153,6 +153,7 @@ describe("counting refuses", () => {
     ["to go down", () => writer(0).counter("messages_total", { topic: "a" }).add(-1)],
     ["NaN", () => writer(0).counter("messages_total", { topic: "a" }).add(Number.NaN)],
     ["infinity", () => writer(0).counter("messages_total", { topic: "a" }).add(Infinity)],
+    ["an endless gauge", () => writer(0).gauge("depth").add(Infinity)],
     ["a gauge of NaN", () => writer(0).gauge("depth").set(Number.NaN)],
     ["a gauge by NaN", () => writer(0).gauge("depth").add(Number.NaN)],
     ["to observe NaN", () => writer(0).histogram("duration_seconds").observe(Number.NaN)],

@@ -5,25 +5,26 @@
  * another's increment, and an aligned Float64 is read and written whole on every machine that Bun
  * runs on. A reader may see a histogram's sum one observation ahead of its buckets, never a
  * half-written number. A thread that replaces a dead one goes on in its section, so that counters
- * never go back. Integers are exact up to 2^53. Refused: a negative increment, and NaN.
+ * never go back. Integers are exact up to 2^53. Refused: a negative increment, and what is not
+ * finite.
  */
 
 import type { CounterLayout, HistogramSpec, Labels, Series } from "./counter-layout.ts";
 
 import { assert } from "../errors.ts";
-import { COUNTER_THREADS_MAX } from "../limits.ts";
+import { COUNTER_THREADS_MAX, HISTOGRAM_BOUND_LAST } from "../limits.ts";
 
 /** The fingerprint of the layout and the number of threads, on a cache line of their own. */
 const HEADER_CELLS = 8;
 
 export interface Counter {
-  /** `amount` (1 by default) is finite and not negative. */
-  add(amount?: number): void;
+  /** `increment` (1 by default) is finite and not negative. */
+  add(increment?: number): void;
 }
 
 export interface Gauge {
   set(value: number): void;
-  add(amount: number): void;
+  add(change: number): void;
 }
 
 export interface Histogram {
@@ -79,9 +80,9 @@ export class CounterWriter {
     const cell = this.#cellOf("counter", name, labels);
     const section = this.#section;
     return {
-      add(amount = 1) {
-        assert(amount >= 0 && amount < Infinity, "a counter only goes up");
-        section[cell]! += amount; // `!`: the layout has the cell
+      add(increment = 1) {
+        assert(Number.isFinite(increment) && increment >= 0, "a counter only goes up");
+        section[cell]! += increment; // `!`: the layout has the cell
       },
     };
   }
@@ -91,12 +92,12 @@ export class CounterWriter {
     const section = this.#section;
     return {
       set(value) {
-        assert(!Number.isNaN(value), "a gauge cannot be NaN");
+        assert(Number.isFinite(value), "a gauge must be finite");
         section[cell] = value;
       },
-      add(amount) {
-        assert(!Number.isNaN(amount), "a gauge cannot be NaN");
-        section[cell]! += amount; // `!`: the layout has the cell
+      add(change) {
+        assert(Number.isFinite(change), "a gauge's change must be finite");
+        section[cell]! += change; // `!`: the layout has the cell
       },
     };
   }
@@ -108,7 +109,7 @@ export class CounterWriter {
     const sumCell = firstCell + bounds.length + 1;
     return {
       observe(value) {
-        assert(value > -Infinity && value < Infinity, "an observation must be finite");
+        assert(Number.isFinite(value), "an observation must be finite");
         let bucket = 0;
         while (bucket < bounds.length && value > bounds[bucket]!) bucket++; // `!`: below length
         section[firstCell + bucket]! += 1; // `!`: the layout has the cell
@@ -137,7 +138,7 @@ function readSeries(series: Series, sections: readonly Float64Array[]): Sample {
     let count = 0;
     for (let bucket = 0; bucket <= bounds.length; bucket++) {
       count += sumOf(sections, firstCell + bucket);
-      buckets.push({ le: bounds[bucket] ?? Infinity, count });
+      buckets.push({ le: bounds[bucket] ?? HISTOGRAM_BOUND_LAST, count });
     }
     const sum = sumOf(sections, firstCell + bounds.length + 1);
     return { ...base, kind: spec.kind, buckets, sum, count };
@@ -154,9 +155,7 @@ function sumOf(sections: readonly Float64Array[], cell: number): number {
 }
 
 function maxOf(sections: readonly Float64Array[], cell: number): number {
-  let max = -Infinity;
-  for (const section of sections) max = Math.max(max, section[cell]!); // `!`: as in sumOf
-  return max;
+  return Math.max(...sections.map((section) => section[cell]!)); // `!`: as in sumOf
 }
 
 function boundsOf(spec: Series["spec"]): HistogramSpec["bounds"] {

@@ -87,8 +87,9 @@ test("bells of another instance are not heard, nor one's own after closing", asy
 test(
   "a process with nothing left but doorbells ends",
   async () => {
+    const path = new URL("doorbell.ts", import.meta.url).pathname;
     const source = `
-      import { createDoorbell } from ${JSON.stringify(new URL("doorbell.ts", import.meta.url).pathname)};
+      import { createDoorbell } from ${JSON.stringify(path)};
       const first = createDoorbell("alone", 0, () => {});
       createDoorbell("alone", 1, () => {});
       first.ring(1);

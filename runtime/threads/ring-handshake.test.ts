@@ -1,6 +1,7 @@
 /**
- * The two handshakes of sleeping, at every interleaving in which one side's call happens between
- * two atomic steps of the other's: whoever went to sleep is either rung or has nothing to wake for.
+ * The two handshakes of sleeping: first one call after the other, then at every interleaving in
+ * which one side's call happens between two atomic steps of the other's. Whoever went to sleep is
+ * either rung or has nothing to wake for.
  *
  * Stress alone does not find a wrong order of two atomic steps: the window is a few nanoseconds.
  * Here the steps are counted by standing in for `Atomics` while a call runs.
@@ -8,10 +9,108 @@
 
 import { expect, test } from "bun:test";
 
+import { InvariantError } from "../errors.ts";
 import { createRing } from "./ring-layout.ts";
 import { RingReader, RingWriter } from "./ring.ts";
 
 const STEPS_MAX = 12;
+
+test("a parked reader costs one bell, however many records follow", () => {
+  const memory = createRing(256);
+  const writer = new RingWriter(memory);
+  const reader = new RingReader(memory);
+  expect(reader.park()).toBe(true);
+  expect(writer.flush()).toBe(false);
+  writer.tryWrite(1);
+  expect(writer.flush()).toBe(true);
+  writer.tryWrite(2);
+  expect(writer.flush()).toBe(false);
+  expect([reader.next(), reader.next(), reader.next()]).toEqual([true, true, false]);
+});
+
+test("a reader does not sleep over a record that came before its flag", () => {
+  const memory = createRing(256);
+  const writer = new RingWriter(memory);
+  const reader = new RingReader(memory);
+  expect(reader.next()).toBe(false);
+  writer.tryWrite(1);
+  expect(writer.flush()).toBe(false);
+  expect(reader.park()).toBe(false);
+  writer.tryWrite(2);
+  expect(writer.flush()).toBe(false);
+});
+
+test("a reader sleeps although records are taken and not yet released", () => {
+  const memory = createRing(256);
+  const writer = new RingWriter(memory);
+  const reader = new RingReader(memory);
+  writer.tryWrite(1);
+  writer.flush();
+  reader.next();
+  expect(reader.park()).toBe(true);
+  reader.unpark();
+  writer.tryWrite(1);
+  expect(writer.flush()).toBe(false);
+});
+
+test("a parked writer is woken when its record fits, not before", () => {
+  const { writer, reader } = ringOfFour();
+  reader.next();
+  const first = reader.end;
+  reader.next();
+  expect(writer.park(24)).toBe(true);
+  expect(reader.release(first)).toBe(false);
+  expect(reader.release(reader.end)).toBe(true);
+  expect(writer.tryWrite(9, new Uint8Array(24))).toBe(true);
+  writer.flush();
+  reader.next();
+  expect(reader.release(reader.end)).toBe(false);
+});
+
+test("a writer does not sleep when room came before its flag", () => {
+  const { writer, reader } = ringOfFour();
+  expect(writer.tryWrite(9)).toBe(false);
+  reader.next();
+  expect(reader.release(reader.end)).toBe(false);
+  expect(writer.park(8)).toBe(false);
+  reader.next();
+  expect(reader.release(reader.end)).toBe(false);
+});
+
+test("the room a writer waits for includes the padding before its record", () => {
+  const memory = createRing(64);
+  const writer = new RingWriter(memory);
+  const reader = new RingReader(memory);
+  for (let index = 0; index < 6; index++) writer.tryWrite(index);
+  writer.flush();
+  for (let index = 0; index < 3; index++) reader.next();
+  reader.release(reader.end);
+  // 16 bytes are left before the end of the data, 24 at its start.
+  expect(writer.freeBytes).toBe(40);
+  expect(writer.tryWrite(9, new Uint8Array(24))).toBe(false);
+  expect(writer.park(24)).toBe(true);
+  reader.next();
+  expect(reader.release(reader.end)).toBe(true);
+  expect(writer.tryWrite(9, new Uint8Array(24))).toBe(true);
+});
+
+test("a writer must flush before it sleeps", () => {
+  const writer = new RingWriter(createRing(64));
+  writer.tryWrite(1);
+  expect(() => writer.park(8)).toThrow(InvariantError);
+});
+
+test("a successor is not taken for asleep because its predecessor died so", () => {
+  const { memory, writer, reader } = ringOfFour();
+  writer.park(24);
+  new RingWriter(memory);
+  while (reader.next()) expect(reader.release(reader.end)).toBe(false);
+  reader.park();
+  new RingReader(memory);
+  const successor = new RingWriter(memory);
+  successor.tryWrite(1);
+  expect(successor.flush()).toBe(false);
+});
 
 test("a reader that parks while the writer flushes is rung or sees the record", () => {
   forEachStep((step) => {
@@ -159,4 +258,14 @@ function fullRing() {
   for (let index = 0; index < 8; index++) writer.tryWrite(index);
   writer.flush();
   return { writer, reader };
+}
+
+/** A ring of 64 bytes with four published records of 16. */
+function ringOfFour() {
+  const memory = createRing(64);
+  const writer = new RingWriter(memory);
+  const reader = new RingReader(memory);
+  for (let index = 0; index < 4; index++) writer.tryWrite(index, new Uint8Array(8));
+  writer.flush();
+  return { memory, writer, reader };
 }

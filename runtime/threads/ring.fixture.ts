@@ -18,7 +18,7 @@ export interface RingPart {
   readonly other: number;
   readonly outbound: SharedArrayBuffer;
   readonly inbound: SharedArrayBuffer;
-  /** Records to send, or the number of the first one. */
+  /** Records to send, or the number of the first one, or bells to ring. */
   readonly count: number;
 }
 
@@ -60,21 +60,30 @@ function send({ instance, me, other, outbound, count }: RingPart): void {
   pump();
 }
 
-/** Returns every record it gets, asleep while there is none; the one with `count` > 0 begins. */
+/**
+ * Returns every record it gets, asleep while there is none, until both together have rung `count`
+ * bells: each record says how many are left.
+ */
 function volley({ instance, me, other, outbound, inbound, count }: RingPart): void {
   const writer = new RingWriter(outbound);
   const reader = new RingReader(inbound);
   let bells = 0;
-  let rounds = 0;
+  /** Bells that no record has told the other side of. */
+  let untoldBells = 0;
   let longestMs = 0;
   let lastMs = performance.now();
   const doorbell = createDoorbell(instance, me, turn);
 
-  function hit(kind: number): void {
-    writer.tryWrite(kind);
-    if (!writer.flush()) return;
-    bells++;
-    doorbell.ring(other);
+  function hit(left: number): void {
+    const stillLeft = Math.max(0, left - untoldBells);
+    writer.tryWrite(stillLeft);
+    untoldBells = 0;
+    if (writer.flush()) {
+      bells++;
+      untoldBells++;
+      doorbell.ring(other);
+    }
+    if (stillLeft === 0) post({ bells, longestMs });
   }
 
   function turn(): void {
@@ -84,9 +93,8 @@ function volley({ instance, me, other, outbound, inbound, count }: RingPart): vo
         reader.release(reader.end);
         longestMs = Math.max(longestMs, performance.now() - lastMs);
         lastMs = performance.now();
-        rounds++;
-        if (kind > 0) hit(kind - 1);
-        if (kind <= 1) post({ bells, rounds, longestMs });
+        if (kind === 0) post({ bells, longestMs });
+        else hit(kind);
       }
     } while (!reader.park());
   }

@@ -59,8 +59,8 @@ test(
     const sender = await finished;
     doorbell.close();
     expect(next).toBe(count);
-    expect(sleeps).toBeGreaterThan(10);
-    expect(sender["sleeps"]).toBeGreaterThan(10);
+    // A ring of about twenty records makes one side or the other wait, again and again.
+    expect(sleeps + (sender["sleeps"] ?? 0)).toBeGreaterThan(100);
   },
   DEADLINE_MS,
 );
@@ -75,11 +75,10 @@ test(
       start({ ...part, me: 1, other: 2, outbound: there, inbound: back }),
       start({ ...part, me: 2, other: 1, outbound: back, inbound: there }),
     ]);
-    const done = [messageOf(first.worker, "rounds"), messageOf(second.worker, "rounds")];
+    const done = [messageOf(first.worker, "bells"), messageOf(second.worker, "bells")];
     first.worker.postMessage("begin");
     const [one, two] = await Promise.all(done);
-    expect((one?.["rounds"] ?? 0) + (two?.["rounds"] ?? 0)).toBe(count + 1);
-    expect((one?.["bells"] ?? 0) + (two?.["bells"] ?? 0)).toBeGreaterThan(count / 2);
+    expect((one?.["bells"] ?? 0) + (two?.["bells"] ?? 0)).toBeGreaterThanOrEqual(count);
     // A stall is a bell that came only because of a later one; here there is no later one.
     expect(Math.max(one?.["longestMs"] ?? 0, two?.["longestMs"] ?? 0)).toBeLessThan(10_000);
   },

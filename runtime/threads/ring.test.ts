@@ -154,105 +154,6 @@ test("only what was read can be released, and only once", () => {
   expect(reader.release(reader.end)).toBe(false);
 });
 
-describe("sleeping", () => {
-  test("a parked reader costs one bell, however many records follow", () => {
-    const memory = createRing(256);
-    const writer = new RingWriter(memory);
-    const reader = new RingReader(memory);
-    expect(reader.park()).toBe(true);
-    expect(writer.flush()).toBe(false);
-    writer.tryWrite(1);
-    expect(writer.flush()).toBe(true);
-    writer.tryWrite(2);
-    expect(writer.flush()).toBe(false);
-    expect(taken(reader).length).toBe(2);
-  });
-
-  test("a reader does not sleep over a record that came before its flag", () => {
-    const memory = createRing(256);
-    const writer = new RingWriter(memory);
-    const reader = new RingReader(memory);
-    expect(reader.next()).toBe(false);
-    writer.tryWrite(1);
-    expect(writer.flush()).toBe(false);
-    expect(reader.park()).toBe(false);
-    writer.tryWrite(2);
-    expect(writer.flush()).toBe(false);
-  });
-
-  test("a reader sleeps although records are taken and not yet released", () => {
-    const memory = createRing(256);
-    const writer = new RingWriter(memory);
-    const reader = new RingReader(memory);
-    writer.tryWrite(1);
-    writer.flush();
-    reader.next();
-    expect(reader.park()).toBe(true);
-    reader.unpark();
-    writer.tryWrite(1);
-    expect(writer.flush()).toBe(false);
-  });
-
-  test("a parked writer is woken when its record fits, not before", () => {
-    const { writer, reader } = fullRing();
-    reader.next();
-    const first = reader.end;
-    reader.next();
-    expect(writer.park(24)).toBe(true);
-    expect(reader.release(first)).toBe(false);
-    expect(reader.release(reader.end)).toBe(true);
-    expect(writer.tryWrite(9, new Uint8Array(24))).toBe(true);
-    writer.flush();
-    reader.next();
-    expect(reader.release(reader.end)).toBe(false);
-  });
-
-  test("a writer does not sleep when room came before its flag", () => {
-    const { writer, reader } = fullRing();
-    expect(writer.tryWrite(9)).toBe(false);
-    reader.next();
-    expect(reader.release(reader.end)).toBe(false);
-    expect(writer.park(8)).toBe(false);
-    reader.next();
-    expect(reader.release(reader.end)).toBe(false);
-  });
-
-  test("the room a writer waits for includes the padding before its record", () => {
-    const memory = createRing(64);
-    const writer = new RingWriter(memory);
-    const reader = new RingReader(memory);
-    for (let index = 0; index < 6; index++) writer.tryWrite(index);
-    writer.flush();
-    for (let index = 0; index < 3; index++) reader.next();
-    reader.release(reader.end);
-    // 16 bytes are left before the end of the data, 24 at its start.
-    expect(writer.freeBytes).toBe(40);
-    expect(writer.tryWrite(9, new Uint8Array(24))).toBe(false);
-    expect(writer.park(24)).toBe(true);
-    reader.next();
-    expect(reader.release(reader.end)).toBe(true);
-    expect(writer.tryWrite(9, new Uint8Array(24))).toBe(true);
-  });
-
-  test("a writer must flush before it sleeps", () => {
-    const writer = new RingWriter(createRing(64));
-    writer.tryWrite(1);
-    expect(() => writer.park(8)).toThrow(InvariantError);
-  });
-
-  test("a successor is not taken for asleep because its predecessor died so", () => {
-    const { memory, writer, reader } = fullRing();
-    writer.park(24);
-    new RingWriter(memory);
-    while (reader.next()) expect(reader.release(reader.end)).toBe(false);
-    reader.park();
-    new RingReader(memory);
-    const successor = new RingWriter(memory);
-    successor.tryWrite(1);
-    expect(successor.flush()).toBe(false);
-  });
-});
-
 describe("a reset", () => {
   test("drops what was unread and unsettled; both sides start over", () => {
     const { memory, reader } = fullRing();
@@ -320,16 +221,16 @@ test("every short sequence of steps agrees with an array, from every offset of t
   ];
   const depth = 6;
   let reads = 0;
-  for (let code = 0; code < 4 * steps.length ** depth; code++) {
-    const model = new RingModel(64, 32 + (code % 4) * 8);
-    let rest = code >> 2;
+  for (let code = 0; code < 2 * steps.length ** depth; code++) {
+    const model = new RingModel(64, 40 + (code % 2) * 8);
+    let rest = code >> 1;
     for (let at = 0; at < depth; at++) {
       model.step(steps[rest % steps.length]!); // `!`: the remainder is below the length
       rest = Math.floor(rest / steps.length);
     }
     reads += model.reads;
   }
-  expect(reads).toBeGreaterThan(25_000);
+  expect(reads).toBeGreaterThan(12_000);
 });
 
 const anyStep: fc.Arbitrary<ModelStep> = fc.oneof(

@@ -6,7 +6,13 @@
  */
 
 import type { JournalDatabase } from "./journal-database.ts";
-import type { Damage, JournalOptions, JournalTuning, PruneResult } from "./journal-types.ts";
+import type {
+  Damage,
+  JournalOptions,
+  JournalTuning,
+  LogRecord,
+  PruneResult,
+} from "./journal-types.ts";
 import type { JournalState } from "./journal-state.ts";
 import type { Topology } from "./topology.ts";
 import type { UnitTables } from "./unit-apply.ts";
@@ -67,6 +73,34 @@ export function finishTransaction(
     inboxMarks: state.values.inboxMarks + marks - removed.inboxMarks,
     deadDropped: state.values.deadDropped + removed.deadLetters,
   });
+}
+
+/** Records of `part` after `afterSequence`, within the bounds but at least one. */
+export function readRecords(
+  { topology, log }: JournalCore,
+  part: number,
+  afterSequence: number,
+  framesMax: number,
+  bytesMax: number,
+): LogRecord[] {
+  const topic = topology.topicOf(part);
+  const partition = topology.partitionOf(part);
+  const records: LogRecord[] = [];
+  let bytesLeft = bytesMax;
+  let sequence = Math.max(afterSequence + 1, log.first(part));
+  for (; records.length < framesMax; sequence++) {
+    const found = log.find(part, sequence);
+    if (found === undefined) break;
+    const { bytes, damage } = found;
+    if (damage !== undefined) {
+      const message = `record ${topic}/${partition}/${sequence} is damaged: ${damage}`;
+      throw new ShopError("DATA_DAMAGED", message, "never");
+    }
+    if (records.length > 0 && bytes.length > bytesLeft) break;
+    bytesLeft -= bytes.length;
+    records.push({ topic, partition, sequence, bytes });
+  }
+  return records;
 }
 
 function build(

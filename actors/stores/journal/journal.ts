@@ -23,6 +23,7 @@ import type {
   PruneResult,
 } from "./journal-types.ts";
 import type { ProcessLock } from "./process-lock.ts";
+import type { Topology } from "./topology.ts";
 
 import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -35,7 +36,7 @@ import {
   logFull,
   makeRoom,
 } from "./journal-commit.ts";
-import { finishTransaction, openCore } from "./journal-core.ts";
+import { finishTransaction, openCore, readRecords } from "./journal-core.ts";
 import { JOURNAL_TUNING } from "./journal-limits.ts";
 import { lockDirectory } from "./process-lock.ts";
 import { sqliteFailure, storageError } from "./sqlite-failure.ts";
@@ -115,24 +116,9 @@ class SqliteJournal implements Journal {
     framesMax: number,
     bytesMax: number,
   ): readonly LogRecord[] {
-    return this.#run(({ topology, log }) => {
-      const part = partOf(topology.knownFirstPart(topic), topology.slots, topic, partition);
-      const records: LogRecord[] = [];
-      let bytesLeft = bytesMax;
-      let sequence = Math.max(afterSequence + 1, log.first(part));
-      for (; records.length < framesMax; sequence++) {
-        const found = log.find(part, sequence);
-        if (found === undefined) break;
-        const { bytes, damage } = found;
-        if (damage !== undefined) {
-          const message = `record ${topic}/${partition}/${sequence} is damaged: ${damage}`;
-          throw new ShopError("DATA_DAMAGED", message, "never");
-        }
-        if (records.length > 0 && bytes.length > bytesLeft) break;
-        bytesLeft -= bytes.length;
-        records.push({ topic, partition, sequence, bytes });
-      }
-      return records;
+    return this.#run((core) => {
+      const part = partOf(core.topology, topic, partition);
+      return readRecords(core, part, afterSequence, framesMax, bytesMax);
     });
   }
 
@@ -377,12 +363,8 @@ class SqliteJournal implements Journal {
   }
 }
 
-function partOf(
-  firstPart: number | undefined,
-  slots: number,
-  topic: string,
-  partition: number,
-): number {
+function partOf({ knownFirstPart, slots }: Topology, topic: string, partition: number): number {
+  const firstPart = knownFirstPart(topic);
   if (firstPart === undefined) throw new ShopError("UNKNOWN_TOPIC", `no topic ${topic}`, "never");
   assert(partition >= 0 && partition < slots, `partition ${partition} of ${slots} in ${topic}`);
   return firstPart + partition;

@@ -261,8 +261,8 @@ export class LogTable {
       this.#directory.prunedBytes += this.#sumRun.get(first, last)?.bytes ?? 0;
       this.#deleteRun.run(first, last);
       for (let id = first; id <= last; id++) {
-        while (id >= segmentEnd(segments[segment])) segment++;
-        segments[segment]!.remaining--; // `!`: see above
+        while (id >= endOf(segments, segment)) segment++;
+        segments[segment]!.remaining--; // `!`: every pruned id is in a closed segment
       }
       at = end;
     }
@@ -286,7 +286,9 @@ export class LogTable {
   }
 }
 
-/** Id of the first record after `segment`. */
-function segmentEnd(segment: Segment | undefined): number {
-  return segment === undefined ? Infinity : segment.firstId + segment.count;
+/** Id of the first record after the segment. */
+function endOf(segments: readonly Segment[], index: number): number {
+  const segment = segments[index];
+  assert(segment !== undefined, "a pruned record is in no closed segment");
+  return segment.firstId + segment.count;
 }

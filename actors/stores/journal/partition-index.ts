@@ -31,18 +31,12 @@ export function createPartitionIndex(first: number): PartitionIndex {
   let count = 0;
   let firstSequence = first;
 
-  function grow(): void {
-    const larger = new Float64Array(ids.length * 2);
-    for (let at = 0; at < count; at++) larger[at] = ids[(head + at) & (ids.length - 1)]!; // `!`: masked
-    ids = larger;
-    head = 0;
-  }
-
-  function shrink(): void {
-    if (ids.length <= CAPACITY_MIN || count > ids.length / 8) return;
-    const smaller = new Float64Array(ids.length / 4);
-    for (let at = 0; at < count; at++) smaller[at] = ids[(head + at) & (ids.length - 1)]!; // `!`: ^
-    ids = smaller;
+  function resize(capacity: number): void {
+    const next = new Float64Array(capacity);
+    for (let at = 0; at < count; at++) {
+      next[at] = ids[(head + at) & (ids.length - 1)]!; // `!`: masked by the length
+    }
+    ids = next;
     head = 0;
   }
 
@@ -54,7 +48,7 @@ export function createPartitionIndex(first: number): PartitionIndex {
       return at >= 0 && at < count ? ids[(head + at) & (ids.length - 1)] : undefined;
     },
     push(id) {
-      if (count === ids.length) grow();
+      if (count === ids.length) resize(ids.length * 2);
       ids[(head + count) & (ids.length - 1)] = id;
       count++;
     },
@@ -63,10 +57,10 @@ export function createPartitionIndex(first: number): PartitionIndex {
       head = (head + 1) & (ids.length - 1);
       count--;
       firstSequence++;
-      shrink();
+      if (ids.length > CAPACITY_MIN && count <= ids.length / 8) resize(ids.length / 4);
     },
     unshift(id) {
-      if (count === ids.length) grow();
+      if (count === ids.length) resize(ids.length * 2);
       head = (head - 1) & (ids.length - 1);
       ids[head] = id;
       count++;

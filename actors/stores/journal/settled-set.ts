@@ -33,7 +33,7 @@ export function addSettled(set: SettledSet, sequence: number): boolean {
   }
   if (sequence <= set.position) return false;
   const at = rangeBefore(ranges, sequence);
-  if (at >= 0 && sequence <= ranges[at + 1]!) return false; // `!`: pairs
+  if (at >= 0 && sequence <= ranges[at + 1]!) return false; // `!`: ranges come in pairs
   const next = at + 2;
   const joinsLeft = at >= 0 && ranges[at + 1] === sequence - 1;
   const joinsRight = ranges[next] === sequence + 1;
@@ -48,8 +48,9 @@ export function addSettled(set: SettledSet, sequence: number): boolean {
 export function settledAbove(set: SettledSet): number[] {
   const above: number[] = [];
   for (let at = 0; at < set.ranges.length; at += 2) {
-    const end = set.ranges[at + 1]!; // `!`: pairs
-    for (let sequence = set.ranges[at]!; sequence <= end; sequence++) above.push(sequence); // `!`: ^
+    const start = set.ranges[at]!; // `!`: within the loop's bound
+    const end = set.ranges[at + 1]!; // `!`: ranges come in pairs
+    for (let sequence = start; sequence <= end; sequence++) above.push(sequence);
   }
   return above;
 }
@@ -63,7 +64,7 @@ export function encodeSettled(sets: readonly SettledSet[]): Uint8Array {
     let from = set.position;
     for (let at = 0; at < set.ranges.length; at += 2) {
       const start = set.ranges[at]!; // `!`: within the loop's bound
-      const end = set.ranges[at + 1]!; // `!`: pairs
+      const end = set.ranges[at + 1]!; // `!`: ranges come in pairs
       pushVarint(bytes, start - from);
       pushVarint(bytes, end - start);
       from = end;
@@ -105,8 +106,8 @@ function rangeBefore(ranges: readonly number[], sequence: number): number {
   let high = ranges.length / 2;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (ranges[middle * 2]! <= sequence)
-      low = middle + 1; // `!`: middle is below the length
+    const start = ranges[middle * 2]!; // `!`: middle is below the number of ranges
+    if (start <= sequence) low = middle + 1;
     else high = middle;
   }
   return low * 2 - 2;

@@ -33,7 +33,7 @@ export class TimerTable {
   readonly #due;
   readonly #next;
   /** Not later than the earliest timer; `undefined` when it has to be looked up. */
-  #nextDueMs: number | undefined;
+  #nextDueMs: number | "none" | undefined;
 
   constructor({ handle, undo }: JournalDatabase) {
     this.#undo = undo;
@@ -53,7 +53,8 @@ export class TimerTable {
   start(id: string, dueAtMs: number, part: number, bytes: Uint8Array): void {
     const crc = timerChecksum({ id, dueAtMs, part, bytes });
     this.#replace.run(id, dueAtMs, part, crc, bytes);
-    if (this.#nextDueMs === undefined || dueAtMs >= this.#nextDueMs) return;
+    const next = this.#nextDueMs;
+    if (next === undefined || (next !== "none" && dueAtMs >= next)) return;
     this.#nextDueMs = dueAtMs;
     this.#undo.push(() => (this.#nextDueMs = undefined));
   }
@@ -65,8 +66,8 @@ export class TimerTable {
 
   /** Due time of the earliest timer, or of one cancelled since; `undefined`: there is none. */
   nextDueMs(): number | undefined {
-    this.#nextDueMs ??= this.#next.get()?.dueAtMs ?? Infinity;
-    return this.#nextDueMs === Infinity ? undefined : this.#nextDueMs;
+    this.#nextDueMs ??= this.#next.get()?.dueAtMs ?? "none";
+    return this.#nextDueMs === "none" ? undefined : this.#nextDueMs;
   }
 
   /** Removes up to `limit` timers due at `nowMs` and returns them, earliest first. */

@@ -50,7 +50,7 @@ export function openTopology(
   );
   const parts = names.length * slots;
   if (parts > PARTS_MAX) {
-    const message = `${names.length} topics of ${slots} slots are more than ${PARTS_MAX} partitions`;
+    const message = `${names.length} topics of ${slots} slots exceed ${PARTS_MAX} partitions`;
     throw new ShopError("BAD_CONFIGURATION", message, "never");
   }
   const known = new Map(names.map((name, index) => [name, index * slots]));
