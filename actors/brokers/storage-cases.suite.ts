@@ -10,9 +10,10 @@ import { expect } from "bun:test";
 import type { Bench, BrokerCase, Probe } from "./broker-bench.suite.ts";
 
 import { ACK } from "../delivery/outcome.ts";
-import { idsOf, sorted, TEST_POLICY } from "./broker-bench.suite.ts";
+import { idsOf, sorted } from "./broker-bench.suite.ts";
 
 const SCRIPT_STEPS = 30;
+const HOUR_MS = 3_600_000;
 
 export const STORAGE_CASES: readonly BrokerCase[] = [
   {
@@ -167,26 +168,27 @@ async function backlog(bench: Bench): Promise<void> {
 
 async function clockJump(bench: Bench): Promise<void> {
   await bench.start();
-  const hourMs = 3_600_000;
-  const deadlineMs = bench.environment.nowMs() + 600_000;
+  const inTime = { deadlineMs: bench.environment.nowMs() + 600_000 };
   const held = await bench.probe({ group: "held" });
   const finish: (() => void)[] = [];
   const { consumer, calls } = await bench.consume({
     concurrencyMax: 10,
-    policy: { leaseMs: TEST_POLICY.leaseMs },
     handle: () => new Promise((resolve) => void finish.push(() => resolve(ACK))),
   });
-  await bench.publish(idsOf(1, 20), { deadlineMs });
-  await bench.eventually("ten are with handlers", () => finish.length === 10);
-  for (const byMs of [hourMs, -2 * hourMs]) {
-    bench.hooks.jumpWallClock?.(byMs);
-    await bench.publish([`after${byMs}`], { deadlineMs: bench.environment.nowMs() + 600_000 });
-  }
-  await bench.eventually("the others came", () => held.deliveries.length >= 22);
-  await bench.eventually("all are settled", () => {
+  const settled = (count: number) => (): boolean => {
     for (const resolve of finish.splice(0)) resolve();
-    return consumer.stats().partitions.reduce((sum, { acked }) => sum + acked, 0) >= 22;
-  });
+    return consumer.stats().partitions.reduce((sum, { acked }) => sum + acked, 0) === count;
+  };
+  await bench.publish(idsOf(1, 20), inTime);
+  await bench.eventually("ten are with handlers", () => finish.length === 10);
+  bench.hooks.jumpWallClock?.(HOUR_MS);
+  await bench.publish(["ahead"]);
+  // The other ten start now, under a wall clock that is past their deadline.
+  await bench.eventually("all are settled after the jump ahead", settled(21));
+  bench.hooks.jumpWallClock?.(-2 * HOUR_MS);
+  await bench.publish(["behind"], { deadlineMs: bench.environment.nowMs() + 600_000 });
+  await bench.eventually("all are settled after the jump back", settled(22));
+  await bench.eventually("the other group has all", () => held.deliveries.length >= 22);
   expect(calls).toHaveLength(22);
   expect(consumer.stats().expired).toBe(0);
   expect(held.deliveries).toHaveLength(22);

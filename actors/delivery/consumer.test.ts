@@ -116,6 +116,34 @@ describe("outcomes", () => {
   });
 });
 
+describe("postponed deliveries", () => {
+  test("come back after the recorded wait", async () => {
+    const rig = createRig();
+    await rig.publish(["a"]);
+    const first = await rig.start(() => Promise.reject(new Error("not yet")));
+    await rig.environment.advance(50);
+    await first.close();
+    await rig.start();
+    await rig.environment.advance(49);
+    expect(rig.calls).toEqual(["a#1"]);
+    await rig.environment.advance(2);
+    // The second attempt was given back with the first member: this is the third.
+    expect(rig.calls).toEqual(["a#1", "a#3"]);
+  });
+
+  test("wait no longer than any retry would, however far the wall clock jumped back", async () => {
+    const rig = createRig();
+    await rig.publish(["a"]);
+    const first = await rig.start(() => Promise.reject(new Error("not yet")));
+    await rig.environment.settle();
+    await first.close();
+    rig.environment.jumpWallClock(-3_600_000);
+    await rig.start();
+    await rig.environment.advance(POLICY.retry.delayMaxMs);
+    expect(rig.calls).toEqual(["a#1", "a#3"]);
+  });
+});
+
 describe("deadlines", () => {
   test.each([
     ["bury", 1, 0],
@@ -225,6 +253,16 @@ describe("settlements that fail", () => {
     expect(consumer.stats()).toMatchObject({ retries: 1, settleFailures: 1 });
   });
 
+  test("a retry whose record is stale is not made", async () => {
+    const rig = createRig();
+    rig.interfere = () => ({ postpone: () => Promise.resolve("stale") });
+    const consumer = await rig.start(() => Promise.reject(new Error("not yet")));
+    await rig.publish(["a"]);
+    await rig.environment.advance(3_000);
+    expect(rig.calls).toEqual(["a#1"]);
+    expect(totals(consumer)).toMatchObject({ received: 1, returned: 1, parked: 0 });
+  });
+
   test("what turns out stale is given up without a second call", async () => {
     const rig = createRig();
     rig.interfere = () => ({ ack: (refs) => Promise.resolve(refs.map(() => "stale" as const)) });
@@ -332,6 +370,23 @@ describe("the life of a consumer", () => {
     await consumer.close();
   });
 
+  test("a drain starts nothing new while it waits for others", async () => {
+    const rig = createRig();
+    const open: ((outcome: Outcome) => void)[] = [];
+    const consumer = await rig.start(() => new Promise((resolve) => void open.push(resolve)));
+    await rig.publish(["a", "b"], { key: "K" });
+    await rig.publish(["other"]);
+    await rig.environment.settle();
+    const draining = consumer.drain(5_000);
+    open[0]?.(ACK);
+    await rig.environment.advance(1_000);
+    expect(rig.calls).toEqual(["a#1", "other#1"]);
+    open[1]?.(ACK);
+    await rig.environment.settle();
+    await draining;
+    expect(totals(consumer)).toMatchObject({ acked: 2, returned: 1 });
+  });
+
   test("a drain starts nothing new and leaves no timer behind", async () => {
     const rig = createRig();
     const open: ((outcome: Outcome) => void)[] = [];
@@ -353,8 +408,8 @@ describe("the life of a consumer", () => {
     const tooShort = { ...POLICY, leaseMs: 1_000 };
     const noCredit = { ...POLICY, creditFrames: 7 };
     const noMargin = { ...POLICY, deliveriesMax: 5 };
-    expect(rig.start(undefined, { policy: tooShort })).rejects.toThrow("leaseMs");
-    expect(rig.start(undefined, { policy: noCredit })).rejects.toThrow("creditFrames");
-    expect(rig.start(undefined, { policy: noMargin })).rejects.toThrow("deliveriesMax");
+    await expect(rig.start(undefined, { policy: tooShort })).rejects.toThrow("leaseMs");
+    await expect(rig.start(undefined, { policy: noCredit })).rejects.toThrow("creditFrames");
+    await expect(rig.start(undefined, { policy: noMargin })).rejects.toThrow("deliveriesMax");
   });
 });

@@ -192,7 +192,7 @@ describe("a batch", () => {
   test("that meets a storage fault is tried again by the consumer", async () => {
     await shop.set(5);
     shop.faults.set("before_commit", [new ShopError("STORAGE_FAULT", "broken", "later")]);
-    await expect(shop.tell(orderOf("o1"))).rejects.toMatchObject({ code: "STORAGE_FAULT" });
+    expect(shop.tell(orderOf("o1"))).rejects.toMatchObject({ code: "STORAGE_FAULT" });
     expect(await shop.tell(orderOf("o1"))).toEqual([{ kind: "settled" }]);
   });
 });

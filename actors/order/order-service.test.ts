@@ -286,7 +286,7 @@ describe("reports", () => {
     shop.faults.set("before_commit", [new ShopError("STORAGE_FAULT", "broken", "later")]);
     const message = delivered(paid, "order", shop.environment);
     const attempt = shop.service.handle(message);
-    await expect(attempt).rejects.toMatchObject({ code: "STORAGE_FAULT" });
+    expect(attempt).rejects.toMatchObject({ code: "STORAGE_FAULT" });
     expect(await shop.service.handle(message)).toEqual({ kind: "settled" });
   });
 
@@ -377,7 +377,7 @@ describe("room", () => {
   test("is refused once the service has stopped", async () => {
     await settled(shop.environment, shop.service.stop());
     const late = shop.command(createCommand("o1"));
-    await expect(late).rejects.toMatchObject({ code: "CLOSED" });
+    expect(late).rejects.toMatchObject({ code: "CLOSED" });
   });
 });
 

@@ -118,7 +118,7 @@ async function readBounded(response: Response, url: string): Promise<string> {
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
     bytes += chunk.byteLength;
-    if (bytes > 1e9) throw unavailable(url, `more than ${ANSWER_BYTES_MAX} bytes`);
+    if (bytes > ANSWER_BYTES_MAX) throw unavailable(url, `more than ${ANSWER_BYTES_MAX} bytes`);
     text += decoder.decode(chunk, { stream: true });
   }
   return text + decoder.decode();

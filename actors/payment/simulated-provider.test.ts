@@ -154,7 +154,7 @@ describe("closing", () => {
     }
     expect(environment.pendingTimers()).toBe(0);
     const late = capture(captureOf("d"), closing.signal);
-    await expect(late).rejects.toMatchObject({ code: "CLOSED" });
+    expect(late).rejects.toMatchObject({ code: "CLOSED" });
   });
 });
 

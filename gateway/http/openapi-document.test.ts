@@ -155,15 +155,18 @@ describe("the document", () => {
     }
   });
 
-  test("lists every status that the application gives", async () => {
+  test("lists every status and every problem that the application gives", async () => {
     const documented = new Map(operationsOf(await readDocument()));
-    const gives = async (name: string, status: number) => {
-      expect([name, Object.keys(documented.get(name)?.responses ?? {})]).toEqual([
+    for (const { name, status, problem } of await everyAnswer()) {
+      const responses = documented.get(name)?.responses ?? {};
+      expect([name, Object.keys(responses)]).toEqual([
         name,
         expect.arrayContaining([String(status)]),
       ]);
-    };
-    for (const [name, status] of await everyAnswer()) await gives(name, status);
+      if (problem === undefined) continue;
+      const { examples = {} } = responses[status]?.content?.["application/problem+json"] ?? {};
+      expect([name, Object.keys(examples)]).toEqual([name, expect.arrayContaining([problem])]);
+    }
   });
 });
 
@@ -182,13 +185,21 @@ function checkExamples(where: string, content: Readonly<Record<string, MediaType
   }
 }
 
-/** What a client can provoke, as (operation, status). */
-async function everyAnswer(): Promise<readonly (readonly [string, number])[]> {
+interface Answered {
+  readonly name: string;
+  readonly status: number;
+  /** The kind of the problem, if it is one. */
+  readonly problem: string | undefined;
+}
+
+/** What a client can provoke. */
+async function everyAnswer(): Promise<readonly Answered[]> {
   const { send, shop } = openShop({ bodyBytes: 4096 });
-  const seen: [string, number][] = [];
+  const seen: Answered[] = [];
   const ask = async (name: string, ...[method, path, options]: Parameters<typeof send>) => {
     const reply = await send(method, path, options);
-    seen.push([name, reply.status]);
+    const problem = /urn:shopstream:problem:([a-z-]+)/.exec(reply.text)?.[1]?.replaceAll("-", "_");
+    seen.push({ name, status: reply.status, problem });
     return reply;
   };
   const create = "POST /v1/orders";

@@ -392,6 +392,14 @@ describe("cancelling", () => {
     expect((await send("POST", "/v1/orders/nope/cancel")).status).toBe(404);
   });
 
+  test("bounds its body like any other", async () => {
+    const { send } = openShop({ bodyBytes: 1024 });
+    const id = idOf((await send("POST", "/v1/orders", { body: NEW_ORDER })).json);
+    const body = `{}${" ".repeat(2000)}`;
+    const headers = { "content-length": String(body.length) };
+    expect((await send("POST", `/v1/orders/${id}/cancel`, { body, headers })).status).toBe(413);
+  });
+
   test("takes no fields and no other media type", async () => {
     const { send } = openShop();
     const id = idOf((await send("POST", "/v1/orders", { body: NEW_ORDER })).json);

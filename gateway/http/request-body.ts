@@ -21,7 +21,7 @@ export async function readJson(
   request: Request,
   limits: BodyLimits,
 ): Promise<{ readonly value: unknown } | Problem> {
-  const problem = checkHeaders(request, limits.bodyBytes);
+  const problem = checkMediaType(request);
   if (problem !== undefined) return problem;
   const bytes = await readBytes(request, limits.bodyBytes);
   return bytes instanceof Problem ? bytes : parseBytes(bytes, limits.jsonDepth);
@@ -35,10 +35,10 @@ export async function readOptionalJson(
   const bytes = await readBytes(request, limits.bodyBytes);
   if (bytes instanceof Problem) return bytes;
   if (bytes.byteLength === 0) return { value: {} };
-  return checkHeaders(request, limits.bodyBytes) ?? parseBytes(bytes, limits.jsonDepth);
+  return checkMediaType(request) ?? parseBytes(bytes, limits.jsonDepth);
 }
 
-function checkHeaders(request: Request, bodyBytesMax: number): Problem | undefined {
+function checkMediaType(request: Request): Problem | undefined {
   const type = request.headers.get("content-type");
   const coding = request.headers.get("content-encoding");
   if (type !== "application/json" && !(type !== null && JSON_TYPE.test(type))) {
@@ -48,9 +48,7 @@ function checkHeaders(request: Request, bodyBytesMax: number): Problem | undefin
   if (coding !== null && coding !== "identity") {
     return mediaProblem("the body must not be compressed or otherwise encoded");
   }
-  return Number(request.headers.get("content-length") ?? 0) > bodyBytesMax
-    ? tooLarge(bodyBytesMax)
-    : undefined;
+  return undefined;
 }
 
 /** All bytes of the body; stops reading as soon as there are too many. */

@@ -156,12 +156,19 @@ describe("the timeline as a stream", () => {
   });
 
   test("of a cancelled order stays open until payment and stock are back", async () => {
-    const { send, shop, id, stream } = await openWithOrder();
+    const { send, shop, id, stream, environment } = await openWithOrder();
     shop.pay(id);
     await send("POST", `/v1/orders/${id}/cancel`);
     const { reader } = await stream();
+    await reader.take();
+    await reader.take();
+    expect(reader.ids()).toEqual(["1", "2", "3"]);
     const all = reader.takeAll();
+    await environment.settle();
+    expect(reader.done).toBe(false);
     shop.happen({ type: "inventory.reserved", orderId: id, status: "failed" });
+    await environment.settle();
+    expect(reader.done).toBe(false);
     const back = { amountMinor: 2000, currency: "USD", reference: "r" };
     shop.happen({ type: "payment.refunded", orderId: id, ...back });
     expect((await all).at(-1)).toEqual({ event: "end", data: '{"reason":"settled"}' });

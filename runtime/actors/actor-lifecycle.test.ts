@@ -70,7 +70,7 @@ async function permanent(probed: ProbedSystem, definition: ActorDefinition<Step,
 }
 
 describe("A18: lifecycle hooks", () => {
-  test("A18: a restart calls beforeRestart once on the failed incarnation, then setup", async () => {
+  test("A18: a restart calls beforeRestart once on the failed one, then setup", async () => {
     const probed = createProbedSystem();
     const events: string[] = [];
     const { ref, exits } = await permanent(probed, recorder(events));
@@ -135,7 +135,7 @@ describe("A18: lifecycle hooks", () => {
     expect(probed.failures).toHaveLength(2);
   });
 
-  test("A18: children are asked to end, youngest first, and have ended before their parent's hook runs", async () => {
+  test("A18: children end, youngest first, before their parent's hook runs", async () => {
     const probed = createProbedSystem();
     const events: string[] = [];
     const { ref } = await permanent(probed, recorder(events));
@@ -163,6 +163,26 @@ describe("A18: lifecycle hooks", () => {
     expect(probed.system.stats().actors).toBe(1);
     await probed.settle();
     expect(events).toEqual(["setup#1", "child#1"]);
+  });
+
+  test("A18: stopChild ends one child in good order and leaves its sibling", async () => {
+    const { system, settle } = createProbedSystem();
+    const events: string[] = [];
+    const children: ActorRef<string>[] = [];
+    const parent = defineActor<string>({
+      type: "parent",
+      setup: (_init, context) => {
+        for (const place of [0, 1]) children.push(context.spawn(leaf(events), place));
+        return { receive: () => void children.slice(1).forEach((ref) => context.stopChild(ref)) };
+      },
+    });
+    const ref = system.spawn(parent, undefined);
+    await settle();
+    ref.tell("go");
+    await settle();
+    expect(events).toEqual(["leaf.onStop#1"]);
+    expect(children.map((child) => child.tell("late"))).toEqual(["accepted", "stopped"]);
+    expect(ref.tell("still here")).toBe("accepted");
   });
 
   test("A18: asking to stop again and again is asking once", async () => {

@@ -161,7 +161,7 @@ describe("a batch handler", () => {
     ]);
   });
 
-  test("refuses a batchMax that is no positive whole number: the actor does not start", async () => {
+  test("refuses a batchMax that is no positive whole number: it does not start", async () => {
     const { system, failures, settle } = createProbedSystem();
     const actor = defineActor<number>({
       type: "batch",

@@ -59,7 +59,7 @@ export interface ActorSystem {
   readonly core: SystemCore;
 }
 
-/** `environment` supplies all time; `options.name` must be unique in the process for clear paths. */
+/** `environment` supplies all time. A name per system makes paths clear across threads. */
 export function createActorSystem(
   environment: Environment,
   options: ActorSystemOptions,

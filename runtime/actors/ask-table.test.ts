@@ -37,7 +37,7 @@ function oracle(unanswered: Recipient<number>[]) {
 }
 
 describe("A26: ask", () => {
-  test("A26: of 10,000 asks half are never answered: typed timeouts, and an empty table", async () => {
+  test("A26: of 10,000 asks half get no answer: typed timeouts, an empty table", async () => {
     const probed = createProbedSystem();
     const unanswered: Recipient<number>[] = [];
     const ref = probed.system.spawn(oracle(unanswered), undefined, { name: "oracle" });

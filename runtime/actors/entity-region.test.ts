@@ -80,7 +80,7 @@ describe("A31: passivation", () => {
     expect(probed.environment.pendingTimers()).toBe(0);
   });
 
-  test("A31: with a limit of 100, 150 keys: the least recently used leave, never over 100", async () => {
+  test("A31: 150 keys, limit 100: the least recently used leave, never over 100", async () => {
     const probed = createProbedSystem();
     const { region, events, store, stop } = counters(probed);
     for (let key = 0; key < 100; key++) region.tell(`k${key}`, { amount: key });
@@ -168,7 +168,7 @@ describe("A31: passivation", () => {
     await stop();
   });
 
-  test("A31: who waits for room makes another idle one leave, without waiting for idleMs", async () => {
+  test("A31: who waits for room makes another idle one leave before its idleMs", async () => {
     const probed = createProbedSystem();
     const gate = createGate();
     const { region, events, store, stop } = counters(probed, {
@@ -178,13 +178,15 @@ describe("A31: passivation", () => {
     region.tell("a", { amount: 1 });
     region.tell("b", { amount: 1 });
     await probed.settle();
-    region.tell("c", { amount: 1 });
+    const working = createGate();
+    region.tell("c", { amount: 1, until: working.opened });
     await probed.settle();
     // The place of `a` is promised to `c`, and now `a` is wanted again: `b` has to go.
     region.tell("a", { amount: 2 });
     gate.open();
     await probed.settle();
     expect(events).toEqual(["load a", "load b", "save a", "load c", "save b", "load a"]);
+    working.open();
     await stop();
     expect(Object.fromEntries(store)).toEqual({ a: [1, 2], b: [1], c: [1] });
   });
@@ -327,7 +329,7 @@ describe("stopping a region", () => {
 });
 
 describe("any load", () => {
-  test("A31: every accepted message is handled or reported once, in order, under the cap", async () => {
+  test("A31: every accepted message is handled once, in order, under the cap", async () => {
     const step = fc.oneof(
       { weight: 6, arbitrary: fc.record({ key: fc.nat({ max: 6 }), waitMs: fc.nat({ max: 3 }) }) },
       { weight: 1, arbitrary: fc.record({ key: fc.nat({ max: 6 }), fail: fc.constant(true) }) },

@@ -70,7 +70,7 @@ describe("A23: a mailbox of capacity 10 that gets 25 messages", () => {
 });
 
 describe("the system lane", () => {
-  test("A24: a stop comes before a full user lane, whose messages become dead letters", async () => {
+  test("A24: a stop comes before a full user lane; its messages are dead letters", async () => {
     const { system, undelivered, settle } = createProbedSystem();
     const gate = createGate();
     const handled: number[] = [];

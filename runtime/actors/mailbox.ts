@@ -53,10 +53,6 @@ export class Mailbox<Message> {
     return this.user.size >= this.user.capacity;
   }
 
-  get signalCount(): number {
-    return this.signals.length;
-  }
-
   get replaySize(): number {
     return this.stashed?.replaySize ?? 0;
   }

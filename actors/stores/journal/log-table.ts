@@ -155,7 +155,7 @@ export class LogTable {
     const row = { firstId: tailFirstId, lastAtMs: tailLastAtMs, bytes: tailBytes, parts };
     this.#insertSegment.run(tailFirstId, tailLastAtMs, tailBytes, segmentChecksum(row), parts);
     const closed = tailParts.splice(0);
-    const remaining = tailParts.filter((part) => part !== PART_LOST).length;
+    const remaining = closed.filter((part) => part !== PART_LOST).length;
     segments.push({
       firstId: tailFirstId,
       lastAtMs: tailLastAtMs,
@@ -183,6 +183,14 @@ export class LogTable {
     if (row.part !== part || row.sequence !== sequence) return { bytes, damage: "out of place" };
     if (row.crc !== logChecksum(part, sequence, bytes)) return { bytes, damage: "bad checksum" };
     return { bytes };
+  }
+
+  /** Puts a good record without bytes where a damaged one is, or was. */
+  replaceByNothing(part: number, sequence: number, nowMs: number): void {
+    const id = this.#partition(part).idOf(sequence);
+    if (id === undefined) return;
+    this.#deleteRun.run(id, id);
+    this.#insert.run(id, part, sequence, nowMs, logChecksum(part, sequence, EMPTY), EMPTY);
   }
 
   /** Removes up to `budget` records with id up to `throughId` and sequence up to `limit(part)`. */

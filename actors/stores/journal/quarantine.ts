@@ -2,9 +2,9 @@
  * Sets damaged records aside so that the journal can start without them.
  *
  * A damaged record goes to the dead letters of every group that had not settled it, with the bytes
- * as they are, and counts as settled; a damaged timer goes there too. Damaged rows stay where they
- * are and fail when they are loaded. Runs only under policy `quarantine`, and refuses to touch what
- * the list does not name.
+ * as they are, and counts as settled; in the log an empty record takes its place. A damaged timer
+ * goes there too. Damaged rows stay where they are and fail when they are loaded. Runs only under
+ * policy `quarantine`, and refuses to touch what the list does not name.
  */
 
 import type { Damage } from "./journal-types.ts";
@@ -15,7 +15,8 @@ import type { UnitTables } from "./unit-apply.ts";
 import { TIMER_COLUMNS } from "./timer-table.ts";
 
 const REASON = "damaged";
-/** Stands for the group in the dead letter of a timer: nobody had received it. */
+/** Stand for the group in a dead letter when no group was waiting for the frame. */
+const LOG_GROUP = "log";
 const TIMER_GROUP = "timer";
 
 /** Moves what `damage` names to the dead letters; inside a transaction. */
@@ -30,6 +31,8 @@ export function quarantine(
     if (one.what === "timer") quarantineTimer(tables, topology, one, nowMs);
   }
   tables.settle.repair();
+  // A hole in the tail is found by reading it; in a closed segment its place is known.
+  tables.log.closeSegment(true);
 }
 
 function quarantineRecord(
@@ -42,13 +45,20 @@ function quarantineRecord(
   if (topic === undefined || partition === undefined || sequence === undefined) return;
   const part = (topology.knownFirstPart(topic) ?? 0) + partition;
   const bytes = log.find(part, sequence)?.bytes ?? new Uint8Array(0);
+  const place = { topic, partition, sequence };
+  function bury(group: string, attempts: number): void {
+    const burial = { reason: REASON, attempts, firstError: reason, lastError: reason };
+    deadLetters.add({ group, ...place, bytes, burial, buriedAtMs });
+  }
+  let isBuried = false;
   for (const consumer of settle.consumersOf(topic)) {
     const attempts = settle.attempts(consumer, partition, sequence);
     if (settle.settle(consumer, partition, sequence) !== "settled") continue;
-    const burial = { reason: REASON, attempts, firstError: reason, lastError: reason };
-    const { group } = consumer;
-    deadLetters.add({ group, topic, partition, sequence, bytes, burial, buriedAtMs });
+    bury(consumer.group, attempts);
+    isBuried = true;
   }
+  if (!isBuried) bury(LOG_GROUP, 0);
+  log.replaceByNothing(part, sequence, buriedAtMs);
 }
 
 function quarantineTimer(

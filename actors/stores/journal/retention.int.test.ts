@@ -7,6 +7,7 @@ import type { Journal, LogRecord } from "./journal-types.ts";
 import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
 import {
   commitOne,
+  committed,
   idOf,
   integrityOf,
   makeDirectory,
@@ -28,12 +29,14 @@ const HOUR_MS = 3_600_000;
 const LATER_MS = START_MS + HOUR_MS;
 const tuning = { segmentRecords: 10 };
 
-/** Publishes to all partitions of `orders` in turn. */
+/** Publishes to all partitions of `orders` in turn, five records a transaction. */
 function fill(journal: Journal, count: number): LogRecord[] {
   const records: LogRecord[] = [];
-  for (let at = 0; at < count; at++) {
-    const unit = unitOf({ outgoing: [outgoing("orders", at % SLOTS, `record-${at}`)] });
-    records.push(...commitOne(journal, unit).appended);
+  for (let from = 0; from < count; from += 5) {
+    const units = Array.from({ length: Math.min(5, count - from) }, (_, index) =>
+      unitOf({ outgoing: [outgoing("orders", (from + index) % SLOTS, `record-${from + index}`)] }),
+    );
+    for (const outcome of journal.commit(units)) records.push(...committed(outcome).appended);
   }
   return records;
 }
@@ -64,6 +67,7 @@ test("only what every group has settled goes, and sequences go on after a restar
   );
   expect(journal.prune(LATER_MS, 1_000)).toMatchObject({ logRecords: 32, done: true });
   expect(kept(journal)).toEqual([[], [3, 4, 5, 6, 7, 8, 9, 10], [], []]);
+  expect(journal.stats().logRecords).toBe(8);
   journal.close();
 
   journal = openTestJournal(directory, { tuning });

@@ -272,6 +272,9 @@ export class SettleTable {
       const consumer = this.#create(group, topic);
       if (crc === checksumOf(consumer, data)) {
         consumer.sets.push(...decodeSettled(data, this.#topology.slots));
+        if (this.#isWithinLog(consumer)) continue;
+        this.#damaged.push(consumer);
+        damage.push({ what: "position", topic, key: group, reason: "ahead of the log" });
         continue;
       }
       this.#damaged.push(consumer);
@@ -288,6 +291,21 @@ export class SettleTable {
     for (const { consumer: group, topic, partition, ...row } of postponed.iterate()) {
       this.#consumers.get(group)?.get(topic)?.postponed[partition]?.set(row.sequence, row);
     }
+  }
+
+  /** Cuts off what is settled beyond the log: records to come must not count as settled. */
+  #isWithinLog(consumer: Consumer): boolean {
+    let isWithin = true;
+    consumer.sets.forEach((set, partition) => {
+      const last = this.#log.last(consumer.firstPart + partition);
+      const above = settledAbove(set).filter((sequence) => sequence <= last);
+      const position = Math.min(set.position, last);
+      if (position === set.position && above.length === settledAbove(set).length) return;
+      isWithin = false;
+      Object.assign(set, { position, ranges: [] });
+      for (const sequence of above) addSettled(set, sequence);
+    });
+    return isWithin;
   }
 }
 

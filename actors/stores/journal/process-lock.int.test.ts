@@ -1,0 +1,66 @@
+/** One process per data directory, and a killed owner leaves it free. */
+
+import { afterAll, expect, test } from "bun:test";
+
+import { openTestJournal, makeDirectory, removeDirectories } from "./journal.fixture.ts";
+
+afterAll(removeDirectories);
+
+const FIXTURE = new URL("journal.fixture.ts", import.meta.url).pathname;
+
+/** Another process that opens the journal, says how that went, and waits to be killed. */
+function spawnOwner(directory: string) {
+  const script = `
+    import { openTestJournal } from ${JSON.stringify(FIXTURE)};
+    try {
+      openTestJournal(${JSON.stringify(directory)});
+      console.log("opened");
+    } catch (error) {
+      console.log(error.code, error.message);
+    }
+    await new Promise(() => setInterval(() => {}, 1000));
+  `;
+  return Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "inherit" });
+}
+
+async function firstLine(child: ReturnType<typeof spawnOwner>): Promise<string> {
+  let text = "";
+  for await (const chunk of child.stdout) {
+    text += new TextDecoder().decode(chunk);
+    if (text.includes("\n")) break;
+  }
+  return text.trim();
+}
+
+test("a second process is refused by directory and pid, and a kill -9 of the first frees it", async () => {
+  const directory = makeDirectory();
+  const owner = spawnOwner(directory);
+  expect(await firstLine(owner)).toBe("opened");
+  const refused = `data directory ${directory} is in use by process ${owner.pid}`;
+  expect(() => openTestJournal(directory)).toThrow(
+    expect.objectContaining({ code: "DATA_DIRECTORY_IN_USE", retry: "never", message: refused }),
+  );
+  const second = spawnOwner(directory);
+  expect(await firstLine(second)).toBe(`DATA_DIRECTORY_IN_USE ${refused}`);
+  second.kill("SIGKILL");
+  owner.kill("SIGKILL");
+  await Promise.all([owner.exited, second.exited]);
+  openTestJournal(directory).close();
+}, 60_000);
+
+test("a second journal in the same process is refused until the first is closed", () => {
+  const directory = makeDirectory();
+  const first = openTestJournal(directory);
+  expect(() => openTestJournal(directory)).toThrow(`process ${process.pid}`);
+  // The refused attempt must not have loosened the lock of the first.
+  expect(() => openTestJournal(directory)).toThrow(`process ${process.pid}`);
+  first.close();
+  openTestJournal(directory).close();
+});
+
+test("a journal that does not open leaves the directory free", () => {
+  const directory = makeDirectory();
+  openTestJournal(directory).close();
+  expect(() => openTestJournal(directory, { slots: 8 })).toThrow("slots is fixed");
+  openTestJournal(directory).close();
+});
