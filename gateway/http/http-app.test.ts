@@ -193,7 +193,7 @@ describe("probes", () => {
   });
 });
 
-test("the gateway counts its own requests by route and status, never by what was asked", async () => {
+test("the gateway counts its requests by route and status, never by what was asked", async () => {
   const { send, app } = openShop();
   await send("POST", "/v1/orders", { body: NEW_ORDER });
   await send("POST", "/v1/orders", { body: {} });
@@ -210,7 +210,7 @@ test("the gateway counts its own requests by route and status, never by what was
   expect(rows.find(({ name }) => name === "shopstream_http_in_flight")).toMatchObject({ value: 0 });
 });
 
-test("a body over the bound is cut off while it is read, whatever length it announced", async () => {
+test("a body over the bound is cut off while it is read, whatever it announced", async () => {
   const { app } = openShop({ bodyBytes: 4096 });
   let pulled = 0;
   const body = new ReadableStream<Uint8Array>({

@@ -156,7 +156,7 @@ describe("setting stock", () => {
   });
 });
 
-test("a version survives the trip through its entity tag, and nothing else becomes a version", () => {
+test("a version survives the trip through its entity tag, and nothing else becomes one", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1 }), fc.string({ unit: "grapheme-ascii" }), (version, text) => {
       expect(parseCondition(entityTag(version))).toEqual({ kind: "versions", versions: [version] });

@@ -2,7 +2,8 @@
  * From a request to a checked JSON value, reading the body once and never more than allowed.
  *
  * Refuses another media type or a content coding (415), a body over the bound whether or not its
- * length was announced (413), bytes that are not UTF-8 and JSON that `strict-json.ts` refuses (400).
+ * length was announced (413), bytes that are not UTF-8 and JSON that `strict-json.ts` does not
+ * take (400).
  */
 
 import { parseStrictJson } from "./strict-json.ts";

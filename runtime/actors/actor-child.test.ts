@@ -412,6 +412,20 @@ describe("ends and restarts", () => {
     expect(again).toMatchObject({ code: "CLOSED" });
   });
 
+  test("a child that has ended takes messages again once it is started again", async () => {
+    const probed = createProbedSystem();
+    const handled: (string | number)[] = [];
+    const { spec, ref } = makeChild(probed, "transient", handled);
+    await start(probed, spec);
+    ref.tell("stop");
+    await probed.settle();
+    expect(ref.tell(1)).toBe("stopped");
+    await start(probed, spec);
+    expect(ref.tell(2)).toBe("accepted");
+    await probed.settle();
+    expect(handled).toEqual(["stop", 2]);
+  });
+
   test("a stopping system kills a supervised actor that hangs, at its deadline", async () => {
     const probed = createProbedSystem();
     const hanging = defineActor<string>({

@@ -173,7 +173,11 @@ describe("A18: lifecycle hooks", () => {
       type: "parent",
       setup: (_init, context) => {
         for (const place of [0, 1]) children.push(context.spawn(leaf(events), place));
-        return { receive: () => void children.slice(1).forEach((ref) => context.stopChild(ref)) };
+        return {
+          receive() {
+            for (const child of children.slice(1)) context.stopChild(child);
+          },
+        };
       },
     });
     const ref = system.spawn(parent, undefined);
