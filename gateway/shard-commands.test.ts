@@ -1,3 +1,8 @@
+/**
+ * The line to the shards on a virtual clock, with a ring that is only a list. What a shard makes of a
+ * command is tested where it is done.
+ */
+
 import { expect, test } from "bun:test";
 
 import type { CommandOf } from "../actors/contracts/messages.ts";

@@ -1,3 +1,7 @@
+/**
+ * Health on a virtual clock, from counters that the tests set. Nothing is measured here.
+ */
+
 import { expect, test } from "bun:test";
 
 import type { Sample } from "../runtime/threads/counter-page.ts";

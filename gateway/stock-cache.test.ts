@@ -1,3 +1,8 @@
+/**
+ * The cache of availability and the watching of orders: both look at pages that other threads count
+ * up. Here one thread plays all of them.
+ */
+
 import { expect, test } from "bun:test";
 
 import { createChangePage, noteChange } from "../actors/change-page.ts";

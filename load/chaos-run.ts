@@ -72,7 +72,8 @@ const POOL = { host: "127.0.0.1", connectionsMax: 256, timeoutMs: 5_000 };
 const IN_FLIGHT_MAX = 5_000;
 const ORDER_DEADLINE_MS = 60_000;
 const OUTCOME_DEADLINE_MS = 2 * ORDER_DEADLINE_MS;
-const RETRY_WAIT_MS = 25;
+const RETRY_MIN_MS = 25;
+const RETRY_MAX_MS = 500;
 /** One order in so many is sent twice at once, under one key. */
 const TWIN_EVERY = 20;
 const READY_DEADLINE_MS = 30_000;
@@ -137,7 +138,8 @@ function createControl(client: ShopClient, plan: OrderPlan, shopOptions: ServerO
     client,
     plan,
     deadlineMs: ORDER_DEADLINE_MS,
-    retryWaitMs: RETRY_WAIT_MS,
+    retryMinMs: RETRY_MIN_MS,
+    retryMaxMs: RETRY_MAX_MS,
     twinEvery: TWIN_EVERY,
     onAccepted(sentMs, acceptedMs) {
       if (sentMs > latest.sentMs) latest = { sentMs, acceptedMs };

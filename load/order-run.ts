@@ -52,7 +52,8 @@ export interface OrderRunReport {
 
 const REQUEST_TIMEOUT_MS = 10_000;
 const ORDER_DEADLINE_MS = 30_000;
-const RETRY_WAIT_MS = 50;
+const RETRY_MIN_MS = 25;
+const RETRY_MAX_MS = 1_000;
 const IN_FLIGHT_MAX = 5_000;
 const READS_AT_ONCE = 16;
 
@@ -66,7 +67,8 @@ export async function runOrders(options: OrderRunOptions): Promise<OrderRunRepor
     client,
     plan,
     deadlineMs: ORDER_DEADLINE_MS,
-    retryWaitMs: RETRY_WAIT_MS,
+    retryMinMs: RETRY_MIN_MS,
+    retryMaxMs: RETRY_MAX_MS,
     twinEvery: options.twinEvery,
   });
 

@@ -51,7 +51,8 @@ async function submitTo(script: readonly Scripted[], twinEvery = 0, deadlineMs =
     client: client as ShopClient,
     plan: createOrderPlan({ seed: 1, runId: "r", ordersExpected: 1 }),
     deadlineMs,
-    retryWaitMs: 0,
+    retryMinMs: 0,
+    retryMaxMs: 0,
     twinEvery,
   });
   await submitter.submit(0, performance.now());

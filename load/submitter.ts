@@ -20,7 +20,9 @@ export interface SubmitterOptions {
   readonly plan: OrderPlan;
   /** From the first try of an order to giving up. */
   readonly deadlineMs: number;
-  readonly retryWaitMs: number;
+  /** Longest wait before try n: doubles from the first to the second; half of it is random. */
+  readonly retryMinMs: number;
+  readonly retryMaxMs: number;
   /** Every n-th order is sent twice at the same time under one key; 0: none. */
   readonly twinEvery: number;
   /** Called at every 2xx with the times of `performance.now()` of its try and of its arrival. */
@@ -71,6 +73,7 @@ async function sendUntilAnswered(
   const dueMs = performance.now() + options.deadlineMs;
   let received: string | undefined;
   let lastReason = "";
+  let longestMs = options.retryMinMs;
   do {
     const sentMs = performance.now();
     const result = await tryOnce(order, options.client);
@@ -83,7 +86,10 @@ async function sendUntilAnswered(
     lastReason = "detail" in result ? `${result.reason}: ${result.detail}` : result.reason;
     if (result.kind === "refused") break;
     if (result.kind === "failed") received = lastReason;
-    const waitMs = result.kind === "busy" ? result.retryAfterMs : options.retryWaitMs;
+    // A shop that is down must not be met by all of its clients at once when it is back.
+    const backoffMs = longestMs * (0.5 + Math.random() / 2);
+    longestMs = Math.min(options.retryMaxMs, longestMs * 2);
+    const waitMs = result.kind === "busy" ? result.retryAfterMs : backoffMs;
     await Bun.sleep(Math.max(0, Math.min(waitMs, dueMs - performance.now())));
   } while (performance.now() < dueMs);
   if (received !== undefined) return { kind: "ambiguous", reason: received };

@@ -1,3 +1,8 @@
+/**
+ * The coordinator of a group over a log in memory, on a virtual clock. The brokers that use it run the
+ * conformance suite.
+ */
+
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 

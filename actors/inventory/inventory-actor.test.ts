@@ -169,8 +169,8 @@ describe("a batch", () => {
   });
 
   test("acknowledges what is none of its business", async () => {
-    const delivered = { type: "order.delivered", orderId: "o1", trackingNumber: "SS1" } as const;
-    expect(await shop.tell(delivered)).toEqual([{ kind: "ack" }]);
+    const arrived = { type: "order.delivered", orderId: "o1", trackingNumber: "SS1" } as const;
+    expect(await shop.tell(arrived)).toEqual([{ kind: "ack" }]);
     expect(shop.counts.commits).toBe(0);
   });
 

@@ -69,8 +69,8 @@ function setUp() {
     const service = createOrderService(onStep === undefined ? options : { ...options, onStep });
     return {
       system,
-      command: (input: OrderCommand, origin: CommandOrigin) =>
-        settled(environment, service.command(input, origin)),
+      command: (input: OrderCommand, from: CommandOrigin) =>
+        settled(environment, service.command(input, from)),
       handle: (message: Message<ShopEvent>) => settled(environment, service.handle(message)),
       stats: () => service.stats(),
       stop: () => service.stop(),

@@ -59,13 +59,14 @@ export interface CommandOrigin {
 export interface OrderService {
   /**
    * Rejects with `SATURATED` when there is no room for the order, with `CLOSED` once the service
-   * stops; everything else that can be expected is a reply. The same command sent again gives the same effect and the same order.
+   * stops; everything else that can be expected is a reply. The same command sent again has the
+   * same effect and gives the same order.
    */
   command(command: OrderCommand, origin: CommandOrigin): Promise<CommandReply>;
   /** Handler of group `order`. */
   handle(message: Message<ShopEvent>): Promise<Outcome>;
   stats(): EntityRegionStats;
-  /** Takes nothing new, ends what is under way; resolves with the orders abandoned at the deadline. */
+  /** Takes nothing new and ends what is under way; how many orders the deadline abandoned. */
   stop(deadlineMs?: number): Promise<number>;
 }
 

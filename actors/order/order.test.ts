@@ -1,5 +1,5 @@
 /**
- * The order's rules as given / when / then: what happened, what comes in, what follows.
+ * The order's rules as given / when / leads to: what happened, what comes in, what follows.
  *
  * Every row names the whole list of events that follows, so an event too many fails as one too few
  * does.
@@ -90,7 +90,7 @@ function given(events: readonly OrderEvent[]) {
     when: (input: OrderInput) => {
       const decision = decide(input, state);
       return {
-        then: (expected: readonly OrderEvent[]) =>
+        leadsTo: (expected: readonly OrderEvent[]) =>
           expect({ ...decision }).toEqual({ events: expected }),
         refused: (code: string) => {
           expect(decision.events).toEqual([]);
@@ -109,54 +109,54 @@ const cancelledFresh = [created, cancelled("requested")];
 const cancelledPaid = [created, paid, cancelled("requested")];
 
 describe("an order that nobody created", () => {
-  test("is created by a create command", () => given([]).when(create).then([created]));
+  test("is created by a create command", () => given([]).when(create).leadsTo([created]));
   test("leaves the idempotency key out of what it publishes", () =>
     given([])
       .when({ ...create, idempotency: { key: "k", fingerprint: "f" } })
-      .then([created]));
+      .leadsTo([created]));
   test("cannot be cancelled", () => given([]).when(cancel).refused("not_found"));
   test("takes no reports", () => given([]).when(paid).refused("not_found"));
 });
 
 describe("a pending order", () => {
-  test("is created once", () => given([created]).when(create).then([]));
-  test("waits for stock when it is paid", () => given([created]).when(paid).then([paid]));
+  test("is created once", () => given([created]).when(create).leadsTo([]));
+  test("waits for stock when it is paid", () => given([created]).when(paid).leadsTo([paid]));
   test("waits for payment when stock is held", () =>
-    given([created]).when(reserved).then([reserved]));
+    given([created]).when(reserved).leadsTo([reserved]));
   test("is ready once stock is held and then it is paid", () =>
-    given(unpaidHeld).when(paid).then([paid, ready]));
+    given(unpaidHeld).when(paid).leadsTo([paid, ready]));
   test("is ready once it is paid and then stock is held", () =>
-    given([created, paid]).when(reserved).then([reserved, ready]));
+    given([created, paid]).when(reserved).leadsTo([reserved, ready]));
   test("takes its address along when it is ready", () => {
     const shippingAddress = { line1: "1 Road", city: "Bath", postalCode: "B1", country: "GB" };
     given([{ ...created, shippingAddress }, paid])
       .when(reserved)
-      .then([reserved, { ...ready, shippingAddress }]);
+      .leadsTo([reserved, { ...ready, shippingAddress }]);
   });
   test("is cancelled by a declined payment", () =>
     given([created])
       .when(declined)
-      .then([declined, cancelled("payment_failed", "declined")]));
+      .leadsTo([declined, cancelled("payment_failed", "declined")]));
   test("is cancelled by missing stock, naming it", () =>
     given([created, paid])
       .when(soldOut)
-      .then([soldOut, cancelled("out_of_stock", "cup: 1 wanted, 0 available")]));
+      .leadsTo([soldOut, cancelled("out_of_stock", "cup: 1 wanted, 0 available")]));
   test("is cancelled on request", () =>
     given([created])
       .when(cancel)
-      .then([cancelled("requested")]));
+      .leadsTo([cancelled("requested")]));
   test("is cancelled when its reservation lapses unpaid", () =>
     given(unpaidHeld)
       .when(lapsed)
-      .then([cancelled("reservation_expired")]));
+      .leadsTo([cancelled("reservation_expired")]));
   test("ignores a lapse of a reservation it does not have", () =>
-    given([created]).when(lapsed).then([]));
+    given([created]).when(lapsed).leadsTo([]));
   test("refuses a reservation without an end", () => {
     const { expiresAtMs: _, ...endless } = reserved;
     expect(() => decide(endless, given([created]).state)).toThrow(ShopError);
   });
   test("does not ship a parcel before it is ready", () =>
-    given([created, paid]).when(packed).then([]));
+    given([created, paid]).when(packed).leadsTo([]));
   test("names at most 500 characters of missing items", () => {
     const failedItems = Array.from({ length: 100 }, (_, at) => ({
       productId: `product-${at}`,
@@ -170,71 +170,73 @@ describe("a pending order", () => {
 
 describe("a paid order", () => {
   test("is never cancelled by a lapse", () => {
-    given([created, paid]).when(lapsed).then([]);
-    given(readyToShip).when(lapsed).then([]);
+    given([created, paid]).when(lapsed).leadsTo([]);
+    given(readyToShip).when(lapsed).leadsTo([]);
   });
-  test("counts one payment", () => given([created, paid]).when(paid).then([]));
+  test("counts one payment", () => given([created, paid]).when(paid).leadsTo([]));
   test("stays paid when a failure is reported late", () =>
-    given([created, paid]).when(declined).then([]));
+    given([created, paid]).when(declined).leadsTo([]));
 });
 
 describe("an order ready to ship", () => {
   test("is shipped when its parcel is packed", () =>
-    given(readyToShip).when(packed).then([shipped]));
+    given(readyToShip).when(packed).leadsTo([shipped]));
   test("is cancelled on request", () =>
     given(readyToShip)
       .when(cancel)
-      .then([cancelled("requested")]));
+      .leadsTo([cancelled("requested")]));
   test("ignores repeated reports", () => {
-    given(readyToShip).when(paid).then([]);
-    given(readyToShip).when(reserved).then([]);
+    given(readyToShip).when(paid).leadsTo([]);
+    given(readyToShip).when(reserved).leadsTo([]);
   });
-  test("is not delivered before it is shipped", () => given(readyToShip).when(handedOver).then([]));
+  test("is not delivered before it is shipped", () =>
+    given(readyToShip).when(handedOver).leadsTo([]));
 });
 
 describe("a shipped order", () => {
   test("is delivered when the carrier says so", () =>
-    given(onTheWay).when(handedOver).then([delivered]));
-  test("is shipped once", () => given(onTheWay).when(packed).then([]));
+    given(onTheWay).when(handedOver).leadsTo([delivered]));
+  test("is shipped once", () => given(onTheWay).when(packed).leadsTo([]));
   test("cannot be cancelled", () => given(onTheWay).when(cancel).refused("not_cancellable"));
   test("cannot be cancelled after delivery", () =>
     given(arrived).when(cancel).refused("not_cancellable"));
-  test("is delivered once", () => given(arrived).when(handedOver).then([]));
+  test("is delivered once", () => given(arrived).when(handedOver).leadsTo([]));
 });
 
 describe("a cancelled order", () => {
-  test("is cancelled once", () => given(cancelledFresh).when(cancel).then([]));
+  test("is cancelled once", () => given(cancelledFresh).when(cancel).leadsTo([]));
   test("is not shipped", () =>
     given([...readyToShip, cancelled("requested")])
       .when(packed)
-      .then([]));
-  test("notes a payment that came too late", () => given(cancelledFresh).when(paid).then([paid]));
+      .leadsTo([]));
+  test("notes a payment that came too late", () =>
+    given(cancelledFresh).when(paid).leadsTo([paid]));
   test("notes a decline that came too late", () =>
-    given(cancelledFresh).when(declined).then([declined]));
+    given(cancelledFresh).when(declined).leadsTo([declined]));
   test("notes a reservation that came too late", () =>
-    given(cancelledFresh).when(reserved).then([reserved]));
+    given(cancelledFresh).when(reserved).leadsTo([reserved]));
   test("notes missing stock that came too late", () =>
-    given(cancelledFresh).when(soldOut).then([soldOut]));
+    given(cancelledFresh).when(soldOut).leadsTo([soldOut]));
   test("notes its refund once", () => {
-    given(cancelledPaid).when(refunded).then([refunded]);
+    given(cancelledPaid).when(refunded).leadsTo([refunded]);
     given([...cancelledPaid, refunded])
       .when(refunded)
-      .then([]);
+      .leadsTo([]);
   });
   test("takes no refund of what was never paid", () =>
-    given(cancelledFresh).when(refunded).then([]));
+    given(cancelledFresh).when(refunded).leadsTo([]));
   test("notes its release once", () => {
     given([...cancelledFresh, reserved])
       .when(released)
-      .then([released]);
+      .leadsTo([released]);
     given([...cancelledFresh, reserved, released])
       .when(released)
-      .then([]);
+      .leadsTo([]);
   });
   test("ignores its lapse", () =>
     given([...cancelledFresh, reserved])
       .when(lapsed)
-      .then([]));
+      .leadsTo([]));
 });
 
 describe("the state", () => {

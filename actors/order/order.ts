@@ -1,5 +1,6 @@
 /**
- * The order saga as a pure decider: `decide(input, state) → events`, `evolve(state, event) → state`.
+ * The order saga as a pure decider: `decide(input, state) → events`, `evolve(state, event) →
+ * state`.
  *
  * No clock, no chance, no I/O. Every event it gives is one entry of the order's timeline; those of
  * topic `orders` are also published. A message that changes nothing (a duplicate, a report that

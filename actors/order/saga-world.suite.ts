@@ -106,14 +106,14 @@ export function createSagaWorld(
     const account = accounts.get(orderId) ?? { captured: false, refunded: false, captures: 0 };
     accounts.set(orderId, account);
     let change: PaymentChange | undefined;
-    const step = rules.nextStep(input, payment);
-    if (step === "capture" && input.type === "order.created") {
+    const due = rules.nextStep(input, payment);
+    if (due === "capture" && input.type === "order.created") {
       change = afterCapture(input, capture(account, plansById.get(orderId)?.payment));
-    } else if (step === "refund" && payment !== undefined) {
+    } else if (due === "refund" && payment !== undefined) {
       account.refunded = account.captured;
       const status = account.captured ? "refunded" : "nothing_to_refund";
       change = afterRefund(payment, { status, reference: "r" });
-    } else if (step === "close") change = { payment: closedPayment(orderId) };
+    } else if (due === "close") change = { payment: closedPayment(orderId) };
     if (change === undefined) return;
     payments.set(orderId, change.payment);
     if (change.event !== undefined) send("order<payments", change.event);
@@ -124,11 +124,11 @@ export function createSagaWorld(
     const terms = { carrier: "c", trackingNumber: `SS-${input.orderId}`, packMs: 1, deliveryMs: 1 };
     // Every other event of topic orders is one that shipping listens to.
     const parcel = input as Parameters<typeof decideShipment>[0];
-    const step = rules.decideShipment(parcel, shipments.get(input.orderId), terms);
-    if (step === undefined) return;
-    shipments.set(input.orderId, step.shipment);
-    if (step.timerCancelled !== undefined) timers.delete(step.timerCancelled);
-    const { report } = step;
+    const next = rules.decideShipment(parcel, shipments.get(input.orderId), terms);
+    if (next === undefined) return;
+    shipments.set(input.orderId, next.shipment);
+    if (next.timerCancelled !== undefined) timers.delete(next.timerCancelled);
+    const { report } = next;
     if (report === undefined) return;
     timers.set(report.timerId, { queue: "order<shipping", event: report.event });
   }

@@ -149,7 +149,7 @@ function openShop(trouble: Trouble) {
   return { environment, store, provider, buried, send, stockUp };
 }
 
-test("an order is paid, reserved, packed within a second and delivered five seconds later", async () => {
+test("an order is shipped within a second and delivered five seconds later", async () => {
   const shop = openShop(CALM);
   await shop.stockUp(3);
   const placed = shop.send("o1", "order.create", 2);

@@ -1,5 +1,5 @@
 /**
- * The circuit breaker on a clock that moves when told: when it opens, when it tries, when it closes.
+ * The circuit breaker on a clock that moves when told: when it opens, tries and closes.
  */
 
 import { describe, expect, test } from "bun:test";

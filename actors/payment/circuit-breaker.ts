@@ -122,8 +122,8 @@ function createClearingBreaker(
 }
 
 /**
- * Cockatiel compares `Date.now() - openedAt` with `duration`. Answering that with ±Infinity by the
- * monotonic clock of the environment leaves `Date.now` without a say, and survives clock jumps.
+ * Cockatiel compares `Date.now() - openedAt` with `duration`. A duration that is longer than
+ * any clock shows, then shorter, by the environment's monotonic clock, leaves `Date.now` no say.
  */
 function waitByOurClock(environment: Environment, waitMs: number): IBackoffFactory<unknown> {
   function next(): IBackoff<unknown> {
@@ -131,7 +131,7 @@ function waitByOurClock(environment: Environment, waitMs: number): IBackoffFacto
     return {
       get duration() {
         const isOver = environment.monotonicMs() - openedAtMs >= waitMs;
-        return isOver ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+        return isOver ? Number.MIN_SAFE_INTEGER : Number.MAX_SAFE_INTEGER;
       },
       next,
     };

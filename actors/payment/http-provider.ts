@@ -2,9 +2,9 @@
  * A real payment provider over HTTP: `POST {base}/captures` and `POST {base}/refunds`, JSON.
  *
  * Every call carries `Idempotency-Key` and ends within its timeout. 200 is an answer, 402 a
- * decline; anything else, and anything that is not the JSON it should be, is `PROVIDER_UNAVAILABLE`,
- * to be asked again under the same key. Redirects are refused: they would repeat a payment
- * somewhere else.
+ * decline; anything else, and anything that is not the JSON it should be, is
+ * `PROVIDER_UNAVAILABLE`, to be asked again under the same key. Redirects are refused: they would
+ * repeat a payment somewhere else.
  */
 
 import type { Static, TSchema } from "@sinclair/typebox";

@@ -164,7 +164,7 @@ describe("a provider that cannot be reached", () => {
     expect(shop.events()).toMatchObject([{ status: "failed", reason: "unavailable" }]);
   });
 
-  test("and may have captured all the same is asked for the money back, until it answers", async () => {
+  test("that may have captured all the same is asked for the money until it answers", async () => {
     shop.standard.script.capture = () => Promise.reject(down());
     await shop.tell(orderOf(1_900), 3);
     const answer = shop.standard.script.refund;

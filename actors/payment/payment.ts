@@ -4,8 +4,8 @@
  *
  * `capturing` (no row yet) → `completed` | `declined` | `abandoned` → `refunded` | `voided`. A
  * capture that was given up on without an answer is `abandoned`: the money may have moved, so a
- * cancellation asks for it back all the same. Refuses to capture twice, to refund what was declined,
- * and to capture at all once the order was cancelled.
+ * cancellation asks for it back all the same. Refuses to capture twice, to refund what was
+ * declined, and to capture at all once the order was cancelled.
  */
 
 import type { EventOf } from "../contracts/messages.ts";

@@ -140,8 +140,8 @@ export function sampleLatencyMs(latency: Latency, random: number): number {
  * 1971): within 0.01 of the true value up to the 99th percentile.
  */
 function normalQuantile(random: number): number {
-  const share = Math.min(Math.max(random, 1e-6), 1 - 1e-6);
-  return (share ** 0.135 - (1 - share) ** 0.135) / 0.1975;
+  const below = Math.min(Math.max(random, 1e-6), 1 - 1e-6);
+  return (below ** 0.135 - (1 - below) ** 0.135) / 0.1975;
 }
 
 /** A number in [0, 1) that depends on its arguments alone. */

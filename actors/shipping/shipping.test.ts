@@ -1,5 +1,6 @@
 /**
- * A shipment step by step, its timers, and its service over a store in memory.
+ * A shipment step by step, its timers, and its service over a store in memory. A message that comes
+ * twice, too early or too late changes nothing.
  */
 
 import { beforeEach, describe, expect, test } from "bun:test";

@@ -2,8 +2,8 @@
  * A shipment as a pure decider: from the order's word to a parcel that is packed, sent, delivered.
  *
  * The carrier is simulated by two durable timers: one reports the parcel as packed, the other as
- * delivered. Whether a packed parcel may leave is the order's decision alone; a shipment whose order
- * was cancelled takes its timer back and refuses everything after.
+ * delivered. Whether a packed parcel may leave is the order's decision alone; a shipment whose
+ * order was cancelled takes its timer back and refuses everything after.
  */
 
 import type { EventOf } from "../contracts/messages.ts";

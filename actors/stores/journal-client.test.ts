@@ -1,3 +1,8 @@
+/**
+ * The conversation with the journal, one end at a time and without threads. The other end is in
+ * `journal-server.int.test.ts`.
+ */
+
 import { expect, test } from "bun:test";
 
 import type { DeliveryRecord } from "./journal-protocol.ts";

@@ -10,7 +10,7 @@
 import type { MeshNode } from "../../runtime/threads/mesh.ts";
 import type { DeliveryRecord } from "./journal-protocol.ts";
 
-import { ShopError } from "../../runtime/errors.ts";
+import { isShopError, ShopError } from "../../runtime/errors.ts";
 import {
   decodeBody,
   decodeDelivery,
@@ -72,16 +72,27 @@ export class JournalClient {
         return;
       }
       const request = (this.#requests = (this.#requests + 1) >>> 0);
-      if (
-        this.#waiting.size >= REQUESTS_MAX ||
-        !this.#node.send(this.#journal, kind, encodeRequest(request, body))
-      ) {
-        reject(new ShopError("SATURATED", "too much is waiting for the journal", "later"));
-        return;
-      }
       // The journal answers each request with what its kind promises.
       this.#waiting.set(request, { resolve: (value) => resolve(value as Answer), reject });
+      const refusal = this.#refusalOf(kind, request, body);
+      if (refusal === undefined) return;
+      this.#waiting.delete(request);
+      reject(refusal);
     });
+  }
+
+  /** Why the request could not be sent; `undefined` when it was. */
+  #refusalOf(kind: number, request: number, body: unknown): ShopError | undefined {
+    const saturated = new ShopError("SATURATED", "too much is waiting for the journal", "later");
+    if (this.#waiting.size > REQUESTS_MAX) return saturated;
+    try {
+      const isSent = this.#node.send(this.#journal, kind, encodeRequest(request, body));
+      return isSent ? undefined : saturated;
+    } catch (error) {
+      // A record that no ring can hold.
+      if (isShopError(error)) return error;
+      throw error;
+    }
   }
 
   /** A number for a new subscription, and where its deliveries go. */

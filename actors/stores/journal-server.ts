@@ -343,6 +343,8 @@ export class JournalServer {
   }
 
   #checkLeases(): void {
+    // What was handed out must be on its way before it can be taken back.
+    this.#flush();
     for (const [group, { coordinator }] of this.#groups) {
       coordinator.expireLeases();
       this.#options.onEvent?.({ kind: "depth", group, ...coordinator.depth() });

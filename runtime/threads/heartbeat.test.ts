@@ -1,3 +1,8 @@
+/**
+ * Heartbeats and their monitor on a virtual clock. Real threads that stall are in
+ * `thread-child.int.test.ts`.
+ */
+
 import { expect, test } from "bun:test";
 
 import { createVirtualEnvironment } from "../virtual-environment.ts";

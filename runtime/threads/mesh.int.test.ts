@@ -1,3 +1,8 @@
+/**
+ * A mesh of this thread and a real worker that echoes. The rings by themselves are tested in
+ * `ring.test.ts`.
+ */
+
 import { afterEach, expect, test } from "bun:test";
 
 import type { ThreadFixtureData } from "../testing/thread-fixture.ts";

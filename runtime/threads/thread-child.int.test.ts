@@ -1,3 +1,8 @@
+/**
+ * Real worker threads that start, die in four ways, and stop. What a supervisor makes of it is its
+ * own business.
+ */
+
 import { afterEach, expect, test } from "bun:test";
 
 import type { Misdeed, ThreadFixtureData } from "../testing/thread-fixture.ts";
