@@ -24,7 +24,7 @@ export interface ServerProcess {
   stop(deadlineMs: number): Promise<number | undefined>;
   /** Resolves with the exit code, however it came about. */
   readonly exited: Promise<number>;
-  /** The last lines of its output. */
+  /** The last lines of its output, and how it ended if it has. */
   logTail(): Promise<string>;
 }
 
@@ -53,7 +53,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   const startMs = performance.now();
   const child = spawnServer(options);
   const url = `http://127.0.0.1:${options.port}`;
-  const logTail = () => tailOf(options.logFile);
+  const logTail = async () => `${await tailOf(options.logFile)}\n${describeEnd(child)}`;
   // A load script that is interrupted must not leave its servers behind.
   const orphanGuard = (): void => child.kill("SIGKILL");
   process.once("exit", orphanGuard);
@@ -136,6 +136,11 @@ async function isReady(url: string): Promise<boolean> {
     // Not listening yet; the caller's deadline bounds how often this happens.
     return false;
   }
+}
+
+function describeEnd(child: Bun.Subprocess): string {
+  if (child.signalCode !== null) return `(ended by ${child.signalCode})`;
+  return child.exitCode === null ? "(still running)" : `(ended with code ${child.exitCode})`;
 }
 
 async function tailOf(logFile: string): Promise<string> {

@@ -174,8 +174,8 @@ test("another thread reads what this one commits", async () => {
   const worker = new Worker(script);
   const next = () =>
     new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) => resolve(data);
-      worker.onerror = ({ message }) => reject(new Error(message));
+      worker.addEventListener("message", ({ data }) => resolve(data), { once: true });
+      worker.addEventListener("error", ({ message }) => reject(new Error(message)), { once: true });
     });
   expect(await next()).toBe("ready");
   for (let version = 0; version < 20; version++) {

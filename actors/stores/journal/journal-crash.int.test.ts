@@ -180,8 +180,16 @@ describe.skipIf(!canInject)("under strace", () => {
       const trace = `${makeDirectory()}/trace`;
       const child = Bun.spawn(
         [
-          ...["strace", "-f", "-y", "-o", trace, "-e", `trace=write,pwrite64,${SYNCS}`],
-          ...[process.execPath, SCRIPT, makeDirectory(), `${UNITS}`],
+          "strace",
+          "-fy",
+          "-o",
+          trace,
+          "-e",
+          `trace=write,pwrite64,${SYNCS}`,
+          process.execPath,
+          SCRIPT,
+          makeDirectory(),
+          `${UNITS}`,
         ],
         { stdout: "pipe", stderr: "pipe" },
       );

@@ -1,4 +1,7 @@
-/** Random batches against the journal and a plain model of it, with restarts between them. */
+/**
+ * Random batches against the journal and a plain model of it, with restarts between them. The model
+ * knows nothing of SQLite: it says what a unit must do.
+ */
 
 import { afterAll, expect, test } from "bun:test";
 import * as fc from "fast-check";

@@ -1,4 +1,7 @@
-/** The index of a partition is compared with an array of ids, over pushes, pops and shifts. */
+/**
+ * The index of a partition is compared with an array of ids, over pushes, pops and shifts. Growing
+ * and shrinking must not be noticed.
+ */
 
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";

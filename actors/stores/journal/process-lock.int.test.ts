@@ -1,4 +1,7 @@
-/** One process per data directory, and a killed owner leaves it free. */
+/**
+ * One process per data directory, and a killed owner leaves it free. The owners are real processes:
+ * only the kernel knows when a lock is released.
+ */
 
 import { afterAll, expect, test } from "bun:test";
 

@@ -1,4 +1,7 @@
-/** A settled set is compared with a plain `Set`, step by step, and through its bytes. */
+/**
+ * A settled set is compared with a plain `Set`, step by step, and through its bytes. It must never
+ * forget a sequence, nor count one that was not settled.
+ */
 
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";

@@ -1,4 +1,7 @@
-/** What SQLite says is sorted by code, never by text. */
+/**
+ * What SQLite says is sorted by code, never by text. What is not known to be storage's failure must
+ * not be taken for one.
+ */
 
 import { expect, test } from "bun:test";
 

@@ -1,4 +1,7 @@
-/** What a disk can do to the data is found, named, and either stops the start or is set aside. */
+/**
+ * What a disk can do to the data is found, named, and either stops the start or is set aside. The
+ * data is changed behind the journal's back, by SQL and byte by byte.
+ */
 
 import { afterAll, expect, test } from "bun:test";
 import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from "node:fs";
