@@ -140,7 +140,7 @@ async function createShard(
   return { environment, broker, store, changed, command, order, stock, create, counted, timeline };
 }
 
-test("an order is paid, reserved, shipped and delivered, and each step is in its timeline", async () => {
+test("an order is paid, reserved, shipped and delivered, each step in its timeline", async () => {
   const shard = await createShard();
   await shard.stock("cup", 10);
   expect(await shard.create("o-1", 3)).toMatchObject({ kind: "order", replayed: false });
@@ -163,7 +163,7 @@ test("an order is paid, reserved, shipped and delivered, and each step is in its
   expect(shard.changed.products).toContain("cup");
 });
 
-test("what happened is counted: orders by status, revenue in major units, attempts by service", async () => {
+test("metrics count orders by status, revenue in major units, attempts by service", async () => {
   const shard = await createShard();
   await shard.stock("cup", 10);
   await shard.create("o-1", 1, 1_999);
@@ -208,7 +208,7 @@ test("a declined payment cancels the order and releases its stock", async () => 
   expect(set).toMatchObject({ kind: "refused", code: "version_conflict" });
 });
 
-test("a provider that never answers opens its circuit, and the order is cancelled in the end", async () => {
+test("a silent provider opens its circuit, and the order is cancelled in the end", async () => {
   const shard = await createShard({ failureRate: 1 });
   await shard.stock("cup", 50);
   for (let index = 0; index < 6; index++) await shard.create(`o-${index}`);

@@ -21,6 +21,21 @@ import type { Store } from "./stores/unit-of-work.ts";
 
 import { createActorSystem } from "../runtime/actors/actor-system.ts";
 import { decodeCommand } from "./command-frames.ts";
+import {
+  EVENTS,
+  InventoryReleased,
+  InventoryReserved,
+  OrderCancelled,
+  OrderCreated,
+  OrderDelivered,
+  OrderReadyToShip,
+  OrderShipped,
+  PaymentProcessed,
+  PaymentRefunded,
+  ReservationLapsed,
+  ShipmentDelivered,
+  ShipmentPacked,
+} from "./contracts/messages.ts";
 import { GROUPS } from "./contracts/topics.ts";
 import { startConsumer } from "./delivery/consumer.ts";
 import { causeOf, decodeEvent } from "./delivery/decode-message.ts";
@@ -47,6 +62,22 @@ const PAYMENT_POLICY: DeliveryPolicy = {
   deliveriesMax: 200_000,
   creditFrames: 2 * CAPTURES_MAX,
   creditBytes: 32 * 1024 * 1024,
+};
+
+/** Events of its topics that say nothing to a service, by the number in the frame's header. */
+const IGNORED_TYPES: Readonly<Record<Group, ReadonlySet<number>>> = {
+  order: allBut([
+    PaymentProcessed,
+    PaymentRefunded,
+    InventoryReserved,
+    InventoryReleased,
+    ReservationLapsed,
+    ShipmentPacked,
+    ShipmentDelivered,
+  ]),
+  payment: allBut([OrderCreated, OrderCancelled]),
+  inventory: allBut([OrderCreated, OrderCancelled, OrderShipped]),
+  shipping: allBut([OrderReadyToShip, OrderShipped, OrderDelivered, OrderCancelled]),
 };
 
 /** The part of the configuration that a shard needs: plain values, cloneable. */
@@ -164,6 +195,12 @@ export async function startShardServices(options: ShardServicesOptions): Promise
   };
 }
 
+function allBut(heard: readonly { readonly number: number }[]): ReadonlySet<number> {
+  return new Set(
+    EVENTS.filter((contract) => !heard.includes(contract)).map(({ number }) => number),
+  );
+}
+
 type Handlers = Readonly<
   Record<Group, readonly [handler: Handler<ShopEvent>, policy?: DeliveryPolicy]>
 >;
@@ -182,6 +219,7 @@ async function startConsumers(
         group,
         topics: GROUPS[group],
         partitions,
+        ignoredTypes: IGNORED_TYPES[group],
         decode: decodeEvent,
         handler,
         ...(policy === undefined ? {} : { policy }),

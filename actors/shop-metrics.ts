@@ -7,7 +7,7 @@
 
 import type { CounterLayout } from "../runtime/threads/counter-layout.ts";
 import type { Counter, CounterWriter, Gauge, Histogram } from "../runtime/threads/counter-page.ts";
-import type { Group, Topic } from "./contracts/topics.ts";
+import type { Group } from "./contracts/topics.ts";
 import type { ConsumerEvent } from "./delivery/consumer-event.ts";
 import type { CommittedStep } from "./order/order-actor.ts";
 import type { CircuitChange } from "./payment/circuit-breaker.ts";
@@ -202,9 +202,4 @@ export function journalMetrics(writer: CounterWriter): JournalMetrics {
       duration.observe(event.durationMs / 1_000);
     },
   };
-}
-
-/** Topics that `group` listens to. */
-export function topicsOf(group: Group): readonly Topic[] {
-  return GROUPS[group];
 }

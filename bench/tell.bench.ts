@@ -25,7 +25,7 @@ const MACROTASK_MESSAGES = 200_000;
 
 interface Add {
   readonly type: "add";
-  readonly amount: number;
+  readonly addend: number;
 }
 
 const system = createActorSystem(systemEnvironment, {
@@ -38,7 +38,7 @@ const tally = { count: 0, checksum: 0 };
 
 function add(message: Add): void {
   tally.count++;
-  tally.checksum += message.amount;
+  tally.checksum += message.addend;
 }
 
 function evidence(): Evidence {
@@ -59,7 +59,7 @@ function turn(): Promise<void> {
 async function flood(messages: number, send: (message: Add) => unknown): Promise<Evidence> {
   for (let sent = 0; sent < messages;) {
     const until = Math.min(messages, sent + BURST);
-    for (; sent < until; sent++) send({ type: "add", amount: sent });
+    for (; sent < until; sent++) send({ type: "add", addend: sent });
     while (tally.count < sent) await turn();
   }
   return evidence();
@@ -111,8 +111,8 @@ function createCircle(): ActorRef<Add>[] {
       receive(message) {
         add(message);
         const next = circle[(index + 1) % RING_ACTORS];
-        const amount = message.amount + RING_ACTORS;
-        if (amount < MESSAGES) next?.tell({ type: "add", amount });
+        const addend = message.addend + RING_ACTORS;
+        if (addend < MESSAGES) next?.tell({ type: "add", addend });
       },
     }),
   });
@@ -122,7 +122,7 @@ function createCircle(): ActorRef<Add>[] {
 
 const circle = createCircle();
 async function circleRun(): Promise<Evidence> {
-  for (const [amount, ref] of circle.entries()) ref.tell({ type: "add", amount });
+  for (const [addend, ref] of circle.entries()) ref.tell({ type: "add", addend });
   while (tally.count < MESSAGES) await turn();
   return evidence();
 }
@@ -142,7 +142,7 @@ function arrayRun(): Evidence {
   let waiting: Add[] = [];
   for (let sent = 0; sent < MESSAGES;) {
     const until = Math.min(MESSAGES, sent + BURST);
-    for (; sent < until; sent++) waiting.push({ type: "add", amount: sent });
+    for (; sent < until; sent++) waiting.push({ type: "add", addend: sent });
     const batch = waiting;
     waiting = [];
     for (const message of batch) add(message);
@@ -161,7 +161,7 @@ await runBench(
     floodCase("tell, batch handler", MESSAGES, (message) => batchAdder.tell(message)),
     { name: "tell, 100 actors in a circle", operations: MESSAGES, expected: whole, run: circleRun },
     floodCase("tell, 1,000 entities by key", MESSAGES, (message) =>
-      region.tell(keys[message.amount % ENTITY_KEYS] ?? "", message),
+      region.tell(keys[message.addend % ENTITY_KEYS] ?? "", message),
     ),
     floodCase("tell, handler that awaits", MACROTASK_MESSAGES, (message) =>
       asyncAdder.tell(message),

@@ -98,7 +98,7 @@ test("a second signal ends a stop that takes long", async () => {
   expect(await child.exited).toBe(130);
 }, 60_000);
 
-test("every order acknowledged before kill -9 is there afterwards and comes to its end", async () => {
+test("every order acknowledged before kill -9 is there after it and comes to its end", async () => {
   const data = await temporaryDirectory();
   const ids: string[] = [];
   for (let round = 0; round < 3; round++) {
@@ -128,7 +128,7 @@ async function ending(child: Process): Promise<{ code: number; said: string }> {
   return { code: await child.exited, said };
 }
 
-test("bad settings name themselves, their origin and what is allowed, and end with code 2", async () => {
+test("bad settings end with code 2 and name themselves, their origin and what is allowed", async () => {
   const data = await temporaryDirectory();
   const settings = { SHOPSTREAM_SHARDS: "many", SHOPSTREAM_SLOT: "64" };
   const { code, said } = await ending(run(data, settings, ["--port=99999"]));
@@ -140,7 +140,7 @@ test("bad settings name themselves, their origin and what is allowed, and end wi
   expect(said).toContain("65535");
 });
 
-test("the wrong number of slots for the data ends with code 2 and says which is right", async () => {
+test("a wrong number of slots for the data ends with code 2 and says which is right", async () => {
   const data = await temporaryDirectory();
   const child = run(data);
   await addressOf(child);

@@ -1,6 +1,6 @@
 /**
- * The line to the shards on a virtual clock, with a ring that is only a list. What a shard makes of a
- * command is tested where it is done.
+ * The line to the shards on a virtual clock, with a ring that is only a list. What a shard makes of
+ * a command is tested where it is done.
  */
 
 import { expect, test } from "bun:test";
@@ -52,7 +52,7 @@ function createLine(takes: () => boolean = () => true) {
   return { environment, commands, sent, answer };
 }
 
-test("a command goes to the shard of its key, as a frame with deadline, correlation and trace", () => {
+test("a command goes to its key's shard, as a frame with deadline, correlation and trace", () => {
   const { environment, commands, sent } = createLine();
   const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   void commands.send(CANCEL, { ...OPTIONS, traceparent });

@@ -114,7 +114,7 @@ export class ShardCommands implements CommandPort {
   close(): void {
     this.#closed = true;
     this.#expiry?.cancel();
-    for (const number of [...this.#open.keys()]) {
+    for (const number of this.#open.keys()) {
       const problem = "the shop stopped before it answered";
       this.#take(number)?.reject(new ShopError("INDETERMINATE", problem, "later"));
     }

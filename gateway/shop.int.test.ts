@@ -118,7 +118,7 @@ test("an order goes from POST to delivered, and stock, health and metrics tell o
   expect(metrics).not.toContain('currency="EUR"');
 });
 
-test("what was acknowledged is there after a stop and a start, and the stock is not reset", async () => {
+test("what was acknowledged is there after a restart, and the stock is not reset", async () => {
   const data = await temporaryDirectory();
   const first = await openShop(data);
   const id = await placeOrder(first, { "idempotency-key": "once" });

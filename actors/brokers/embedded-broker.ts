@@ -29,7 +29,7 @@ import {
   UNSUBSCRIBE,
 } from "../stores/journal-protocol.ts";
 import { EMPTY_UNIT } from "../stores/unit-of-work.ts";
-import { unitToWire } from "../stores/unit-wire.ts";
+import { refToWire, unitToWire } from "../stores/unit-wire.ts";
 
 export const EMBEDDED_CAPABILITIES: BrokerCapabilities = {
   persistent: true,
@@ -157,7 +157,7 @@ class EmbeddedSubscription implements Subscription {
   }
 
   ack(deliveries: readonly DeliveryRef[]): Promise<readonly SettleResult[]> {
-    return this.#settle({ kind: "ack", refs: deliveries.map(refOf) });
+    return this.#settle({ kind: "ack", refs: deliveries.map(refToWire) });
   }
 
   async postpone(

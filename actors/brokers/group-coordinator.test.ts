@@ -1,6 +1,6 @@
 /**
- * The coordinator of a group over a log in memory, on a virtual clock. The brokers that use it run the
- * conformance suite.
+ * The coordinator of a group over a log in memory, on a virtual clock. The brokers that use it run
+ * the conformance suite.
  */
 
 import { expect, test } from "bun:test";
@@ -120,7 +120,7 @@ test("settling twice is a repeat, and under an old epoch stale", () => {
   expect(group.coordinator.settle(delivery)).toBe("stale");
 });
 
-test("what a lost member held goes to the next one, one attempt older, and settled does not", () => {
+test("what a lost member held goes to the next, one attempt older, and settled does not", () => {
   const group = createGroup();
   const first = group.join();
   group.publish(0, 3);
@@ -157,7 +157,7 @@ test("a delivery held past its lease takes the partition with it to another memb
   expect(group.coordinator.settle(at(other.received, 0))).toBe("settled");
 });
 
-test("a postponed delivery keeps its place in hand until its time and a lease have passed", async () => {
+test("a postponed delivery stays in hand until its time and a lease have passed", async () => {
   const group = createGroup();
   const { received } = group.join();
   group.publish();

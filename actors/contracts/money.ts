@@ -9,11 +9,11 @@
 /** Largest amount of one order or line: 1,000,000,000.00; sums of lines stay safe integers. */
 export const AMOUNT_MINOR_MAX = 100_000_000_000;
 
-/** Minor units of `amount`, or `undefined` when it has more than two places or is out of range. */
-export function toMinor(amount: number): number | undefined {
-  const minor = Math.round(amount * 100);
+/** Minor units of `amountMajor`, or `undefined` when it has more than two places or is out of range. */
+export function toMinor(amountMajor: number): number | undefined {
+  const minor = Math.round(amountMajor * 100);
   if (!Number.isSafeInteger(minor) || Math.abs(minor) > AMOUNT_MINOR_MAX) return undefined;
-  return minor / 100 === amount ? minor : undefined;
+  return minor / 100 === amountMajor ? minor : undefined;
 }
 
 /** The decimal text of `minor`, always with two places: 2000 → "20.00". */

@@ -47,6 +47,7 @@ interface Published {
   readonly key?: string;
   readonly topic?: string;
   readonly deadlineMs?: number;
+  readonly type?: number;
 }
 
 export function createRig(partitions = 4, topics: readonly string[] = ["t"]): Rig {
@@ -67,14 +68,14 @@ export function createRig(partitions = 4, topics: readonly string[] = ["t"]): Ri
     events,
     calls,
     interfere: () => ({}),
-    publish: (bodies, { key, topic = "t", deadlineMs = 0 } = {}) =>
+    publish: (bodies, { key, topic = "t", deadlineMs = 0, type = 1 } = {}) =>
       broker.publish(
         bodies.map((body) => {
           const ownKey = key ?? body;
           const slot = slotOf(ownKey, partitions);
           const payload = new TextEncoder().encode(body);
           const times = { id: environment.newId(), timeMs: environment.nowMs(), deadlineMs };
-          return { topic, frame: encodeFrame({ type: 1, slot, key: ownKey, payload, ...times }) };
+          return { topic, frame: encodeFrame({ type, slot, key: ownKey, payload, ...times }) };
         }),
       ),
     start: (handle = () => Promise.resolve(ACK), options = {}) =>

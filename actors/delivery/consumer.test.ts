@@ -10,6 +10,7 @@ import { describe, expect, test } from "bun:test";
 import type { Outcome } from "./outcome.ts";
 
 import { ShopError } from "../../runtime/errors.ts";
+import { encodeFrame } from "../../runtime/frames/frame.ts";
 import { createRig, POLICY, totals } from "./consumer-bench.suite.ts";
 import { ACK, SETTLED } from "./outcome.ts";
 
@@ -169,6 +170,47 @@ describe("deadlines", () => {
     await rig.environment.advance(10_000);
     expect(rig.calls).toEqual(["a#1", "a#2"]);
     expect(await rig.buried()).toMatchObject([{ reason: "expired", firstError: "Error: not yet" }]);
+  });
+});
+
+describe("types of no concern", () => {
+  test("are acknowledged without a call, and do not wait behind their key", async () => {
+    const rig = createRig();
+    const never = new Promise<Outcome>(() => undefined);
+    const consumer = await rig.start(() => never, { ignoredTypes: new Set([2]) });
+    await rig.publish(["heard"], { key: "k" });
+    await rig.publish(["ignored"], { key: "k", type: 2 });
+    await rig.environment.advance(100);
+    expect(rig.calls).toEqual(["heard#1"]);
+    expect(totals(consumer)).toMatchObject({ received: 2, acked: 1, inFlight: 1 });
+  });
+
+  test("are handled when they were not named", async () => {
+    const rig = createRig();
+    await rig.start(undefined, { ignoredTypes: new Set([2]) });
+    await rig.publish(["unnamed"], { type: 3 });
+    await rig.environment.advance(100);
+    expect(rig.calls).toEqual(["unnamed#1"]);
+  });
+
+  test("are buried when their bytes are damaged: the type may be what was hit", async () => {
+    const rig = createRig();
+    await rig.start(undefined, { ignoredTypes: new Set([2]) });
+    const damaged = encodeFrame({
+      type: 2,
+      slot: 0,
+      key: "k",
+      payload: new Uint8Array(8),
+      id: rig.environment.newId(),
+      timeMs: rig.environment.nowMs(),
+    });
+    damaged[damaged.length - 1] = 1;
+    await rig.broker.publish([{ topic: "t", frame: damaged }]);
+    await rig.environment.advance(100);
+    expect(rig.calls).toEqual([]);
+    expect((await rig.broker.deadLetters("t", 0, 10)).map(({ burial }) => burial.reason)).toEqual([
+      "bad_frame",
+    ]);
   });
 });
 

@@ -28,6 +28,11 @@ export interface ConsumerOptions<Body> {
   readonly partitions?: readonly number[];
   /** Where a group without a stored position begins; absent: `earliest`. */
   readonly from?: "earliest" | "latest";
+  /**
+   * Types of frames (numbers in their headers) that are known not to concern the handler. They are
+   * acknowledged once their checksum is good, without being decoded or waiting behind their key.
+   */
+  readonly ignoredTypes?: ReadonlySet<number>;
   /** Throws a `ShopError` for a body that is not fit to be handled. */
   readonly decode: (frame: Frame) => Body;
   readonly handler: Handler<Body>;

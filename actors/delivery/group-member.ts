@@ -7,7 +7,6 @@
  */
 
 import type { Environment, Timer } from "../../runtime/environment.ts";
-import type { Frame } from "../../runtime/frames/frame-header.ts";
 import type { Delivery, Subscription } from "../brokers/broker.ts";
 import type { Consumer, ConsumerOptions, ConsumerStats } from "./consumer.ts";
 import type { ConsumerEvent } from "./consumer-event.ts";
@@ -17,10 +16,11 @@ import type { Item, Tally } from "./in-hand.ts";
 import type { HandleBatch, HandleOne, Message, Outcome } from "./outcome.ts";
 
 import { assert, describeError } from "../../runtime/errors.ts";
-import { decodeFrame } from "../../runtime/frames/frame.ts";
+import { FRAME_HEADER_BYTES } from "../../runtime/frames/frame-header.ts";
+import { checkFrame, decodeFrame, frameType } from "../../runtime/frames/frame.ts";
 import { checkPolicy } from "./delivery-policy.ts";
 import { createExpiryClock } from "./expiry-clock.ts";
-import { createTallies } from "./in-hand.ts";
+import { createTallies, IGNORED } from "./in-hand.ts";
 import { createLanes } from "./lanes.ts";
 import { ACK, isBlameless, outcomeOfFailure } from "./outcome.ts";
 import { longestBackoffMs } from "./retry-schedule.ts";
@@ -90,7 +90,12 @@ export class GroupMember<Body> implements Consumer {
     for (const delivery of deliveries) {
       const tally = this.#tallies.of(delivery.topic, delivery.partition);
       tally.received++;
-      const item = newItem(delivery, tally, this.#environment.monotonicMs());
+      const item = newItem(
+        delivery,
+        this.#contentOf(delivery.bytes),
+        tally,
+        this.#environment.monotonicMs(),
+      );
       this.#inHand.add(item);
       if (this.#lanes.add(item)) this.#becomeHead(item);
     }
@@ -150,6 +155,21 @@ export class GroupMember<Body> implements Consumer {
       settleFailures: this.#settleFailures,
       expired: this.#expired,
     };
+  }
+
+  /** Routes by the header alone: what is of no concern is never decoded, only checked. */
+  #contentOf(bytes: Uint8Array): Item["content"] {
+    const { ignoredTypes } = this.#options;
+    const isWhole = bytes.byteLength >= FRAME_HEADER_BYTES;
+    if (isWhole && ignoredTypes?.has(frameType(bytes)) === true) {
+      const fault = checkFrame(bytes);
+      return fault === undefined ? IGNORED : `${fault}: not a frame`;
+    }
+    try {
+      return decodeFrame(bytes);
+    } catch (error) {
+      return describeError(error);
+    }
   }
 
   #becomeHead(item: Item): void {
@@ -213,6 +233,7 @@ export class GroupMember<Body> implements Consumer {
   /** What is to be handled, or the outcome of what must not be. */
   #examine(item: Item): Message<Body> | Outcome {
     const { content, delivery, attempt } = item;
+    if (content === IGNORED) return ACK;
     if (typeof content === "string") return { kind: "bury", reason: "bad_frame", error: content };
     if (this.#expiry.hasPassed(content.deadlineMs)) {
       this.#expired++;
@@ -345,14 +366,13 @@ export class GroupMember<Body> implements Consumer {
   }
 }
 
-function newItem(delivery: Delivery, tally: Tally, nowMs: number): Item {
-  const content = frameOrFault(delivery.bytes);
+function newItem(delivery: Delivery, content: Item["content"], tally: Tally, nowMs: number): Item {
   const { topic, partition, sequence, epoch, attempt, notBeforeMs } = delivery;
   return {
     delivery,
-    // Bytes that are no frame have no key: a lane of their own, which no key can name.
+    // What is not handled waits for no key: a lane of its own, which no key can name.
     lane:
-      typeof content === "string" ? `\0${topic}/${partition}/${sequence}/${epoch}` : content.key,
+      typeof content === "object" ? content.key : `\0${topic}/${partition}/${sequence}/${epoch}`,
     content,
     tally,
     attempt,
@@ -366,14 +386,6 @@ function newItem(delivery: Delivery, tally: Tally, nowMs: number): Item {
     alone: false,
     timer: undefined,
   };
-}
-
-function frameOrFault(bytes: Uint8Array): Frame | string {
-  try {
-    return decodeFrame(bytes);
-  } catch (error) {
-    return describeError(error);
-  }
 }
 
 function oneByOne<Body>(handle: HandleOne<Body>): HandleBatch<Body> {

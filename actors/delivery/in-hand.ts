@@ -15,12 +15,14 @@ import type { Delivery } from "../brokers/broker.ts";
  */
 export type ItemState = "parked" | "ready" | "waiting" | "running" | "settling" | "done";
 
+export const IGNORED = Symbol("a frame of no concern to the handler");
+
 export interface Item {
   readonly delivery: Delivery;
   /** What it queues under: its key, or itself when it is not a frame. */
   readonly lane: string;
-  /** Or why the bytes are not a frame. */
-  readonly content: Frame | string;
+  /** Or why the bytes are not a frame, or that it is a frame of no concern. */
+  readonly content: Frame | string | typeof IGNORED;
   readonly tally: Tally;
   /** The attempt that is under way or comes next. */
   attempt: number;

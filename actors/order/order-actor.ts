@@ -12,7 +12,7 @@ import type { DeliveryRef } from "../brokers/broker.ts";
 import type { Cause } from "../delivery/decode-message.ts";
 import type { CommandOf } from "../contracts/messages.ts";
 import type { OrderState } from "../contracts/order-state.ts";
-import type { InboxMark, Store, Table } from "../stores/unit-of-work.ts";
+import type { CommitResult, InboxMark, Store, Table, UnitOfWork } from "../stores/unit-of-work.ts";
 import type { OrderEvent, OrderInput, Refusal } from "./order.ts";
 import type { KeptAnswer, StoredOrder } from "./order-unit.ts";
 
@@ -56,91 +56,95 @@ export type OrderAnswer =
   | { readonly kind: "kept"; readonly answer: KeptAnswer }
   | { readonly kind: "refused"; readonly refusal: Refusal };
 
-export interface OrderActor {
-  /** Rejects with the store's errors, or `VERSION_CONFLICT` when others kept writing this order. */
-  receive(message: OrderMessage): Promise<OrderAnswer>;
-}
-
 /** `unread`: the row may or may not be there. */
 type Memory =
   { readonly kind: "unread" } | { readonly kind: "read"; readonly stored: StoredOrder | undefined };
 
 const UNREAD: Memory = { kind: "unread" };
 
-export function createOrderActor(orderId: string, options: OrderActorOptions): OrderActor {
-  const { store } = options;
-  let memory: Memory = UNREAD;
+/** One order. A class, not closures: thousands of them are in memory at a time. */
+export class OrderActor {
+  readonly #orderId: string;
+  readonly #options: OrderActorOptions;
+  #memory: Memory = UNREAD;
 
-  async function recall(): Promise<StoredOrder | undefined> {
-    if (memory.kind === "read") return memory.stored;
-    const [row] = await store.load("orders", [orderId]);
-    const stored =
-      row === undefined ? undefined : { state: decodeOrder(row.data), rowVersion: row.version };
-    memory = { kind: "read", stored };
-    return stored;
+  constructor(orderId: string, options: OrderActorOptions) {
+    this.#orderId = orderId;
+    this.#options = options;
   }
 
-  async function receive(message: OrderMessage): Promise<OrderAnswer> {
+  /** Rejects with the store's errors, or `VERSION_CONFLICT` when others kept writing this order. */
+  async receive(message: OrderMessage): Promise<OrderAnswer> {
     let mustRead = message.input.type !== "order.create";
     for (let decisions = 0; decisions < DECISIONS_MAX; decisions++) {
       // A new order's row is almost never there, so the first try writes without looking.
-      if (mustRead) await recall();
-      const answer = await attempt(message);
+      if (mustRead) await this.#recall();
+      const answer = await this.#attempt(message);
       if (answer !== undefined) return answer;
-      memory = UNREAD;
+      this.#memory = UNREAD;
       mustRead = true;
     }
-    throw new ShopError("VERSION_CONFLICT", `order ${orderId} kept changing`, "later");
+    throw new ShopError("VERSION_CONFLICT", `order ${this.#orderId} kept changing`, "later");
+  }
+
+  async #recall(): Promise<StoredOrder | undefined> {
+    if (this.#memory.kind === "read") return this.#memory.stored;
+    const [row] = await this.#options.store.load("orders", [this.#orderId]);
+    const stored =
+      row === undefined ? undefined : { state: decodeOrder(row.data), rowVersion: row.version };
+    this.#memory = { kind: "read", stored };
+    return stored;
   }
 
   /** One decision; `undefined` when it did not hold and must be made again. */
-  async function attempt(message: OrderMessage): Promise<OrderAnswer | undefined> {
+  async #attempt(message: OrderMessage): Promise<OrderAnswer | undefined> {
     const { input, cause, inbox, deliveries } = message;
-    const before = memory.kind === "read" ? memory.stored : undefined;
+    const before = this.#memory.kind === "read" ? this.#memory.stored : undefined;
     const { events, refusal } = decide(input, before?.state);
     if (refusal !== undefined) return { kind: "refused", refusal };
     if (events.length === 0) {
       // `decide` gives neither events nor a refusal only about an order that is there.
       return before === undefined ? undefined : { kind: "unchanged", order: before.state };
     }
-    const step = orderStep(input, before, events, { ...options, cause, inbox });
-    const result = await commit(() => store.commit(step.unit, deliveries));
+    const step = orderStep(input, before, events, { ...this.#options, cause, inbox });
+    const result = await this.#commit(step.unit, deliveries);
     if (result?.kind === "committed") {
       const stored = { state: step.after, rowVersion: (before?.rowVersion ?? 0) + 1 };
-      memory = { kind: "read", stored };
-      options.onStep?.({ events, before: before?.state, after: step.after });
+      this.#memory = { kind: "read", stored };
+      this.#options.onStep?.({ events, before: before?.state, after: step.after });
       return { kind: "committed", order: step.after };
     }
-    if (result?.kind === "duplicate") return handledBefore();
-    if (result?.kind === "conflict") return keptAnswer(input, result.table);
+    if (result?.kind === "duplicate") return this.#handledBefore();
+    if (result?.kind === "conflict") return this.#keptAnswer(input, result.table);
     return undefined;
   }
 
   /** `undefined` for a commit whose outcome only the rows can tell. */
-  async function commit<Result>(call: () => Promise<Result>): Promise<Result | undefined> {
+  async #commit(
+    unit: UnitOfWork,
+    deliveries: readonly DeliveryRef[],
+  ): Promise<CommitResult | undefined> {
     try {
-      return await call();
+      return await this.#options.store.commit(unit, deliveries);
     } catch (error) {
-      memory = UNREAD;
+      this.#memory = UNREAD;
       if (isShopError(error, "INDETERMINATE")) return undefined;
       throw error;
     }
   }
 
-  async function handledBefore(): Promise<OrderAnswer | undefined> {
-    memory = UNREAD;
-    const stored = await recall();
+  async #handledBefore(): Promise<OrderAnswer | undefined> {
+    this.#memory = UNREAD;
+    const stored = await this.#recall();
     return stored === undefined ? undefined : { kind: "unchanged", order: stored.state };
   }
 
-  async function keptAnswer(input: OrderInput, table: Table): Promise<OrderAnswer | undefined> {
+  async #keptAnswer(input: OrderInput, table: Table): Promise<OrderAnswer | undefined> {
     if (table !== "idempotency" || !hasKey(input)) return undefined;
     const key = idempotencyRowKey(input.customerId, input.idempotency.key);
-    const [row] = await store.load("idempotency", [key]);
+    const [row] = await this.#options.store.load("idempotency", [key]);
     return row === undefined ? undefined : { kind: "kept", answer: decodeKeptAnswer(row.data) };
   }
-
-  return { receive };
 }
 
 type CreateWithKey = CommandOf<"order.create"> &

@@ -13,7 +13,7 @@ import type { CommandOrigin, OrderCommand } from "./order-service.ts";
 import type { StoreStep } from "../stores/memory-store.ts";
 
 import { createActorSystem } from "../../runtime/actors/actor-system.ts";
-import { ShopError } from "../../runtime/errors.ts";
+import { InvariantError, ShopError } from "../../runtime/errors.ts";
 import { createVirtualEnvironment } from "../../runtime/virtual-environment.ts";
 import { decodeValue } from "../contracts/codec.ts";
 import { createMemoryStore } from "../stores/memory-store.ts";
@@ -51,7 +51,7 @@ function setUp() {
   const outgoing: Outgoing[] = [];
   const acknowledged: string[] = [];
   const steps: CommittedStep[] = [];
-  const faults = new Map<StoreStep, ShopError[]>();
+  const faults = new Map<StoreStep, Error[]>();
   const store = createMemoryStore({
     environment,
     onOutgoing: (each) => void outgoing.push(each),
@@ -350,6 +350,22 @@ describe("the reservation's timer", () => {
   test("is gone once the order is cancelled", async () => {
     await shop.command({ type: "order.cancel", orderId: "o1" });
     expect(shop.store.timerIds()).toEqual([]);
+  });
+});
+
+describe("a failure", () => {
+  test("that is a bug ends the incarnation, and the next message finds a new one", async () => {
+    shop.faults.set("before_commit", [new InvariantError("a bug")]);
+    expect(shop.command(createCommand("o1"))).rejects.toThrow("a bug");
+    expect(shop.service.stats().failures).toBe(1);
+    expect(await shop.command(createCommand("o1"))).toMatchObject({ kind: "order" });
+    expect(shop.service.stats().started).toBe(2);
+  });
+  test("that can be expected leaves the order in memory", async () => {
+    shop.faults.set("before_commit", [new ShopError("STORAGE_FAULT", "broken", "later")]);
+    await shop.command(createCommand("o1"));
+    await shop.command(createCommand("o1"));
+    expect(shop.service.stats()).toMatchObject({ failures: 0, started: 1 });
   });
 });
 

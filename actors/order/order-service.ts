@@ -14,14 +14,14 @@ import type { Message, Outcome } from "../delivery/outcome.ts";
 import type { CommandOf, ShopEvent } from "../contracts/messages.ts";
 import type { CommandReply, OrderState } from "../contracts/order-state.ts";
 import type { Store } from "../stores/unit-of-work.ts";
-import type { CommittedStep, OrderActor, OrderAnswer, OrderMessage } from "./order-actor.ts";
+import type { CommittedStep, OrderAnswer, OrderMessage } from "./order-actor.ts";
 import type { OrderInput } from "./order.ts";
 
 import { createEntityRegion } from "../../runtime/actors/entity-region.ts";
 import { describeError, isShopError, ShopError } from "../../runtime/errors.ts";
 import { causeOf } from "../delivery/decode-message.ts";
 import { ACK, SETTLED } from "../delivery/outcome.ts";
-import { createOrderActor } from "./order-actor.ts";
+import { OrderActor } from "./order-actor.ts";
 
 export type OrderCommand = CommandOf<"order.create" | "order.cancel">;
 
@@ -92,7 +92,7 @@ export function createOrderService(options: OrderServiceOptions): OrderService {
     ...settings,
     type: "order",
     create: (orderId) => {
-      const actor = createOrderActor(orderId, actorOptions);
+      const actor = new OrderActor(orderId, actorOptions);
       return { receive: (errand) => run(actor, errand) };
     },
     failed: (errand, error) => errand.reject(error),

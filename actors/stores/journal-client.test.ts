@@ -146,7 +146,7 @@ test("a revocation comes after the deliveries that came before it", () => {
   expect(one.heard.revoked).toEqual([revoked]);
 });
 
-test("when the journal is gone everything that waits is indeterminate, and the rest is refused", async () => {
+test("when the journal is gone what waits is indeterminate, and the rest is refused", async () => {
   const { client } = createClient();
   const one = listener();
   client.listen(one);

@@ -8,6 +8,7 @@
 
 import type { ErrorCode, Retry } from "../../runtime/errors.ts";
 import type { Burial, Delivery, DeliveryRef, Postponement } from "../brokers/broker.ts";
+import type { WireRef } from "./unit-wire.ts";
 
 import { Packr, Unpackr } from "msgpackr";
 
@@ -29,7 +30,7 @@ export const REVOKED = 20;
 
 /** Everything but a commit that settles deliveries. */
 export type SettleRequest =
-  | { readonly kind: "ack"; readonly refs: readonly DeliveryRef[] }
+  | { readonly kind: "ack"; readonly refs: readonly WireRef[] }
   | { readonly kind: "postpone"; readonly ref: DeliveryRef; readonly postponement: Postponement }
   | { readonly kind: "bury"; readonly ref: DeliveryRef; readonly burial: Burial };
 

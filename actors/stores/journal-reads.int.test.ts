@@ -105,7 +105,8 @@ test("a timeline comes oldest entry first, after the version asked for", async (
     atMs: version * 10,
     data: Uint8Array.of(version),
   }));
-  commitOne(journal, unitOf({ timeline: [...timeline, { ...timeline[0]!, orderId: "other" }] })); // `!`: three are
+  const others = timeline.map((entry) => ({ ...entry, orderId: "other" }));
+  commitOne(journal, unitOf({ timeline: [...timeline, ...others] }));
   const reads = openJournalReads(directory);
   const inOrder = timeline.toSorted((a, b) => a.version - b.version);
   expect(await reads.timeline("o", 0)).toEqual(inOrder);
@@ -148,7 +149,7 @@ test("a page without bound is refused", async () => {
   journal.close();
 });
 
-test("without a journal reading fails at once, and after close it is refused as closed", async () => {
+test("without a journal reading fails at once, and after close it is refused", async () => {
   const directory = makeDirectory();
   expect(() => openJournalReads(directory)).toThrow(
     expect.objectContaining({ code: "STORAGE_FAULT" }),

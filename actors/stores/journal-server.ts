@@ -7,7 +7,7 @@
  */
 
 import type { Environment } from "../../runtime/environment.ts";
-import type { SettleResult } from "../brokers/broker.ts";
+import type { DeliveryRef, SettleResult } from "../brokers/broker.ts";
 import type { Member } from "../brokers/group-coordinator.ts";
 import type { Journal, JournalOutcome, JournalUnit, LogRecord } from "./journal/journal-types.ts";
 import type { JournalEvent } from "./journal-clockwork.ts";
@@ -35,7 +35,7 @@ import {
   UNSUBSCRIBE,
 } from "./journal-protocol.ts";
 import { EMPTY_UNIT } from "./unit-of-work.ts";
-import { unitFromWire } from "./unit-wire.ts";
+import { refFromWire, unitFromWire } from "./unit-wire.ts";
 
 const COMMITTED = { kind: "committed" } as const;
 
@@ -183,21 +183,22 @@ export class JournalServer {
 
   /** What is not in hand any more is answered without touching the journal. */
   #settle(thread: number, request: number, settle: SettleRequest): void {
-    const refs = settle.kind === "ack" ? settle.refs : [settle.ref];
+    const refs = settle.kind === "ack" ? settle.refs.map(refFromWire) : [settle.ref];
     const results = refs.map((ref) => this.#probe(ref));
     if (!results.includes("settled")) {
       this.#send(thread, RESULT, encodeRequest(request, results));
       return;
     }
-    this.#pending.push({ thread, request, ...this.#settlement(settle, results) });
+    this.#pending.push({ thread, request, ...this.#settlement(settle, refs, results) });
   }
 
   #settlement(
     settle: SettleRequest,
+    refs: readonly DeliveryRef[],
     results: readonly SettleResult[],
   ): Pick<Pending, "unit" | "answer"> {
     if (settle.kind === "ack") {
-      const acks = settle.refs.filter((_, index) => results[index] === "settled");
+      const acks = refs.filter((_, index) => results[index] === "settled");
       return { unit: { unit: EMPTY_UNIT, acks }, answer: () => results };
     }
     const { ref } = settle;

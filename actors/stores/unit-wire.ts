@@ -16,7 +16,7 @@ type WireRow = readonly [
   data: Uint8Array,
   columns: readonly [customerId: string, status: string, createdAtMs: number] | null,
 ];
-type WireRef = readonly [
+export type WireRef = readonly [
   group: string,
   topic: string,
   partition: number,
@@ -74,14 +74,16 @@ export function unitToWire(unit: UnitOfWork, acks: readonly DeliveryRef[]): Wire
       outgoing.frame,
     ]),
     unit.timersCancelled,
-    acks.map(({ group, topic, partition, sequence, epoch }) => [
-      group,
-      topic,
-      partition,
-      sequence,
-      epoch,
-    ]),
+    acks.map(refToWire),
   ];
+}
+
+export function refToWire(ref: DeliveryRef): WireRef {
+  return [ref.group, ref.topic, ref.partition, ref.sequence, ref.epoch];
+}
+
+export function refFromWire([group, topic, partition, sequence, epoch]: WireRef): DeliveryRef {
+  return { group, topic, partition, sequence, epoch };
 }
 
 export function unitFromWire(wire: WireUnit): UnitAndAcks {
@@ -115,12 +117,6 @@ export function unitFromWire(wire: WireUnit): UnitAndAcks {
       })),
       timersCancelled,
     },
-    acks: acks.map(([group, topic, partition, sequence, epoch]) => ({
-      group,
-      topic,
-      partition,
-      sequence,
-      epoch,
-    })),
+    acks: acks.map(refFromWire),
   };
 }

@@ -1,6 +1,6 @@
 /**
  * The ways in which the storage of `failing-journal.ts` can fail, as the word that both threads
- * share says it.
+ * share says it. Apart from that file, because importing a thread's script would run it.
  */
 
 export const NO_FAULT = 0;

@@ -68,7 +68,7 @@ const Limits = group({
   streamsMax: integer(1, 10_000, 256, "open event streams; above: 503 with Retry-After"),
   streamMs: integer(SECOND_MS, DAY_MS, 10 * MINUTE_MS, "longest life of one event stream"),
   queueBytesMax: integer(64 * KIB, GIB, 4 * MIB, "bytes waiting between two threads"),
-  residentMax: integer(100, 10_000_000, 10_000, "entities one shard keeps in memory"),
+  residentMax: integer(100, 10_000_000, 4_000, "entities one shard keeps in memory"),
   mailboxMax: integer(1, 1_000_000, 1024, "messages waiting for one actor"),
 });
 
@@ -143,7 +143,6 @@ type Frozen<Value> = Value extends readonly (infer Item)[]
 /** A complete, checked configuration. */
 export type ShopConfig = Frozen<Static<typeof ConfigSchema>>;
 export type LimitsConfig = ShopConfig["limits"];
-export type Role = (typeof ROLES)[number];
 
 /** Threads to start: `auto` is cores − 1, at least 1, and never more than there are slots. */
 export function resolveShards(config: Pick<ShopConfig, "shards" | "slots">, cores: number): number {

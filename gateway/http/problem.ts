@@ -27,8 +27,6 @@ const KINDS = {
 
 export type ProblemKind = keyof typeof KINDS;
 
-export const PROBLEM_KINDS = Object.keys(KINDS) as ProblemKind[]; // keys of the literal above
-
 export const PROBLEM_MEDIA_TYPE = "application/problem+json";
 
 /** Seconds after which a refused request may be sent again. */

@@ -14,7 +14,7 @@ import { createEntityRegion } from "./entity-region.ts";
 import type { EntityRegionOptions } from "./entity-region.ts";
 
 interface Add {
-  readonly amount: number;
+  readonly addend: number;
   readonly until?: Promise<void>;
 }
 
@@ -29,19 +29,19 @@ function counters(
   const create = async (key: string): Promise<Behavior<Add>> => {
     events.push(`load ${key}`);
     await Promise.resolve();
-    const amounts = [...(store.get(key) ?? [])];
+    const addends = [...(store.get(key) ?? [])];
     return {
-      async receive({ amount, until }) {
+      async receive({ addend, until }) {
         await until;
-        if (amount < 0) throw new RangeError(`negative: ${amount}`);
-        amounts.push(amount);
+        if (addend < 0) throw new RangeError(`negative: ${addend}`);
+        addends.push(addend);
       },
       async onStop() {
         events.push(`save ${key}`);
         await options.saveGate;
-        store.set(key, amounts);
+        store.set(key, addends);
       },
-      beforeRestart: () => void store.set(key, amounts),
+      beforeRestart: () => void store.set(key, addends),
     };
   };
   const region = createEntityRegion<Add>(probed.system, {
@@ -64,15 +64,15 @@ describe("A31: passivation", () => {
   test("A31: an entity idle for idleMs is passivated and comes back with its state", async () => {
     const probed = createProbedSystem();
     const { region, events, store, stop } = counters(probed);
-    region.tell("a", { amount: 1 });
+    region.tell("a", { addend: 1 });
     await probed.environment.advance(600);
-    region.tell("a", { amount: 2 });
+    region.tell("a", { addend: 2 });
     await probed.environment.advance(999);
     expect(region.stats()).toMatchObject({ resident: 1, idle: 1 });
     await probed.environment.advance(1);
     expect(region.stats()).toMatchObject({ resident: 0, idle: 0, passivated: 1 });
     expect(store.get("a")).toEqual([1, 2]);
-    region.tell("a", { amount: 3 });
+    region.tell("a", { addend: 3 });
     await probed.settle();
     expect(await stop()).toBe(0);
     expect(store.get("a")).toEqual([1, 2, 3]);
@@ -83,13 +83,13 @@ describe("A31: passivation", () => {
   test("A31: 150 keys, limit 100: the least recently used leave, never over 100", async () => {
     const probed = createProbedSystem();
     const { region, events, store, stop } = counters(probed);
-    for (let key = 0; key < 100; key++) region.tell(`k${key}`, { amount: key });
+    for (let key = 0; key < 100; key++) region.tell(`k${key}`, { addend: key });
     await probed.settle();
     // The first ten are used again: they are the most recent now.
-    for (let key = 0; key < 10; key++) region.tell(`k${key}`, { amount: key });
+    for (let key = 0; key < 10; key++) region.tell(`k${key}`, { addend: key });
     await probed.settle();
     for (let key = 100; key < 150; key++) {
-      expect(region.tell(`k${key}`, { amount: key })).toBe("accepted");
+      expect(region.tell(`k${key}`, { addend: key })).toBe("accepted");
       expect(region.stats().resident).toBeLessThanOrEqual(100);
       await probed.settle();
       expect(region.stats().resident).toBeLessThanOrEqual(100);
@@ -106,14 +106,14 @@ describe("A31: passivation", () => {
     const probed = createProbedSystem();
     const { region, store, stop } = counters(probed);
     const results = Array.from({ length: 150 }, (_, key) =>
-      region.tell(`k${key}`, { amount: key }),
+      region.tell(`k${key}`, { addend: key }),
     );
     expect(results.filter((result) => result === "accepted")).toHaveLength(100);
     expect(results.filter((result) => result === "saturated")).toHaveLength(50);
     expect(region.stats()).toMatchObject({ resident: 100, refusedSaturated: 50 });
     await probed.settle();
     for (let key = 100; key < 150; key++) {
-      expect(region.tell(`k${key}`, { amount: key })).toBe("accepted");
+      expect(region.tell(`k${key}`, { addend: key })).toBe("accepted");
     }
     await probed.settle();
     await stop();
@@ -124,10 +124,10 @@ describe("A31: passivation", () => {
     const probed = createProbedSystem();
     const gate = createGate();
     const { region, events, store, stop } = counters(probed, { saveGate: gate.opened });
-    region.tell("a", { amount: 1 });
+    region.tell("a", { addend: 1 });
     await probed.environment.advance(1_000);
     expect(events).toEqual(["load a", "save a"]);
-    for (const amount of [2, 3]) expect(region.tell("a", { amount })).toBe("accepted");
+    for (const addend of [2, 3]) expect(region.tell("a", { addend })).toBe("accepted");
     await probed.settle();
     expect(events).toEqual(["load a", "save a"]);
     gate.open();
@@ -141,14 +141,14 @@ describe("A31: passivation", () => {
     const probed = createProbedSystem();
     const gate = createGate();
     const { region, store, stop } = counters(probed, { residentMax: 2 });
-    region.tell("a", { amount: 1, until: gate.opened });
-    region.tell("b", { amount: 1, until: gate.opened });
+    region.tell("a", { addend: 1, until: gate.opened });
+    region.tell("b", { addend: 1, until: gate.opened });
     await probed.settle();
-    expect(region.tell("c", { amount: 1 })).toBe("saturated");
-    expect(region.tell("a", { amount: 2 })).toBe("accepted");
+    expect(region.tell("c", { addend: 1 })).toBe("saturated");
+    expect(region.tell("a", { addend: 2 })).toBe("accepted");
     gate.open();
     await probed.settle();
-    expect(region.tell("c", { amount: 1 })).toBe("accepted");
+    expect(region.tell("c", { addend: 1 })).toBe("accepted");
     await probed.settle();
     await stop();
     expect(Object.fromEntries(store)).toEqual({ a: [1, 2], b: [1], c: [1] });
@@ -158,10 +158,10 @@ describe("A31: passivation", () => {
     const probed = createProbedSystem();
     const gate = createGate();
     const { region, events, stop } = counters(probed, { residentMax: 1 });
-    region.tell("a", { amount: 1 });
+    region.tell("a", { addend: 1 });
     await probed.settle();
-    region.tell("a", { amount: 2, until: gate.opened });
-    expect(region.tell("b", { amount: 1 })).toBe("saturated");
+    region.tell("a", { addend: 2, until: gate.opened });
+    expect(region.tell("b", { addend: 1 })).toBe("saturated");
     gate.open();
     await probed.settle();
     expect(events).toEqual(["load a"]);
@@ -175,14 +175,14 @@ describe("A31: passivation", () => {
       residentMax: 2,
       saveGate: gate.opened,
     });
-    region.tell("a", { amount: 1 });
-    region.tell("b", { amount: 1 });
+    region.tell("a", { addend: 1 });
+    region.tell("b", { addend: 1 });
     await probed.settle();
     const working = createGate();
-    region.tell("c", { amount: 1, until: working.opened });
+    region.tell("c", { addend: 1, until: working.opened });
     await probed.settle();
     // The place of `a` is promised to `c`, and now `a` is wanted again: `b` has to go.
-    region.tell("a", { amount: 2 });
+    region.tell("a", { addend: 2 });
     gate.open();
     await probed.settle();
     expect(events).toEqual(["load a", "load b", "save a", "load c", "save b", "load a"]);
@@ -195,11 +195,11 @@ describe("A31: passivation", () => {
     const probed = createProbedSystem();
     const [saving, working] = [createGate(), createGate()];
     const { region, events, stop } = counters(probed, { residentMax: 1, saveGate: saving.opened });
-    region.tell("a", { amount: 1 });
+    region.tell("a", { addend: 1 });
     await probed.settle();
-    region.tell("b", { amount: 1, until: working.opened });
+    region.tell("b", { addend: 1, until: working.opened });
     await probed.settle();
-    region.tell("a", { amount: 2 });
+    region.tell("a", { addend: 2 });
     saving.open();
     await probed.settle();
     expect(events).toEqual(["load a", "save a", "load b"]);
@@ -212,7 +212,7 @@ describe("A31: passivation", () => {
   test("A31: one key's full mailbox is told apart from a full region", async () => {
     const probed = createProbedSystem();
     const { region } = counters(probed, { mailboxCapacity: 2 });
-    const results = [1, 2, 3].map((amount) => region.tell("a", { amount }));
+    const results = [1, 2, 3].map((addend) => region.tell("a", { addend }));
     expect(results).toEqual(["accepted", "accepted", "full"]);
     expect(region.stats().refusedFull).toBe(1);
     // The caller kept it: nothing to count as lost.
@@ -224,10 +224,10 @@ describe("failing entities", () => {
   test("a failed message is reported once; those behind it meet a new incarnation", async () => {
     const probed = createProbedSystem();
     const { region, events, store, failed, stop } = counters(probed);
-    for (const amount of [1, -2, 3]) region.tell("a", { amount });
-    region.tell("b", { amount: 7 });
+    for (const addend of [1, -2, 3]) region.tell("a", { addend });
+    region.tell("b", { addend: 7 });
     await probed.settle();
-    expect(failed).toMatchObject([{ message: { amount: -2 }, error: { name: "RangeError" } }]);
+    expect(failed).toMatchObject([{ message: { addend: -2 }, error: { name: "RangeError" } }]);
     expect(events).toEqual(["load a", "load b", "load a"]);
     expect(region.stats()).toMatchObject({ resident: 2, idle: 2, failures: 1 });
     await stop();
@@ -249,9 +249,9 @@ describe("failing entities", () => {
       idleMs: 1_000,
       residentMax: 10,
     });
-    for (const amount of [1, 2, 3]) region.tell("a", { amount });
+    for (const addend of [1, 2, 3]) region.tell("a", { addend });
     await probed.settle();
-    expect(failed.map((message) => message.amount)).toEqual([1, 2, 3]);
+    expect(failed.map((message) => message.addend)).toEqual([1, 2, 3]);
     expect(loads).toBe(3);
     expect(region.stats()).toMatchObject({ resident: 0, waiting: 0, failures: 3 });
   });
@@ -269,7 +269,7 @@ describe("failing entities", () => {
       };
     };
     const { region } = counters(probed, { create });
-    for (let amount = 0; amount < 5; amount++) region.tell("a", { amount });
+    for (let addend = 0; addend < 5; addend++) region.tell("a", { addend });
     await probed.settle();
     expect(lives).toEqual(["after 2", "after 2"]);
     expect(region.stats()).toMatchObject({ resident: 1, idle: 1 });
@@ -280,11 +280,11 @@ describe("stopping a region", () => {
   test("lets every accepted message be handled, then refuses", async () => {
     const probed = createProbedSystem();
     const { region, store, stop } = counters(probed);
-    for (let index = 0; index < 50; index++) region.tell(`k${index % 5}`, { amount: index });
+    for (let index = 0; index < 50; index++) region.tell(`k${index % 5}`, { addend: index });
     const stopped = stop();
-    expect(region.tell("k0", { amount: 0 })).toBe("stopped");
+    expect(region.tell("k0", { addend: 0 })).toBe("stopped");
     expect(await stopped).toBe(0);
-    expect([...store.values()].map((amounts) => amounts.length)).toEqual([10, 10, 10, 10, 10]);
+    expect([...store.values()].map((addends) => addends.length)).toEqual([10, 10, 10, 10, 10]);
     expect(probed.environment.pendingTimers()).toBe(0);
     expect(probed.system.stats().actors).toBe(0);
   });
@@ -292,15 +292,15 @@ describe("stopping a region", () => {
   test("gives back at the deadline what was in hand and what waited", async () => {
     const probed = createProbedSystem();
     const { region, failed } = counters(probed);
-    region.tell("a", { amount: 1, until: createGate().opened });
-    region.tell("a", { amount: 2 });
+    region.tell("a", { addend: 1, until: createGate().opened });
+    region.tell("a", { addend: 2 });
     await probed.settle();
     const stopped = region.stop(500);
     await probed.environment.advance(500);
     expect(await stopped).toBe(1);
     expect(failed).toMatchObject([
-      { message: { amount: 1 }, error: { code: "INDETERMINATE" } },
-      { message: { amount: 2 }, error: { code: "CLOSED" } },
+      { message: { addend: 1 }, error: { code: "INDETERMINATE" } },
+      { message: { addend: 2 }, error: { code: "CLOSED" } },
     ]);
     expect(await region.stop()).toBe(1);
   });
@@ -308,23 +308,23 @@ describe("stopping a region", () => {
   test("is part of stopping its system", async () => {
     const probed = createProbedSystem();
     const { region, store } = counters(probed);
-    region.tell("a", { amount: 1 });
+    region.tell("a", { addend: 1 });
     const stopped = probed.system.stop();
     await probed.settle();
     await stopped;
     expect(store.get("a")).toEqual([1]);
-    expect(region.tell("a", { amount: 2 })).toBe("stopped");
+    expect(region.tell("a", { addend: 2 })).toBe("stopped");
   });
 
   test("a killed region gives everything back at once", async () => {
     const probed = createProbedSystem();
     const { region, failed } = counters(probed);
-    region.tell("a", { amount: 1, until: createGate().opened });
+    region.tell("a", { addend: 1, until: createGate().opened });
     await probed.settle();
     const stopped = probed.system.stop(10);
     await probed.environment.advance(10);
     await stopped;
-    expect(failed).toMatchObject([{ message: { amount: 1 }, error: { code: "INDETERMINATE" } }]);
+    expect(failed).toMatchObject([{ message: { addend: 1 }, error: { code: "INDETERMINATE" } }]);
   });
 });
 

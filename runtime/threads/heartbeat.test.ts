@@ -25,7 +25,7 @@ test("a thread that beats is never called stalled", async () => {
   expect(stalls()).toBe(0);
 });
 
-test("a thread that stops beating is called stalled once, within its time and one check", async () => {
+test("a thread that stops beating is called stalled once, in its time and one check", async () => {
   const { environment, memory, stalls } = watched();
   const heartbeat = startHeartbeat(memory, 2, environment);
   await environment.advance(1_000);

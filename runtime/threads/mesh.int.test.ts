@@ -95,7 +95,7 @@ test("records come back in order, many more than the rings hold at once", async 
   expect(node.backlogBytes(1)).toBe(0);
 });
 
-test("what fits neither ring nor backlog is refused, and what was taken still arrives", async () => {
+test("what fits neither ring nor backlog is refused, and what is taken still arrives", async () => {
   const { node, received } = await createPair(10_000);
   const text = "x".repeat(1_000);
   let taken = 0;

@@ -4,9 +4,11 @@ import { afterAll, describe, expect, test } from "bun:test";
 
 import type { FaultPoint, Journal } from "./journal-types.ts";
 
+import { assert } from "../../../runtime/errors.ts";
 import { requireOrSkip } from "../../../runtime/testing/requirements.ts";
 import {
   commitOne,
+  idOf,
   makeDirectory,
   openTestJournal,
   orderRow,
@@ -216,6 +218,75 @@ test("a full disk refuses what needs room and still takes acknowledgements", () 
   expect(journal.commit(twoUnits)).toMatchObject([{ kind: "committed" }, { kind: "committed" }]);
   expect(journal.stats().reopens).toBe(0);
   journal.close();
+});
+
+/** Everything the journal answers from memory, and some of what it reads. */
+function snapshot(journal: Journal) {
+  const { walFrames: _, databaseBytes: __, ...stats } = journal.stats();
+  return {
+    stats,
+    positions: journal.positions("readers"),
+    dueMs: journal.nextTimerDueMs(),
+    letters: journal.deadLetters("orders", 0, 100),
+    orders: journal.read("orders", 0, 0, 100, 1e9),
+    rows: journal.load("stock", ["a", "b", "c"]),
+  };
+}
+
+test("what a full disk rolled back is rolled back in memory too, and can be done later", () => {
+  const { arm, faults } = createFaults();
+  const directory = makeDirectory();
+  const tuning = { segmentRecords: 3 };
+  const journal = openTestJournal(directory, { faults, tuning });
+  journal.registerGroup("readers", ["orders"], "earliest");
+  const refs = publish(journal, "orders", 0, 7).map((record) => refOf(record));
+  const [first, second, third, fourth] = refs;
+  assert(first && second && third && fourth, "seven were published");
+  const postpone = (attempt: number) => ({
+    delivery: second,
+    postponement: { attempt, notBeforeMs: 50, error: `error ${attempt}` },
+  });
+  const burial = { reason: "poison", attempts: 1, firstError: "e", lastError: "e" };
+  commitOne(journal, unitOf({}, { postponements: [postpone(2)] }));
+  const timersStarted = [{ id: "t", dueAtMs: 9, outgoing: outgoing("orders", 1) }];
+  const everything = [
+    unitOf(
+      { inbox: [{ group: "new", messageId: idOf(1) }], rows: [stockRow("a", 0)], timersStarted },
+      { acks: [first], postponements: [postpone(3)] },
+    ),
+    unitOf({ outgoing: Array.from({ length: 4 }, () => outgoing("orders", 0)) }),
+    unitOf({}, { acks: [second], burials: [{ delivery: fourth, burial }] }),
+  ];
+  const before = snapshot(journal);
+  arm("commit", "SQLITE_FULL", 3);
+  for (const { kind } of journal.commit(everything)) expect(kind).toBe("refused");
+  expect(snapshot(journal)).toEqual({ ...before, stats: { ...before.stats, checkpoints: 1 } });
+  for (const { kind } of journal.commit(everything)) expect(kind).toBe("committed");
+
+  const after = snapshot(journal);
+  const laterMs = journal.deadLetters("orders", 0, 1)[0]?.buriedAtMs ?? 0;
+  for (const step of [
+    () => journal.prune(laterMs + 1e9, 100),
+    () => journal.fireTimers(10, 9),
+    () => journal.registerGroup("more", ["orders"], "latest"),
+    () => journal.forgetGroup("readers"),
+  ]) {
+    arm("commit", "SQLITE_FULL");
+    expect(step).toThrow(expect.objectContaining({ code: "STORAGE_FULL", retry: "later" }));
+    expect(snapshot(journal)).toEqual(after);
+    expect(journal.positions("more")).toEqual([]);
+  }
+  expect(journal.prune(laterMs + 1e9, 100)).toMatchObject({ logRecords: 2, inboxMarks: 1 });
+  expect(journal.fireTimers(10, 9)).toHaveLength(1);
+  const last = snapshot(journal);
+  journal.close();
+
+  const reopened = openTestJournal(directory, { tuning });
+  const { stats } = snapshot(reopened);
+  expect(snapshot(reopened)).toEqual({ ...last, stats });
+  expect(stats).toMatchObject({ logRecords: last.stats.logRecords, batches: last.stats.batches });
+  expect(reopened.scrub(1_000)).toEqual([]);
+  reopened.close();
 });
 
 function mountSmall(directory: string, options: string): boolean {

@@ -35,7 +35,7 @@ async function firstLine(child: ReturnType<typeof spawnOwner>): Promise<string> 
   return text.trim();
 }
 
-test("a second process is refused by directory and pid, and a kill -9 of the first frees it", async () => {
+test("a second process is refused by pid, and a kill -9 of the first frees it", async () => {
   const directory = makeDirectory();
   const owner = spawnOwner(directory);
   expect(await firstLine(owner)).toBe("opened");

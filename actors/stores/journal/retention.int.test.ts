@@ -169,14 +169,15 @@ test("a full log refuses publishes by naming who lags, takes results, and heals"
   expect(journal.stats().logBytes).toBeLessThanOrEqual(2_000);
   // Units without frames are not concerned, and a consumer may publish what came of a delivery.
   commitOne(journal, unitOf({ rows: [orderRow("o", 0)] }));
-  const result = unitOf({ outgoing: [outgoing("payments", 1)] }, { acks: [refOf(records[0]!)] }); // `!`: published above
+  const acks = records.slice(0, 1).map((record) => refOf(record));
+  const result = unitOf({ outgoing: [outgoing("payments", 1)] }, { acks });
   commitOne(journal, result);
   ack(journal, records.slice(1));
   commitOne(journal, publishOne);
   journal.close();
 });
 
-test("within one batch frames are taken until the log is full, and a later small one may fit", () => {
+test("in one batch frames are taken until the log is full, and a later small one may fit", () => {
   const retention = { ...RETENTION, logBytesMax: 1_000 };
   const journal = openTestJournal(makeDirectory(), { retention });
   const frame = (bytes: number) => unitOf({ outgoing: [outgoing("orders", 1, "x".repeat(bytes))] });

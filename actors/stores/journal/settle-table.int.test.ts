@@ -63,7 +63,7 @@ test("acks of a unit that conflicts are not applied", () => {
   journal.close();
 });
 
-test("groups are independent; earliest starts at the first record and latest after the last", () => {
+test("groups are independent; earliest starts at the first record, latest after the last", () => {
   const directory = makeDirectory();
   let journal = openTestJournal(directory);
   publish(journal, "orders", 1, 3);
@@ -83,7 +83,7 @@ test("groups are independent; earliest starts at the first record and latest aft
   journal.close();
 });
 
-test("a group is refused a topic that is not declared, and none of its topics is registered", () => {
+test("a group is refused a topic that is not declared, and none of its topics stays", () => {
   const journal = openTestJournal(makeDirectory());
   expect(() => journal.registerGroup("readers", ["orders", "nowhere"], "earliest")).toThrow(
     expect.objectContaining({ code: "UNKNOWN_TOPIC" }),
@@ -113,7 +113,7 @@ test("a forgotten group is gone, positions and postponements, also after a resta
   journal.close();
 });
 
-test("a postponement keeps attempt, time and both errors over a restart, until it is settled", () => {
+test("a postponement keeps attempt, time and errors over a restart, until it is settled", () => {
   const directory = makeDirectory();
   let journal = openTestJournal(directory);
   journal.registerGroup("readers", ["orders"], "earliest");
@@ -184,7 +184,8 @@ test("a burial settles the delivery and keeps the frame with everything known ab
   expect(second).toMatchObject({ sequence: 2, bytes: bad });
   expect(second).not.toHaveProperty("key");
   expect(more).toEqual([]);
-  expect(journal.deadLetters("orders", first?.id ?? 0, 10)).toEqual([second!]); // `!`: matched above
+  const after = journal.deadLetters("orders", first?.id ?? 0, 10);
+  expect(after.map(({ id }) => id)).toEqual([second?.id ?? 0]);
   expect(journal.deadLetters("payments", 0, 10)).toEqual([]);
   journal.close();
 });
