@@ -128,7 +128,7 @@ async function ending(child: Process): Promise<{ code: number; said: string }> {
   return { code: await child.exited, said };
 }
 
-test("bad settings end with code 2 and name themselves, their origin and what is allowed", async () => {
+test("bad settings end with code 2, naming themselves, origin and what is allowed", async () => {
   const data = await temporaryDirectory();
   const settings = { SHOPSTREAM_SHARDS: "many", SHOPSTREAM_SLOT: "64" };
   const { code, said } = await ending(run(data, settings, ["--port=99999"]));

@@ -9,7 +9,7 @@
 /** Largest amount of one order or line: 1,000,000,000.00; sums of lines stay safe integers. */
 export const AMOUNT_MINOR_MAX = 100_000_000_000;
 
-/** Minor units of `amountMajor`, or `undefined` when it has more than two places or is out of range. */
+/** Minor units of `amountMajor`; `undefined` when it is out of range or has over two places. */
 export function toMinor(amountMajor: number): number | undefined {
   const minor = Math.round(amountMajor * 100);
   if (!Number.isSafeInteger(minor) || Math.abs(minor) > AMOUNT_MINOR_MAX) return undefined;

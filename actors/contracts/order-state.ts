@@ -33,7 +33,7 @@ export interface OrderState {
   readonly trackingNumber?: string;
   readonly createdAtMs: number;
   readonly updatedAtMs: number;
-  /** Number of timeline entries so far; also the row's version. */
+  /** Number of timeline entries so far. The row has a version of its own. */
   readonly version: number;
 }
 

@@ -95,7 +95,7 @@ const Payment = group({
     description: "base address of the provider; needed when provider is http",
   }),
   timeoutMs: integer(10, MINUTE_MS, 2 * SECOND_MS, "wait for one answer of the provider"),
-  captureAttemptsMax: integer(1, 100, 5, "attempts before a payment is given up"),
+  captureAttemptsMax: integer(1, 100, 12, "attempts before a payment is given up"),
   latency: Latency,
   declineRate: rate("share of payments the simulated provider declines"),
   failureRate: rate("share of calls the simulated provider fails"),

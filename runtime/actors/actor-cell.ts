@@ -170,7 +170,7 @@ export class ActorCell<Message> implements ActorRef<Message>, Runnable, Watchabl
     if (this.phase === "starting" && this.current !== undefined) return this.setUp(this.current);
     let left = messagesMax;
     while (this.ready && this.current !== undefined) {
-      if (!this.interrupted && this.user.size === 0) return this.rest();
+      if (!this.interrupted && this.user.length === 0) return this.rest();
       if (left <= 0) return this.enqueue();
       if (this.interrupted) left -= this.attend(this.current);
       else if (this.current.batchMax > 0) left -= this.handleBatch(this.current);
@@ -198,7 +198,7 @@ export class ActorCell<Message> implements ActorRef<Message>, Runnable, Watchabl
   private resume(): void {
     this.ready = true;
     this.interrupted = this.mailbox.isInterrupted;
-    if (this.interrupted || this.user.size > 0) this.enqueue();
+    if (this.interrupted || this.user.length > 0) this.enqueue();
     else this.rest();
   }
 
@@ -253,7 +253,7 @@ export class ActorCell<Message> implements ActorRef<Message>, Runnable, Watchabl
         handled++;
         const pending = behavior.receive(message, current);
         if (pending !== undefined && this.waitFor(current, pending, message, undefined)) break;
-      } while (handled < messagesMax && user.size > 0 && !this.interrupted);
+      } while (handled < messagesMax && user.length > 0 && !this.interrupted);
     } catch (error) {
       this.fail(current, [message], error);
     }

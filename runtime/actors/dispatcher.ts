@@ -42,13 +42,13 @@ export class Dispatcher {
     const untilMs = this.environment.monotonicMs() + SLICE_MS;
     let turns = 0;
     try {
-      while (this.queue.size > 0) {
+      while (this.queue.length > 0) {
         this.queue.shift().run(this.messagesPerTurn);
         if (++turns >= TURNS_PER_SLICE_MAX || this.environment.monotonicMs() >= untilMs) break;
       }
     } finally {
       // In a finally, so that a throwing hook of the host cannot strand the actors behind it.
-      this.deferred = this.queue.size > 0;
+      this.deferred = this.queue.length > 0;
       if (this.deferred) this.environment.defer(this.slice);
     }
   }

@@ -138,8 +138,8 @@ class Region<Message> implements EntityRegion<Message>, EntityKeeper<Message>, S
   stats(): EntityRegionStats {
     return {
       resident: this.resident,
-      idle: this.idle.size,
-      waiting: this.line.size,
+      idle: this.idle.length,
+      waiting: this.line.length,
       started: this.started,
       passivated: this.passivated,
       failures: this.failures,
@@ -196,14 +196,14 @@ class Region<Message> implements EntityRegion<Message>, EntityKeeper<Message>, S
     if (entity.leaving || entity.cell.mailbox.size > 0) return;
     this.idle.append(entity, this.core.environment.monotonicMs());
     if (this.stopping !== undefined) this.passivate(entity);
-    else if (this.line.size > this.leaving) this.passivateOldest();
+    else if (this.line.length > this.leaving) this.passivateOldest();
     else if (this.idleTimer === undefined) this.watchIdle(this.options.idleMs);
   }
 
   /** A new entity with a place, or with one that is promised to it; undefined when saturated. */
   private admit(key: string): Entity<Message> | undefined {
-    const direct = this.resident < this.options.residentMax && this.line.size === 0;
-    const promised = direct || this.line.size < this.leaving || this.passivateOldest();
+    const direct = this.resident < this.options.residentMax && this.line.length === 0;
+    const promised = direct || this.line.length < this.leaving || this.passivateOldest();
     if (!promised) return undefined;
     const entity = this.makeEntity(key);
     this.entities.set(key, entity);
@@ -250,10 +250,10 @@ class Region<Message> implements EntityRegion<Message>, EntityKeeper<Message>, S
 
   /** Gives free places to those who wait, and asks idle ones to leave for the rest. */
   private makeRoom(): void {
-    while (this.line.size > 0 && this.resident < this.options.residentMax) {
+    while (this.line.length > 0 && this.resident < this.options.residentMax) {
       this.start(this.line.shift());
     }
-    while (this.line.size > this.leaving && this.passivateOldest());
+    while (this.line.length > this.leaving && this.passivateOldest());
   }
 
   private passivateOldest(): boolean {
@@ -295,7 +295,7 @@ class Region<Message> implements EntityRegion<Message>, EntityKeeper<Message>, S
   private abandonAll(): void {
     this.abandoning = true;
     const closed = new ShopError("CLOSED", `${this.path} was stopped`, "later");
-    this.line.take(this.line.size);
+    this.line.take(this.line.length);
     for (const entity of this.entities.values()) {
       this.abandoned++;
       entity.cell.kill();

@@ -57,7 +57,7 @@ export class Entity<Message> implements CellOwner {
 }
 
 export class IdleList<Message> {
-  size = 0;
+  length = 0;
   private first: Entity<Message> | undefined;
   private last: Entity<Message> | undefined;
 
@@ -75,7 +75,7 @@ export class IdleList<Message> {
     if (this.last === undefined) this.first = entity;
     else this.last.idleAfter = entity;
     this.last = entity;
-    this.size++;
+    this.length++;
   }
 
   /** Idempotent. */
@@ -87,6 +87,6 @@ export class IdleList<Message> {
     else entity.idleAfter.idleBefore = entity.idleBefore;
     entity.idleBefore = entity.idleAfter = undefined;
     entity.isIdle = false;
-    this.size--;
+    this.length--;
   }
 }

@@ -46,11 +46,11 @@ export class Mailbox<Message> {
 
   /** User messages waiting, set aside or to be replayed. */
   get size(): number {
-    return this.user.size + (this.stashed?.size ?? 0);
+    return this.user.length + (this.stashed?.size ?? 0);
   }
 
   get isFull(): boolean {
-    return this.user.size >= this.user.capacity;
+    return this.user.length >= this.user.capacity;
   }
 
   get replaySize(): number {
@@ -120,6 +120,6 @@ export class Mailbox<Message> {
 
   /** Empties the user lane and the stash, oldest first. */
   takeAll(): Message[] {
-    return [...(this.stashed?.takeAll() ?? []), ...this.user.take(this.user.size)];
+    return [...(this.stashed?.takeAll() ?? []), ...this.user.take(this.user.length)];
   }
 }

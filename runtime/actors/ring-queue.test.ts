@@ -35,7 +35,7 @@ describe("RingQueue", () => {
             } else {
               expect(ring.take(step)).toEqual(model.splice(0, step));
             }
-            expect(ring.size).toBe(model.length);
+            expect(ring.length).toBe(model.length);
           }
           expect(ring.take(capacity)).toEqual(model);
         },
@@ -59,7 +59,7 @@ describe("RingQueue", () => {
     const ring = new RingQueue<object>(1_024);
     const seen: WeakRef<object>[] = [];
     for (let index = 0; index < 1_024; index++) ring.push({ index });
-    while (ring.size > 0) seen.push(new WeakRef(ring.shift()));
+    while (ring.length > 0) seen.push(new WeakRef(ring.shift()));
     // A WeakRef keeps its target alive until the turn is over.
     await new Promise((resolve) => setTimeout(resolve, 0));
     Bun.gc(true);

@@ -4,8 +4,8 @@
  * It allocates nothing per item and forgets what it handed out. It refuses items over its capacity
  * and all items once closed; what then happens to them is decided above it.
  *
- *     slots   [ . . c d e f . . ]     size 4, mask 7
- *                   ^head   ^(head + size) & mask: the next item's slot
+ *     slots   [ . . c d e f . . ]   length 4, mask 7
+ *                   ^head   ^(head + length) & mask: the next item's slot
  */
 
 import { assert } from "../errors.ts";
@@ -15,7 +15,7 @@ import { RING_SLOTS_MIN } from "./actor-limits.ts";
 export class RingQueue<Item> {
   readonly capacity: number;
   /** Items waiting. Read-only outside. */
-  size = 0;
+  length = 0;
   private slots: (Item | undefined)[];
   private mask: number;
   private head = 0;
@@ -33,9 +33,9 @@ export class RingQueue<Item> {
 
   /** False when full or closed; then nothing has changed. */
   push(item: Item): boolean {
-    if (this.size >= this.room && !this.grow()) return false;
-    this.slots[(this.head + this.size) & this.mask] = item;
-    this.size++;
+    if (this.length >= this.room && !this.grow()) return false;
+    this.slots[(this.head + this.length) & this.mask] = item;
+    this.length++;
     return true;
   }
 
@@ -43,19 +43,19 @@ export class RingQueue<Item> {
     return this.closed;
   }
 
-  /** The oldest item. Must not be called when `size` is 0. */
+  /** The oldest item. Must not be called when `length` is 0. */
   shift(): Item {
     const head = this.head;
     const item = this.slots[head];
     this.slots[head] = undefined;
     this.head = (head + 1) & this.mask;
-    this.size--;
-    return item as Item; // a slot between head and head + size was written by push
+    this.length--;
+    return item as Item; // a slot between head and head + length was written by push
   }
 
   /** Takes out at most `itemsMax` of the oldest items, in order. */
   take(itemsMax: number): Item[] {
-    const count = Math.min(itemsMax, this.size);
+    const count = Math.min(itemsMax, this.length);
     const items: Item[] = [];
     for (let taken = 0; taken < count; taken++) items.push(this.shift());
     return items;
@@ -74,8 +74,8 @@ export class RingQueue<Item> {
   }
 
   private grow(): boolean {
-    if (this.closed || this.size >= this.capacity) return false;
-    const count = this.size;
+    if (this.closed || this.length >= this.capacity) return false;
+    const count = this.length;
     const grown = emptySlots<Item>(this.slots.length * 2);
     for (let index = 0; index < count; index++) {
       grown[index] = this.slots[(this.head + index) & this.mask];
