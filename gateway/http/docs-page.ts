@@ -58,15 +58,27 @@ export function docsRoutes(documentJson: () => string): readonly Route[] {
   return [
     served("/docs", "text/html; charset=utf-8", () => PAGE, PAGE_HEADERS),
     served("/docs/start.js", "text/javascript; charset=utf-8", () => START),
-    asset("/docs/swagger-ui.js", "text/javascript; charset=utf-8", "swagger-ui-bundle.js"),
-    asset("/docs/swagger-ui.css", "text/css; charset=utf-8", "swagger-ui.css"),
-    asset("/docs/favicon.png", "image/png", "favicon-32x32.png"),
+    asset(
+      "/docs/swagger-ui.js",
+      "text/javascript; charset=utf-8",
+      import.meta.resolve("swagger-ui-dist/swagger-ui-bundle.js"),
+    ),
+    asset(
+      "/docs/swagger-ui.css",
+      "text/css; charset=utf-8",
+      import.meta.resolve("swagger-ui-dist/swagger-ui.css"),
+    ),
+    asset(
+      "/docs/favicon.png",
+      "image/png",
+      import.meta.resolve("swagger-ui-dist/favicon-32x32.png"),
+    ),
     served("/openapi.json", "application/json", documentJson),
   ];
 }
 
-function asset(path: string, type: string, file: string): Route {
-  const onDisk = Bun.resolveSync(`swagger-ui-dist/${file}`, import.meta.dir);
+function asset(path: string, type: string, fileUrl: string): Route {
+  const onDisk = new URL(fileUrl);
   return served(path, type, () => Bun.file(onDisk), { "cache-control": "max-age=3600" });
 }
 
