@@ -1,9 +1,10 @@
 /**
- * The journal engine alone, in one thread: frames appended and whole units committed, fsynced.
+ * What the journal's thread can commit: log records alone, and whole units of an order's saga.
  *
- * Each batch is one transaction, as the journal's thread makes it. Beside it, in the same run,
- * the least that SQLite can do: bare rows in transactions of the same size. Nothing is read back
- * while the clock runs; the counts come from the journal's own log afterwards.
+ * A whole unit is one inbox mark, one order row with its three indexes, one timeline entry, one
+ * frame and one acknowledgement: five rows. Every commit is fsynced, checkpoints are part of the
+ * run, and every run reads back what it says it has stored. The peer is the obvious schema, a log
+ * keyed by partition and sequence. It measures one thread and no rings.
  */
 
 import { Database } from "bun:sqlite";
@@ -11,113 +12,169 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import type { DeliveryRef } from "../actors/brokers/broker.ts";
 import type { JournalUnit } from "../actors/stores/journal/journal-types.ts";
 import type { BenchCase, Evidence } from "./harness.ts";
 
-import { encodeValue } from "../actors/contracts/codec.ts";
 import { openJournal } from "../actors/stores/journal/journal.ts";
 import { EMPTY_UNIT } from "../actors/stores/unit-of-work.ts";
 import { encodeFrame } from "../runtime/frames/frame.ts";
-import { slotOf } from "../runtime/frames/murmur2.ts";
 import { systemEnvironment } from "../runtime/system-environment.ts";
 import { runBench } from "./harness.ts";
 
 const SLOTS = 64;
-const BATCH = 100;
-const UNITS = 5_000;
-const DAY_MS = 86_400_000;
+const TOPICS = ["orders", "payments", "inventory", "shipping"];
+const GROUP = "bench";
+const RECORDS = 20_000;
+const UNITS = 6_000;
+const ROWS_PER_UNIT = 5;
+const PAYLOAD_BYTES = 200;
+const CUSTOMERS = 5_000;
+const YEAR_MS = 31_536_000_000;
+
 const directory = mkdtempSync(join(tmpdir(), "shopstream-bench-"));
-const payload = encodeValue({ orderId: "x".repeat(36), status: "completed", amountMinor: 4_200 });
 const journal = openJournal({
   directory,
   slots: SLOTS,
-  topics: ["orders"],
+  topics: TOPICS,
   environment: systemEnvironment,
   retention: {
-    logAgeMs: DAY_MS,
-    logBytesMax: 8 * 1024 ** 3,
-    inboxAgeMs: DAY_MS,
-    idempotencyAgeMs: DAY_MS,
+    logAgeMs: YEAR_MS,
+    logBytesMax: 10_000_000_000,
+    inboxAgeMs: YEAR_MS,
+    idempotencyAgeMs: YEAR_MS,
     deadLettersMax: 1_000,
   },
 });
+journal.registerGroup(GROUP, ["orders"], "earliest");
+const payload = new Uint8Array(PAYLOAD_BYTES).fill(7);
+const data = new Uint8Array(300).fill(9);
 
-function frameOf(key: string): Uint8Array {
-  return encodeFrame({
-    type: 1,
-    slot: slotOf(key, SLOTS),
-    key,
-    payload,
-    id: systemEnvironment.newId(),
-    timeMs: systemEnvironment.nowMs(),
-  });
+function frameOf(number: number): Uint8Array {
+  const id = systemEnvironment.newId();
+  const timeMs = systemEnvironment.nowMs();
+  return encodeFrame({ type: 1, slot: (number * 31) % SLOTS, key: id, payload, id, timeMs });
 }
 
-/** A frame and nothing else: what publishing is. */
-function appendUnit(): JournalUnit {
-  const frame = frameOf(systemEnvironment.newId());
-  return { unit: { ...EMPTY_UNIT, outgoing: [{ topic: "orders", frame }] }, acks: [] };
-}
+const frames = Array.from({ length: 2_048 }, (_, index) => frameOf(index));
 
-/** What one step of an order is: mark, row with indexed columns, timeline entry, frame. */
-function orderUnit(): JournalUnit {
-  const key = systemEnvironment.newId();
-  const atMs = systemEnvironment.nowMs();
-  const columns = { customerId: key, status: "pending", createdAtMs: atMs };
-  return {
-    unit: {
-      ...EMPTY_UNIT,
-      inbox: [{ group: "order", messageId: key }],
-      rows: [{ table: "orders", key, expectedVersion: 0, data: payload, columns }],
-      timeline: [{ orderId: key, version: 1, type: "order.created", atMs, data: payload }],
-      outgoing: [{ topic: "orders", frame: frameOf(key) }],
-    },
-    acks: [],
-  };
-}
-
-function commitAll(make: () => JournalUnit): Evidence {
-  let committed = 0;
-  let appended = 0;
-  for (let done = 0; done < UNITS; done += BATCH) {
-    const outcomes = journal.commit(Array.from({ length: BATCH }, make));
-    for (const outcome of outcomes) {
+/** Commits `units` of them at a time and counts what came back as committed. */
+function commitAll(units: number, batch: number, make: (number: number) => JournalUnit): Evidence {
+  const before = journal.stats().logRecords;
+  let checksum = 0;
+  for (let from = 0; from < units; from += batch) {
+    const made = Array.from({ length: batch }, (_, index) => make(from + index));
+    for (const outcome of journal.commit(made)) {
       if (outcome.kind !== "committed") continue;
-      committed++;
-      appended += outcome.appended.length;
+      for (const record of outcome.appended) {
+        checksum += record.partition;
+        delivered.push({ ...record, group: GROUP, epoch: 1 });
+      }
     }
     journal.maintain();
   }
-  return { count: committed, checksum: appended };
+  return { count: journal.stats().logRecords - before, checksum };
 }
 
-const bare = new Database(join(directory, "bare.db"));
-bare.run("PRAGMA journal_mode = WAL");
-bare.run("PRAGMA synchronous = FULL");
-bare.run("CREATE TABLE row (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)");
-const insert = bare.prepare<unknown, [Uint8Array]>("INSERT INTO row (bytes) VALUES (?)");
+/** Frames that are still to be acknowledged by a later unit. */
+let delivered: DeliveryRef[] = [];
 
-function bareRows(): Evidence {
-  let count = 0;
-  for (let done = 0; done < UNITS; done += BATCH) {
-    bare.transaction(() => {
-      for (let row = 0; row < BATCH; row++) count += insert.run(frameOf("key")).changes;
-    })();
-  }
-  return { count, checksum: count };
+function append(batch: number): BenchCase {
+  const expected = { count: RECORDS, checksum: 0 };
+  for (let number = 0; number < RECORDS; number++) expected.checksum += slotAt(number);
+  return {
+    name: `journal: log records, ${batch} a commit`,
+    operations: RECORDS,
+    expected,
+    run: () =>
+      commitAll(RECORDS, batch, (number) => ({
+        unit: { ...EMPTY_UNIT, outgoing: [{ topic: "payments", frame: frameAt(number) }] },
+        acks: [],
+      })),
+  };
 }
 
-const expected: Evidence = { count: UNITS, checksum: UNITS };
-const cases: readonly BenchCase[] = [
-  { name: "bare SQLite row (floor)", operations: UNITS, expected, run: bareRows },
-  { name: "journal append", operations: UNITS, expected, run: () => commitAll(appendUnit) },
-  { name: "journal order unit", operations: UNITS, expected, run: () => commitAll(orderUnit) },
-];
-await runBench(cases, {
-  title: `Journal, ${BATCH} units a transaction, synchronous=FULL`,
-  unit: "unit",
-  notes: ["an order unit is 4 rows and 3 index entries; frames are made inside the timing"],
-});
-journal.close();
-bare.close();
-rmSync(directory, { recursive: true });
+function wholeUnits(batch: number): BenchCase {
+  const expected = { count: UNITS, checksum: 0 };
+  for (let number = 0; number < UNITS; number++) expected.checksum += slotAt(number);
+  return {
+    name: `journal: whole units, ${batch} a commit`,
+    operations: UNITS * ROWS_PER_UNIT,
+    expected,
+    run() {
+      delivered = [];
+      return commitAll(UNITS, batch, wholeUnit);
+    },
+  };
+}
+
+function wholeUnit(number: number): JournalUnit {
+  const id = systemEnvironment.newId();
+  const createdAtMs = systemEnvironment.nowMs();
+  const customerId = `customer-${(number * 7_919) % CUSTOMERS}`;
+  const columns = { customerId, status: "pending", createdAtMs };
+  return {
+    unit: {
+      ...EMPTY_UNIT,
+      inbox: [{ group: GROUP, messageId: id }],
+      rows: [{ table: "orders", key: id, expectedVersion: 0, data, columns }],
+      timeline: [{ orderId: id, version: 1, type: "order.created", atMs: createdAtMs, data }],
+      outgoing: [{ topic: "orders", frame: frameAt(number) }],
+    },
+    acks: delivered.splice(0, 1),
+  };
+}
+
+function keyedLog(batch: number): BenchCase {
+  const handle = new Database(join(directory, `peer-${batch}.db`));
+  handle.run("PRAGMA journal_mode = WAL");
+  handle.run("PRAGMA synchronous = FULL");
+  handle.run("PRAGMA cache_size = -32768");
+  handle.run(
+    `CREATE TABLE log (part INTEGER, sequence INTEGER, bytes BLOB,
+     PRIMARY KEY (part, sequence)) WITHOUT ROWID`,
+  );
+  const insert = handle.prepare<unknown, [number, number, Uint8Array]>(
+    "INSERT INTO log VALUES (?, ?, ?)",
+  );
+  const count = handle.prepare<{ count: number }, []>("SELECT count(*) AS count FROM log");
+  let sequence = 0;
+  return {
+    name: `peer: log keyed by partition, ${batch} a commit`,
+    operations: RECORDS,
+    expected: { count: RECORDS, checksum: 0 },
+    run() {
+      const before = count.get()?.count ?? 0;
+      const commit = handle.transaction((from: number) => {
+        for (let number = from; number < from + batch; number++) {
+          insert.run(slotAt(number), ++sequence, frameAt(number));
+        }
+      });
+      for (let from = 0; from < RECORDS; from += batch) commit(from);
+      return { count: (count.get()?.count ?? 0) - before, checksum: 0 };
+    },
+  };
+}
+
+function frameAt(number: number): Uint8Array {
+  return frames[number % frames.length]!; // `!`: the index is below the length
+}
+
+function slotAt(number: number): number {
+  return ((number % frames.length) * 31) % SLOTS;
+}
+
+try {
+  await runBench(
+    [append(100), append(500), keyedLog(100), keyedLog(500), wholeUnits(100), wholeUnits(300)],
+    {
+      title: "Journal",
+      unit: "row",
+      runs: 5,
+      notes: [`${(journal.stats().databaseBytes / 1e6).toFixed(0)} MB before the first run`],
+    },
+  );
+} finally {
+  journal.close();
+  rmSync(directory, { recursive: true, force: true });
+}

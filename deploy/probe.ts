@@ -15,3 +15,5 @@ const isReady = await fetch(`http://127.0.0.1:${port}/ready`, {
   () => false,
 );
 process.exit(isReady ? 0 : 1);
+
+export {};

@@ -53,6 +53,8 @@ export interface Front extends RunningChild {
   readonly stockLoaded: boolean;
   /** Storage refused to commit. */
   refused(detail: string): void;
+  /** Takes what has arrived from the shards, rung for or not. */
+  wake(): void;
 }
 
 export async function startFront(options: FrontOptions): Promise<Front> {
@@ -131,6 +133,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     url: server.url,
     stockLoaded,
     refused: (detail) => health.refused(detail),
+    wake: () => node.drainNow(),
     async stop() {
       isReady = false;
       await server.drain();

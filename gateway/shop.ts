@@ -50,7 +50,7 @@ const JOURNAL_RING_BYTES = 16 * 1024 * 1024;
 /** Bounded by the credits of the groups, see `DELIVERY_POLICY`, not by this. */
 const DELIVERY_BACKLOG_BYTES = 256 * 1024 * 1024;
 const READY_WITHIN_MS = 30_000;
-const SHARD_STALL_MS = 600;
+const SHARD_STALL_MS = 450;
 /** The journal waits for the disk, which may take long without being lost. */
 const JOURNAL_STALL_MS = 30_000;
 const STOP_GRACE_MS = 500;
@@ -145,6 +145,7 @@ class Crew {
   readonly #running = new Map<number, RunningThread>();
   readonly #resets = new Map<number, () => void>();
   #onRefused: (detail: string) => void = () => undefined;
+  #wakeFront: () => void = () => undefined;
 
   constructor(options: ShopOptions, ground: Ground, shardCount: number) {
     this.#options = options;
@@ -248,6 +249,7 @@ class Crew {
           onSabotage: (index, how) => this.#sabotage(index, how),
         });
         this.#onRefused = front.refused;
+        this.#wakeFront = front.wake;
         this.url = front.url;
         this.stockLoaded = front.stockLoaded;
         return front;
@@ -260,6 +262,10 @@ class Crew {
     if (event.kind === "child_exited" && event.exit.kind === "abnormal") {
       const reason = describeError(event.exit.error);
       log.error("{child} died: {reason}", { child: event.childId, reason });
+    }
+    if (event.kind === "child_start_failed") {
+      const reason = describeError(event.error);
+      log.error("{child} did not start: {reason}", { child: event.childId, reason });
     }
     if (event.kind === "child_started" && event.restarts > 0) {
       log.warning("{child} was replaced", { child: event.childId });
@@ -291,6 +297,8 @@ class Crew {
     this.#running.get(JOURNAL)?.tell(gone);
     await done.promise;
     this.#resets.delete(thread);
+    // The dead thread may have published its last answers without ringing for them.
+    this.#wakeFront();
   }
 
   #sabotage(index: number, how: Sabotage): void {

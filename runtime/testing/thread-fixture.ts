@@ -20,7 +20,12 @@ export interface ThreadFixtureData {
   readonly neverReady?: boolean;
   readonly stopTakesMs?: number;
   /** Echo every record of thread 0 back to it. `settle`: the kinds that are settled. */
-  readonly echo?: { readonly memory: MeshMemory; readonly settledKinds: readonly number[] };
+  readonly echo?: {
+    readonly memory: MeshMemory;
+    readonly settledKinds: readonly number[];
+    /** Answer and settle a record of this kind, and die before anything is published. */
+    readonly fatalKind?: number;
+  };
 }
 
 export type Misdeed = "throw" | "reject" | "exit" | "spin";
@@ -32,7 +37,15 @@ function misbehave(how: Misdeed): void {
   if (how === "spin") for (let turns = 0; ; turns++) if (turns < 0) return;
 }
 
-function echo({ memory, settledKinds }: NonNullable<ThreadFixtureData["echo"]>, me: number): void {
+/** In the next turn: before what is sent from now on is published. */
+function misbehaveNext(): void {
+  systemEnvironment.defer(() => misbehave("throw"));
+}
+
+function echo(
+  { memory, settledKinds, fatalKind }: NonNullable<ThreadFixtureData["echo"]>,
+  me: number,
+): void {
   const node = new MeshNode({
     memory,
     me,
@@ -43,6 +56,15 @@ function echo({ memory, settledKinds }: NonNullable<ThreadFixtureData["echo"]>, 
         from: 0,
         release: "settled",
         onRecord(kind, bytes, ticket) {
+          if (kind === fatalKind) {
+            const answer = bytes.slice();
+            systemEnvironment.defer(() => {
+              misbehaveNext();
+              node.send(0, kind, answer);
+              node.settle(0, ticket);
+            });
+            return;
+          }
           node.send(0, kind, bytes.slice());
           if (settledKinds.includes(kind)) node.settle(0, ticket);
         },

@@ -16,6 +16,7 @@ import { threadChild } from "./thread-child.ts";
 const RING_BYTES = 16 * 1024;
 const SETTLED = 1;
 const HELD = 2;
+const FATAL = 3;
 const closers: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const close of closers.splice(0).toReversed()) await close();
@@ -52,10 +53,11 @@ async function createPair(backlogBytesMax = 1024 * 1024) {
     entry: new URL("../testing/thread-fixture.ts", import.meta.url),
     thread: 1,
     heartbeats,
-    workerData: (): ThreadFixtureData => ({
+    workerData: (incarnation): ThreadFixtureData => ({
       heartbeats,
       thread: 1,
-      echo: { memory, settledKinds: [SETTLED] },
+      // Only the first incarnation dies of it.
+      echo: { memory, settledKinds: [SETTLED, FATAL], fatalKind: incarnation === 0 ? FATAL : 0 },
     }),
     readyWithinMs: 20_000,
     stallMs: 10_000,
@@ -125,6 +127,15 @@ test("a thread that takes a dead one's place is handed what that one had not set
     "settled behind it",
     "sent to nobody",
   ]);
+});
+
+test("a question whose answer was never published is asked again", async () => {
+  const { node, received, worker, startWorker } = await createPair();
+  send(node, FATAL, "asked");
+  await worker.stop();
+  await startWorker();
+  await until(() => received.length === 1, "the answer of the successor");
+  expect(received[0]?.text).toBe("asked");
 });
 
 test("after a reset a successor starts with an empty ring", async () => {

@@ -150,13 +150,16 @@ export class MeshNode {
     return true;
   }
 
-  /** Gives up responsibility for a record that was received from `from` under `settled`. */
+  /**
+   * Gives up responsibility for a record that was received from `from` under `settled`. It takes
+   * effect once everything sent so far is published: an answer is never lost with its question.
+   */
   settle(from: number, ticket: number): void {
     const inbound = this.#inbound.find(({ options }) => options.from === from);
     assert(inbound?.window !== undefined, `records from thread ${from} are not settled one by one`);
     const wasFull = inbound.window.isFull;
     if (!inbound.window.settle(ticket)) return;
-    if (inbound.reader.release(inbound.window.released)) this.#doorbell.ring(from);
+    this.#scheduleFlush();
     if (wasFull) this.#scheduleTurn();
   }
 
@@ -181,6 +184,7 @@ export class MeshNode {
   /** Publishes everything sent so far without waiting for the end of the turn. */
   flush(): void {
     this.#flushScheduled = false;
+    let isPublished = true;
     for (const [to, outbound] of this.#outbound) {
       let isWaiting = false;
       while (!isWaiting) {
@@ -190,7 +194,9 @@ export class MeshNode {
         if (next === undefined) break;
         isWaiting = outbound.writer.park(next.payloadBytes);
       }
+      if (isWaiting) isPublished = false;
     }
+    if (isPublished) this.#releaseSettled();
   }
 
   close(): void {
@@ -198,6 +204,13 @@ export class MeshNode {
     this.flush();
     this.#closed = true;
     this.#doorbell.close();
+  }
+
+  #releaseSettled(): void {
+    for (const { options, reader, window } of this.#inbound) {
+      if (window === undefined || window.released === reader.released) continue;
+      if (reader.release(window.released)) this.#doorbell.ring(options.from);
+    }
   }
 
   #scheduleFlush(): void {
