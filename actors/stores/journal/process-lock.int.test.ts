@@ -11,7 +11,7 @@ afterAll(removeDirectories);
 
 const FIXTURE = new URL("journal.fixture.ts", import.meta.url).pathname;
 
-/** Another process that opens the journal, says how that went, and waits to be killed. */
+/** Another process that opens the journal, says how that went, and stays as long as we do. */
 function spawnOwner(directory: string) {
   const script = `
     import { openTestJournal } from ${JSON.stringify(FIXTURE)};
@@ -21,9 +21,13 @@ function spawnOwner(directory: string) {
     } catch (error) {
       console.log(error.code, error.message);
     }
-    await new Promise(() => setInterval(() => {}, 1000));
+    await Bun.stdin.text();
   `;
-  return Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "inherit" });
+  return Bun.spawn([process.execPath, "-e", script], {
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
 }
 
 async function firstLine(child: ReturnType<typeof spawnOwner>): Promise<string> {
@@ -37,17 +41,21 @@ async function firstLine(child: ReturnType<typeof spawnOwner>): Promise<string> 
 
 test("a second process is refused by pid, and a kill -9 of the first frees it", async () => {
   const directory = makeDirectory();
-  const owner = spawnOwner(directory);
-  expect(await firstLine(owner)).toBe("opened");
-  const refused = `data directory ${directory} is in use by process ${owner.pid}`;
-  expect(() => openTestJournal(directory)).toThrow(
-    expect.objectContaining({ code: "DATA_DIRECTORY_IN_USE", retry: "never", message: refused }),
-  );
-  const second = spawnOwner(directory);
-  expect(await firstLine(second)).toBe(`DATA_DIRECTORY_IN_USE ${refused}`);
-  second.kill("SIGKILL");
-  owner.kill("SIGKILL");
-  await Promise.all([owner.exited, second.exited]);
+  const children = [spawnOwner(directory)];
+  try {
+    const [owner] = children;
+    expect(await firstLine(owner!)).toBe("opened"); // `!`: it was just spawned
+    const refused = `data directory ${directory} is in use by process ${owner?.pid}`;
+    expect(() => openTestJournal(directory)).toThrow(
+      expect.objectContaining({ code: "DATA_DIRECTORY_IN_USE", retry: "never", message: refused }),
+    );
+    const second = spawnOwner(directory);
+    children.push(second);
+    expect(await firstLine(second)).toBe(`DATA_DIRECTORY_IN_USE ${refused}`);
+  } finally {
+    for (const child of children) child.kill("SIGKILL");
+    await Promise.all(children.map(({ exited }) => exited));
+  }
   openTestJournal(directory).close();
 }, 60_000);
 
