@@ -19,6 +19,14 @@ export function noteChange(page: Int32Array, key: string): void {
   Atomics.add(page, wordOf(key), 1);
 }
 
+/** To be called when somebody may have died between a change and its `noteChange`. */
+export function noteEveryChange(page: Int32Array): void {
+  for (let word = 0; word < page.length; word++) {
+    // Other threads may count up the same word.
+    Atomics.add(page, word, 1);
+  }
+}
+
 /** To be compared with an earlier answer; the number itself means nothing. */
 export function readChange(page: Int32Array, key: string): number {
   // Written by other threads.

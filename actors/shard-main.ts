@@ -12,7 +12,7 @@ import type { ShardServices, ShardSettings } from "./shard-services.ts";
 
 import { workerData } from "node:worker_threads";
 
-import { assert, describeError, isShopError, ShopError } from "../runtime/errors.ts";
+import { describeError, isShopError, ShopError } from "../runtime/errors.ts";
 import { decodeFrame } from "../runtime/frames/frame.ts";
 import { systemEnvironment } from "../runtime/system-environment.ts";
 import { CounterWriter } from "../runtime/threads/counter-page.ts";
@@ -36,6 +36,9 @@ import { shardMetrics, SHOP_LAYOUT } from "./shop-metrics.ts";
 import { createEmbeddedStore } from "./stores/embedded-store.ts";
 import { JournalClient } from "./stores/journal-client.ts";
 import { openJournalReads } from "./stores/journal-reads.ts";
+
+/** Between tries to hand an answer to a gateway that is busy. */
+const RESEND_MS = 5;
 
 export interface ShardThreadData {
   readonly memory: MeshMemory;
@@ -86,8 +89,8 @@ async function start(
         from: gateway,
         release: "settled",
         onRecord: (_kind, bytes, ticket) => {
-          const number = decodeNumber(bytes);
-          void answer(number, bodyAfterNumber(bytes)).finally(() => node.settle(gateway, ticket));
+          // Rejects only for a bug, and then ends the thread as it should.
+          void answer(decodeNumber(bytes), bodyAfterNumber(bytes), ticket);
         },
       },
     ],
@@ -96,23 +99,32 @@ async function start(
   const client: JournalClient = new JournalClient(node, journal);
   const broker = new EmbeddedBroker(client, TOPICS);
 
-  /** Never rejects but for a bug, which ends the thread. */
-  async function answer(number: number, frame: Uint8Array): Promise<void> {
+  /** A bug is answered too, and settled before it ends the thread: it must not end the next. */
+  async function answer(number: number, frame: Uint8Array, ticket: number): Promise<void> {
     try {
       const reply = await (await services.promise).command(decodeFrame(frame));
-      send(REPLY, number, encodeValue(reply));
+      await send(REPLY, number, encodeValue(reply));
     } catch (error) {
       const failure = isShopError(error)
         ? error
         : new ShopError("INDETERMINATE", describeError(error), "later");
-      send(REPLY_FAILURE, number, encodeReplyFailure(failure));
-      if (!isShopError(error)) throw error;
+      await send(REPLY_FAILURE, number, encodeReplyFailure(failure));
+      if (!isShopError(error)) {
+        node.settle(gateway, ticket);
+        node.flush();
+        throw error;
+      }
     }
+    node.settle(gateway, ticket);
   }
 
-  function send(kind: number, number: number, body: Uint8Array): void {
-    const isSent = node.send(gateway, kind, encodeNumber(number), body);
-    assert(isSent, "the gateway does not take its answers");
+  /** Waits while the gateway does not take its answers: the commands behind them are bounded. */
+  async function send(kind: number, number: number, body: Uint8Array): Promise<void> {
+    while (!node.send(gateway, kind, encodeNumber(number), body)) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      systemEnvironment.startTimer(RESEND_MS, resolve);
+      await promise;
+    }
   }
 
   const running = await startShardServices({

@@ -11,7 +11,16 @@ import { ShopHealth } from "./shop-health.ts";
 
 function createHealth() {
   const environment = createVirtualEnvironment();
-  const counted = { ok: 0, dead: 0, seconds: 0, timed: 0 };
+  const counted = {
+    ok: 0,
+    dead: 0,
+    seconds: 0,
+    timed: 0,
+    commitSeconds: 0,
+    commits: 0,
+    units: 0,
+    refusedUnits: 0,
+  };
   let active = 2;
   const sample = (status: "ok" | "dead"): Sample => ({
     kind: "counter",
@@ -19,6 +28,13 @@ function createHealth() {
     help: "",
     labels: { service: "payment", topic: "orders", status },
     value: counted[status],
+  });
+  const units = (answer: string, value: number): Sample => ({
+    kind: "counter",
+    name: "shopstream_journal_units_total",
+    help: "",
+    labels: { answer },
+    value,
   });
   const health = new ShopHealth({
     environment,
@@ -35,6 +51,17 @@ function createHealth() {
         sum: counted.seconds,
         count: counted.timed,
       },
+      {
+        kind: "histogram",
+        name: "shopstream_journal_commit_duration_seconds",
+        help: "",
+        labels: {},
+        buckets: [],
+        sum: counted.commitSeconds,
+        count: counted.commits,
+      },
+      units("committed", counted.units),
+      units("refused", counted.refusedUnits),
     ],
     shards: () => ({ specs: 2, active }),
   });
@@ -73,6 +100,14 @@ test("a few failures say nothing", async () => {
   counted.dead = 4;
   await environment.advance(1_000);
   expect(service("payment")?.status).toBe("up");
+});
+
+test("the journal's latency is the mean of its commits, and refused units are its errors", async () => {
+  const { environment, counted, service } = createHealth();
+  Object.assign(counted, { commitSeconds: 0.5, commits: 100, units: 300, refusedUnits: 100 });
+  await environment.advance(1_000);
+  expect(service("journal")).toMatchObject({ status: "up", errorRate: 0.25 });
+  expect(service("journal")?.latencyMs).toBeCloseTo(5);
 });
 
 test("a refusal of storage degrades the journal for a while", async () => {

@@ -17,6 +17,12 @@ const ERROR_RATE_DEGRADED = 0.5;
 const ATTEMPTS_MIN = 5;
 const REFUSAL_MEMORY_MS = 5_000;
 
+/** What the journal counts of itself, without a label that says so. */
+const JOURNAL_OF: ReadonlyMap<string, string> = new Map([
+  ["shopstream_journal_commit_duration_seconds", "journal"],
+  ["shopstream_journal_units_total", "journal"],
+]);
+
 export interface ShopHealthOptions {
   readonly environment: Environment;
   readonly services: readonly string[];
@@ -96,7 +102,9 @@ export class ShopHealth {
     const nowMs = this.#options.environment.monotonicMs();
     const refusal = this.#refusal;
     const isRefusing = refusal !== undefined && nowMs - refusal.atMs < REFUSAL_MEMORY_MS;
-    return this.#part("journal", isRefusing ? "degraded" : "up", isRefusing ? refusal.detail : "");
+    const { latencyMs, errorRate } = this.#service("journal");
+    const part = this.#part("journal", isRefusing ? "degraded" : "up", "");
+    return { ...part, latencyMs, errorRate, ...(isRefusing ? { detail: refusal.detail } : {}) };
   }
 
   #shards(): ServiceHealth {
@@ -118,15 +126,16 @@ export class ShopHealth {
 function totalsByService(samples: readonly Sample[]): Snapshot {
   const totals = new Map<string, { ok: number; failed: number; seconds: number; timed: number }>();
   for (const sample of samples) {
-    const service = sample.labels["service"];
+    const service = sample.labels["service"] ?? JOURNAL_OF.get(sample.name);
     if (service === undefined) continue;
     const of = totals.get(service) ?? { ok: 0, failed: 0, seconds: 0, timed: 0 };
     totals.set(service, of);
     if (sample.kind === "histogram") {
       of.seconds += sample.sum;
       of.timed += sample.count;
-    } else if (sample.name === "shopstream_messages_processed_total") {
-      if (sample.labels["status"] === "ok") of.ok += sample.value;
+    } else {
+      const outcome = sample.labels["status"] ?? sample.labels["answer"];
+      if (outcome === "ok" || outcome === "committed") of.ok += sample.value;
       else of.failed += sample.value;
     }
   }

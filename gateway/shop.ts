@@ -28,7 +28,7 @@ import type { RunningThread } from "../runtime/threads/thread-child.ts";
 import type { MeshLink, MeshMemory } from "../runtime/threads/mesh.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
 
-import { createChangePage } from "../actors/change-page.ts";
+import { createChangePage, noteEveryChange } from "../actors/change-page.ts";
 import { TOPICS } from "../actors/contracts/topics.ts";
 import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
 import { describeError, ShopError } from "../runtime/errors.ts";
@@ -54,6 +54,11 @@ const SHARD_STALL_MS = 450;
 /** The journal waits for the disk, which may take long without being lost. */
 const JOURNAL_STALL_MS = 30_000;
 const STOP_GRACE_MS = 500;
+/** Of the time of an orderly stop; they stop in this order. */
+const HTTP_STOP_SHARE = 0.4;
+const SHARDS_STOP_SHARE = 0.4;
+const JOURNAL_STOP_SHARE = 0.2;
+const REFUSAL_LOG_MS = 5_000;
 /** A shard that fails this often within a minute fails for good. */
 const SHARD_RESTARTS_MAX = 60;
 const SHARD_RESTARTS_PERIOD_MS = 60_000;
@@ -146,6 +151,7 @@ class Crew {
   readonly #resets = new Map<number, () => void>();
   #onRefused: (detail: string) => void = () => undefined;
   #wakeFront: () => void = () => undefined;
+  #refusalQuietUntilMs = 0;
 
   constructor(options: ShopOptions, ground: Ground, shardCount: number) {
     this.#options = options;
@@ -184,16 +190,26 @@ class Crew {
       }),
       readyWithinMs: READY_WITHIN_MS,
       stallMs: JOURNAL_STALL_MS,
-      ...this.#deadlines(),
+      ...this.#deadlines(JOURNAL_STOP_SHARE),
       onStarted: (thread) => void this.#running.set(JOURNAL, thread),
       onMessage: (body) => {
         // The journal's thread tells nothing else.
         const told = body as JournalTold;
         if (told.kind === "thread_reset") this.#resets.get(told.thread)?.();
         if (told.kind === "damage") log.error("damaged: {detail}", { detail: told.detail });
-        if (told.kind === "refused") this.#onRefused(told.detail);
+        if (told.kind === "refused") this.#refused(told.detail);
       },
     });
+  }
+
+  /** Every unit of a full disk is refused; one line every few seconds says it as well. */
+  #refused(detail: string): void {
+    const { environment, log } = this.#options;
+    this.#onRefused(detail);
+    const nowMs = environment.monotonicMs();
+    if (nowMs < this.#refusalQuietUntilMs) return;
+    this.#refusalQuietUntilMs = nowMs + REFUSAL_LOG_MS;
+    log.warning("storage refuses: {detail}", { detail });
   }
 
   shard(index: number): ChildSpec {
@@ -221,7 +237,7 @@ class Crew {
       before: (incarnation) => (incarnation === 0 ? Promise.resolve() : this.#reset(thread)),
       readyWithinMs: READY_WITHIN_MS,
       stallMs: SHARD_STALL_MS,
-      ...this.#deadlines(),
+      ...this.#deadlines(SHARDS_STOP_SHARE, this.#shardCount),
       onStarted: (running) => void this.#running.set(thread, running),
       onMessage: (body) => {
         // A shard's thread tells nothing else.
@@ -236,7 +252,7 @@ class Crew {
     return {
       id: "http",
       restart: "permanent",
-      shutdown: Math.max(1, Math.floor(config.shutdownMs / 2)),
+      shutdown: Math.floor(config.shutdownMs * HTTP_STOP_SHARE),
       start: async () => {
         const front = await startFront({
           ...this.#ground,
@@ -283,10 +299,14 @@ class Crew {
     return Array.from({ length: this.#shardCount }, (_, index) => FIRST_SHARD + index);
   }
 
-  /** A third of the time of an orderly stop for each of its three steps. */
-  #deadlines(): { readonly stopWithinMs: number; readonly stopGraceMs: number } {
-    const { shutdownMs } = this.#options.config;
-    return { stopWithinMs: Math.floor(shutdownMs / 4), stopGraceMs: STOP_GRACE_MS };
+  /** Of the time of an orderly stop, a share for each of `children` that stop one by one. */
+  #deadlines(
+    share: number,
+    children = 1,
+  ): { readonly stopWithinMs: number; readonly stopGraceMs: number } {
+    const mineMs = (this.#options.config.shutdownMs * share) / children;
+    const stopGraceMs = Math.min(STOP_GRACE_MS, Math.floor(mineMs / 4));
+    return { stopWithinMs: Math.floor(mineMs) - stopGraceMs, stopGraceMs };
   }
 
   /** Has the journal forget the dead thread before its successor joins the mesh. */
@@ -297,8 +317,11 @@ class Crew {
     this.#running.get(JOURNAL)?.tell(gone);
     await done.promise;
     this.#resets.delete(thread);
-    // The dead thread may have published its last answers without ringing for them.
+    // The dead thread may have published its last answers without ringing for them, and committed
+    // its last changes without telling.
     this.#wakeFront();
+    noteEveryChange(new Int32Array(this.#ground.orderChanges));
+    noteEveryChange(new Int32Array(this.#ground.stockChanges));
   }
 
   #sabotage(index: number, how: Sabotage): void {

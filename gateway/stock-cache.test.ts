@@ -5,7 +5,7 @@
 
 import { expect, test } from "bun:test";
 
-import { createChangePage, noteChange } from "../actors/change-page.ts";
+import { createChangePage, noteChange, noteEveryChange } from "../actors/change-page.ts";
 import { createVirtualEnvironment } from "../runtime/virtual-environment.ts";
 import { watchOrders } from "./order-watch.ts";
 import { createStockCache } from "./stock-cache.ts";
@@ -38,6 +38,14 @@ test("a change made by any shard is seen by the next read", async () => {
   expect((await cache.get("cup"))?.version).toBe(1);
   noteChange(page, "cup");
   expect((await cache.get("cup"))?.version).toBe(2);
+});
+
+test("after a shard died everything counts as changed: it may not have told its last", async () => {
+  const { cache, page, loads } = createCache();
+  await cache.get("cup");
+  noteEveryChange(page);
+  await cache.get("cup");
+  expect(loads()).toBe(2);
 });
 
 test("another product's change is no reason to read again", async () => {
