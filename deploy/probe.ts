@@ -5,6 +5,8 @@
  * the engine's time-out.
  */
 
+import { exit } from "node:process";
+
 const TIMEOUT_MS = 3_000;
 const port = Bun.env["SHOPSTREAM_PORT"] ?? "8080";
 
@@ -14,6 +16,4 @@ const isReady = await fetch(`http://127.0.0.1:${port}/ready`, {
   (response) => response.ok,
   () => false,
 );
-process.exit(isReady ? 0 : 1);
-
-export {};
+exit(isReady ? 0 : 1);

@@ -102,7 +102,7 @@ test("a few failures say nothing", async () => {
   expect(service("payment")?.status).toBe("up");
 });
 
-test("the journal's latency is the mean of its commits, and refused units are its errors", async () => {
+test("the journal's latency is its commits' mean, and refused units are its errors", async () => {
   const { environment, counted, service } = createHealth();
   Object.assign(counted, { commitSeconds: 0.5, commits: 100, units: 300, refusedUnits: 100 });
   await environment.advance(1_000);

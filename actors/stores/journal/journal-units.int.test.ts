@@ -116,6 +116,7 @@ test("of many marks exactly those are named that were there, and the others are 
   expect(journal.commit([unit])).toEqual([{ kind: "duplicate", messageIds: [idOf(1), idOf(3)] }]);
   expect(journal.load("stock", ["p"])).toEqual([undefined]);
   commitOne(journal, unitOf({ inbox: [mark(2), mark(5)] }));
+  expect(journal.stats().inboxMarks).toBe(5);
   journal.close();
 });
 

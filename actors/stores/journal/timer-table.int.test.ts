@@ -54,6 +54,7 @@ test("a timer fires when it is due, exactly once, and its frame is in the log", 
 test("the same id replaces, sooner and later, and only the last frame fires", () => {
   const journal = openTestJournal(makeDirectory());
   commitOne(journal, unitOf({ timersStarted: [timer("t", 500, "first")] }));
+  expect(journal.nextTimerDueMs()).toBe(500);
   commitOne(journal, unitOf({ timersStarted: [timer("t", 100, "second")] }));
   expect(journal.nextTimerDueMs()).toBe(100);
   commitOne(journal, unitOf({ timersStarted: [timer("t", 300, "third")] }));
