@@ -3,8 +3,8 @@
  *
  * A whole unit is one inbox mark, one order row with its three indexes, one timeline entry, one
  * frame and one acknowledgement: five rows. Every commit is fsynced, checkpoints are part of the
- * run, and every run reads back what it says it has stored. The peer is the obvious schema, a log
- * keyed by partition and sequence, and bare rows are the floor. It measures one thread and no rings.
+ * run, and every run counts what the log holds afterwards. The peers are the obvious schema, a log
+ * keyed by partition and sequence, and bare rows as the floor. It measures one thread, no rings.
  */
 
 import { Database } from "bun:sqlite";
