@@ -58,11 +58,9 @@ export interface ShardThreadData {
 }
 
 /** What a shard tells its parent. */
-export interface ShardTold {
-  readonly kind: "log";
-  readonly level: "info" | "warning";
-  readonly text: string;
-}
+export type ShardTold =
+  | { readonly kind: "log"; readonly level: "info" | "warning"; readonly text: string }
+  | { readonly kind: "damage"; readonly detail: string };
 
 async function start(
   data: ShardThreadData,
@@ -136,6 +134,7 @@ async function start(
     metrics: shardMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread)),
     onOrderChanged: (orderId) => noteChange(orderChanges, orderId),
     onStockChanged: (productId) => noteChange(stockChanges, productId),
+    onDamage: (detail) => tell({ kind: "damage", detail }),
     onLog: (level, text) => tell({ kind: "log", level, text }),
     onFailure(error) {
       throw error;

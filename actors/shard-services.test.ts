@@ -83,6 +83,7 @@ async function createShard(
     metrics: shardMetrics(new CounterWriter(page, SHOP_LAYOUT, 0)),
     onOrderChanged: (orderId) => changed.orders.push(orderId),
     onStockChanged: (productId) => changed.products.push(productId),
+    onDamage: (detail) => changed.log.push(detail),
     onLog: (_level, text) => changed.log.push(text),
     onFailure(error) {
       throw error;

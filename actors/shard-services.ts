@@ -20,6 +20,7 @@ import type { ShardMetrics } from "./shop-metrics.ts";
 import type { Store } from "./stores/unit-of-work.ts";
 
 import { createActorSystem } from "../runtime/actors/actor-system.ts";
+import { isShopError } from "../runtime/errors.ts";
 import { decodeCommand } from "./command-frames.ts";
 import {
   EVENTS,
@@ -115,6 +116,8 @@ export interface ShardServicesOptions {
   /** The timeline of an order has grown; the stock of a product is another. After the commit. */
   readonly onOrderChanged: (orderId: string) => void;
   readonly onStockChanged: (productId: string) => void;
+  /** A row or record could not be read: what needs it waits until somebody mends it. */
+  readonly onDamage: (detail: string) => void;
   readonly onLog: (level: "info" | "warning", text: string) => void;
   /** A consumer lost its subscription for good: the shard is of no use any more. */
   readonly onFailure: (error: unknown) => void;
@@ -225,6 +228,9 @@ async function startConsumers(
         ...(policy === undefined ? {} : { policy }),
         onEvent(event) {
           metrics.consumed(group, event);
+          if (event.kind === "retry" && isShopError(event.error, "DATA_DAMAGED")) {
+            options.onDamage(event.error.message);
+          }
           if (event.kind !== "buried") return;
           const { topic, partition, sequence } = event.delivery;
           const { reason, lastError } = event.burial;

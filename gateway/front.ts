@@ -53,6 +53,8 @@ export interface Front extends RunningChild {
   readonly stockLoaded: boolean;
   /** Storage refused to commit. */
   refused(detail: string): void;
+  /** A record of the store cannot be read. */
+  damaged(detail: string): void;
   /** Takes what has arrived from the shards, rung for or not. */
   wake(): void;
 }
@@ -133,6 +135,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     url: server.url,
     stockLoaded,
     refused: (detail) => health.refused(detail),
+    damaged: (detail) => health.damaged(detail),
     wake: () => node.drainNow(),
     async stop() {
       isReady = false;

@@ -85,8 +85,8 @@ test("a signal stops it in good order with code 0", async () => {
 test("a second signal ends a stop that takes long", async () => {
   const slow = {
     SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
-    SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "60000",
-    SHOPSTREAM_PAYMENT_TIMEOUT_MS: "60000",
+    SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "29000",
+    SHOPSTREAM_PAYMENT_TIMEOUT_MS: "30000",
     SHOPSTREAM_SHUTDOWN_MS: "60000",
   };
   const child = run(await temporaryDirectory(), slow);

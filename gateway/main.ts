@@ -43,6 +43,10 @@ async function main(argv: readonly string[]): Promise<void> {
     readFile: readTextFile,
   });
   const log = configureLog(config.log.level, config.log.format);
+  // Until it is ready nothing was acknowledged: a signal may end it as it is.
+  const abandon = (): void => process.exit(0);
+  process.once("SIGINT", abandon);
+  process.once("SIGTERM", abandon);
   const shop = await startShop({
     config,
     environment: systemEnvironment,
@@ -50,6 +54,8 @@ async function main(argv: readonly string[]): Promise<void> {
     log,
     onGiveUp: (code) => process.exit(code),
   });
+  process.off("SIGINT", abandon);
+  process.off("SIGTERM", abandon);
   const readyMs = Math.round(systemEnvironment.monotonicMs() - startedMs);
   process.stdout.write(greeting(shop, config.data, readyMs));
   stopOnSignal(shop, config.shutdownMs, (text) => log.info("{text}", { text }));
@@ -80,9 +86,9 @@ function stopOnSignal(shop: Shop, withinMs: number, say: (text: string) => void)
     say(`${signal}: stopping; once more to force`);
     systemEnvironment.startTimer(withinMs + FORCE_MARGIN_MS, () => process.exit(EXIT_FAILED));
     shop.stop().then(
-      () => {
-        say("stopped");
-        process.exit(0);
+      (killed) => {
+        say(killed.length === 0 ? "stopped" : `stopped; cut off: ${killed.join(", ")}`);
+        process.exit(killed.length === 0 ? 0 : EXIT_FAILED);
       },
       (error: unknown) => fail(error),
     );

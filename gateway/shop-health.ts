@@ -2,7 +2,7 @@
  * How the services are doing, from what they counted of late.
  *
  * A service is degraded when most of what it handled lately failed, the journal when storage
- * refused a commit lately, the shards when one of them is not running. It measures nothing itself.
+ * refused a commit lately or a record is damaged, the shards when one of them is not running. It measures nothing itself.
  */
 
 import type { Environment, Timer } from "../runtime/environment.ts";
@@ -44,6 +44,7 @@ export class ShopHealth {
   readonly #snapshots: Snapshot[] = [];
   #timer: Timer | undefined;
   #checkedMs: number;
+  #damage: string | undefined;
   #refusal: { readonly atMs: number; readonly detail: string } | undefined;
 
   constructor(options: ShopHealthOptions) {
@@ -55,6 +56,11 @@ export class ShopHealth {
   /** Storage refused to commit. */
   refused(detail: string): void {
     this.#refusal = { atMs: this.#options.environment.monotonicMs(), detail };
+  }
+
+  /** A record cannot be read. Stays until the shop is started again. */
+  damaged(detail: string): void {
+    this.#damage = detail;
   }
 
   report(): HealthReport {
@@ -102,9 +108,10 @@ export class ShopHealth {
     const nowMs = this.#options.environment.monotonicMs();
     const refusal = this.#refusal;
     const isRefusing = refusal !== undefined && nowMs - refusal.atMs < REFUSAL_MEMORY_MS;
+    const detail = this.#damage ?? (isRefusing ? refusal.detail : undefined);
     const { latencyMs, errorRate } = this.#service("journal");
-    const part = this.#part("journal", isRefusing ? "degraded" : "up", "");
-    return { ...part, latencyMs, errorRate, ...(isRefusing ? { detail: refusal.detail } : {}) };
+    const part = this.#part("journal", detail === undefined ? "up" : "degraded", detail ?? "");
+    return { ...part, latencyMs, errorRate };
   }
 
   #shards(): ServiceHealth {

@@ -196,7 +196,7 @@ test("a reservation that is not paid in time lapses and cancels its order", asyn
   const shop = await openShop(await temporaryDirectory(), {
     SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
     SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "2500",
-    SHOPSTREAM_PAYMENT_TIMEOUT_MS: "60000",
+    SHOPSTREAM_PAYMENT_TIMEOUT_MS: "30000",
     SHOPSTREAM_INVENTORY_RESERVATION_TTL_MS: "1000",
   });
   const id = await placeOrder(shop);

@@ -59,6 +59,10 @@ const HTTP_STOP_SHARE = 0.4;
 const SHARDS_STOP_SHARE = 0.4;
 const JOURNAL_STOP_SHARE = 0.2;
 const REFUSAL_LOG_MS = 5_000;
+/** Damaged places that are told one by one. */
+const DAMAGE_MAX = 1_000;
+/** A shard that dies again and again is started ever less often, and its neighbours go on. */
+const SHARD_BACKOFF = { minMs: 10, maxMs: 2_000, jitter: 0.2, resetAfterMs: 1_000 };
 /** A shard that fails this often within a minute fails for good. */
 const SHARD_RESTARTS_MAX = 60;
 const SHARD_RESTARTS_PERIOD_MS = 60_000;
@@ -76,7 +80,8 @@ export interface Shop {
   readonly url: string;
   readonly shards: number;
   readonly stockLoaded: boolean;
-  stop(): Promise<void>;
+  /** Resolves with the parts that had to be cut off because they missed their deadline. */
+  stop(): Promise<readonly string[]>;
 }
 
 /** Shared by all threads of one shop. */
@@ -119,6 +124,7 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
             strategy: "one_for_one",
             intensity: SHARD_RESTARTS_MAX,
             periodMs: SHARD_RESTARTS_PERIOD_MS,
+            backoff: SHARD_BACKOFF,
             children: Array.from({ length: shards }, (_, index) => crew.shard(index)),
           },
           environment,
@@ -135,7 +141,10 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
     url: crew.url,
     shards,
     stockLoaded: crew.stockLoaded,
-    stop: () => root.stop(),
+    async stop() {
+      await root.stop();
+      return crew.killed;
+    },
   };
 }
 
@@ -143,6 +152,7 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
 class Crew {
   shards: Supervisor | undefined;
   url = "";
+  readonly killed: string[] = [];
   stockLoaded = false;
   readonly #options: ShopOptions;
   readonly #ground: Ground;
@@ -151,6 +161,8 @@ class Crew {
   readonly #resets = new Map<number, () => void>();
   #onRefused: (detail: string) => void = () => undefined;
   #wakeFront: () => void = () => undefined;
+  #onDamaged: (detail: string) => void = () => undefined;
+  readonly #damage = new Set<string>();
   #refusalQuietUntilMs = 0;
 
   constructor(options: ShopOptions, ground: Ground, shardCount: number) {
@@ -160,7 +172,7 @@ class Crew {
   }
 
   journal(): ChildSpec {
-    const { config, environment, log } = this.#options;
+    const { config, environment } = this.#options;
     const { retention } = config;
     return threadChild({
       id: "journal",
@@ -196,10 +208,18 @@ class Crew {
         // The journal's thread tells nothing else.
         const told = body as JournalTold;
         if (told.kind === "thread_reset") this.#resets.get(told.thread)?.();
-        if (told.kind === "damage") log.error("damaged: {detail}", { detail: told.detail });
+        if (told.kind === "damage") this.#damaged(told.detail);
         if (told.kind === "refused") this.#refused(told.detail);
       },
     });
+  }
+
+  /** Said once for each place; health stays degraded until somebody has looked and restarted. */
+  #damaged(detail: string): void {
+    if (this.#damage.has(detail) || this.#damage.size >= DAMAGE_MAX) return;
+    this.#damage.add(detail);
+    this.#options.log.error("damaged: {detail}", { detail });
+    this.#onDamaged(detail);
   }
 
   /** Every unit of a full disk is refused; one line every few seconds says it as well. */
@@ -241,8 +261,9 @@ class Crew {
       onStarted: (running) => void this.#running.set(thread, running),
       onMessage: (body) => {
         // A shard's thread tells nothing else.
-        const { level, text } = body as ShardTold;
-        log[level](`shard-${index}: {text}`, { text });
+        const told = body as ShardTold;
+        if (told.kind === "damage") this.#damaged(told.detail);
+        else log[told.level](`shard-${index}: {text}`, { text: told.text });
       },
     });
   }
@@ -266,6 +287,8 @@ class Crew {
         });
         this.#onRefused = front.refused;
         this.#wakeFront = front.wake;
+        this.#onDamaged = front.damaged;
+        for (const detail of this.#damage) front.damaged(detail);
         this.url = front.url;
         this.stockLoaded = front.stockLoaded;
         return front;
@@ -287,6 +310,7 @@ class Crew {
       log.warning("{child} was replaced", { child: event.childId });
       this.#restarts.add();
     }
+    if (event.kind === "child_killed") this.killed.push(event.childId);
     if (event.kind === "gave_up") log.fatal("gave up: {reason}", { reason: event.error.message });
   }
 

@@ -93,7 +93,7 @@ export interface Evidence {
 
 /** The promise that was broken; the name is what tests and reports refer to. */
 export type CheckName =
-  "lost" | "doubled" | "amounts" | "terminal" | "transitions" | "stock" | "payments";
+  "lost" | "doubled" | "amounts" | "terminal" | "transitions" | "stock" | "payments" | "cause";
 
 export interface Violation {
   readonly check: CheckName;

@@ -52,7 +52,7 @@ const CANCELLED = timeline(
   RESERVED,
   PAID,
   ["order.ready_to_ship", {}],
-  ["order.cancelled", {}],
+  ["order.cancelled", { reason: "requested" }],
   ["payment.refunded", { amount: 20.09 }],
   ["inventory.released", {}],
 );

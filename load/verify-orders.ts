@@ -7,6 +7,7 @@
  */
 
 import { isSettled, judgeTimeline } from "./timeline-rules.ts";
+import { needlessCancel, tooFewShipped } from "./cause-rules.ts";
 import { minorOf } from "./evidence.ts";
 import type {
   Attempt,
@@ -67,8 +68,22 @@ export function verify(evidence: Evidence): Verdict {
   }
   const found = [...seen.keys()].flatMap((id) => evidence.orders.get(id) ?? []);
   checkStock(evidence.stock, found, report);
+  checkCauses(evidence, found, report);
   if (evidence.ledger !== undefined) checkLedger(evidence.ledger, evidence, seen, report);
   return { ok: violations.length === 0, violations, counts: countUp(evidence, found) };
+}
+
+/** What was cancelled had to be, and most was not. */
+function checkCauses(evidence: Evidence, found: readonly ObservedOrder[], report: Report): void {
+  const stock = new Map(evidence.stock.map((product) => [product.productId, product]));
+  const mayDecline = evidence.ledger !== undefined;
+  for (const order of found) {
+    const timeline = evidence.timelines.get(order.id) ?? [];
+    const problem = needlessCancel(order, timeline, stock, mayDecline);
+    if (problem !== undefined) report("cause", order.id, problem);
+  }
+  const problem = tooFewShipped(found);
+  if (problem !== undefined) report("cause", "all orders", problem);
 }
 
 /** None lost, none doubled. Yields the ids under which this attempt's order is known. */

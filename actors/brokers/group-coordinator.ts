@@ -214,7 +214,13 @@ export class GroupCoordinator {
   flush(): void {
     for (const member of this.#touched) {
       this.#touched.delete(member);
-      this.#pump(member);
+      try {
+        this.#pump(member);
+      } catch (error) {
+        // What was gathered and what is unread must not wait for other traffic.
+        this.#touched.add(member);
+        throw error;
+      }
       if (member.outbox.length === 0) continue;
       const deliveries = member.outbox;
       member.outbox = [];
@@ -368,6 +374,10 @@ function takeBack(partition: Partition): void {
     owner.bytesInHand -= held.bytes;
   }
   partition.inHand.clear();
+  if (owner === undefined) return;
+  owner.outbox = owner.outbox.filter(
+    ({ topic, partition: index }) => topic !== partition.topic || index !== partition.index,
+  );
 }
 
 function hasCredit(member: Member): boolean {

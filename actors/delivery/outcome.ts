@@ -16,7 +16,12 @@ import { isShopError } from "../../runtime/errors.ts";
  * Failures of our own storage or of lack of room: the frame is not to blame, so they do not count
  * towards the attempts after which it is buried.
  */
-const BLAMELESS: readonly ErrorCode[] = ["STORAGE_FULL", "STORAGE_FAULT", "SATURATED"];
+const BLAMELESS: readonly ErrorCode[] = [
+  "DATA_DAMAGED",
+  "STORAGE_FULL",
+  "STORAGE_FAULT",
+  "SATURATED",
+];
 
 /** One attempt at one frame. */
 export interface Message<Body> {
@@ -67,7 +72,7 @@ export type Handler<Body> =
 
 /** The outcome of a handler that threw: what can never succeed is buried under its code. */
 export function outcomeOfFailure(error: unknown): Outcome {
-  if (isShopError(error) && error.retry === "never") {
+  if (isShopError(error) && error.retry === "never" && !isBlameless(error)) {
     return { kind: "bury", reason: error.code.toLowerCase(), error };
   }
   return { kind: "retry", error };

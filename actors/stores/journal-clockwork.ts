@@ -98,6 +98,7 @@ export class JournalClockwork {
       this.#arm(journal.nextTimerDueMs());
     } catch (error) {
       if (!isShopError(error, "STORAGE_FULL", "STORAGE_FAULT")) throw error;
+      if (error.retry === "never") throw error;
       onEvent?.({ kind: "refused", error });
       this.#arm(environment.nowMs() + RETRY_MS);
     }
@@ -112,7 +113,7 @@ export class JournalClockwork {
       }
       journal.maintain();
     } catch (error) {
-      if (!isShopError(error)) throw error;
+      if (!isShopError(error) || error.retry === "never") throw error;
       onEvent?.({ kind: "refused", error });
     }
   }

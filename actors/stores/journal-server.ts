@@ -14,7 +14,13 @@ import type { JournalEvent } from "./journal-clockwork.ts";
 import type { SettleRequest, SubscribeRequest } from "./journal-protocol.ts";
 import type { WireUnit } from "./unit-wire.ts";
 
-import { assert, isShopError, ShopError } from "../../runtime/errors.ts";
+import {
+  assert,
+  describeError,
+  InvariantError,
+  isShopError,
+  ShopError,
+} from "../../runtime/errors.ts";
 import { GroupCoordinator } from "../brokers/group-coordinator.ts";
 import { JournalClockwork } from "./journal-clockwork.ts";
 import {
@@ -298,11 +304,11 @@ export class JournalServer {
   }
 
   #commit(): void {
-    const { journal, environment, onEvent } = this.#options;
+    const { environment, onEvent } = this.#options;
     const pending = this.#pending;
     this.#pending = [];
     const startedMs = environment.monotonicMs();
-    const outcomes = journal.commit(pending.map(({ unit }) => unit));
+    const outcomes = this.#commitOrDie(pending.map(({ unit }) => unit));
     const durationMs = environment.monotonicMs() - startedMs;
     let refused = 0;
     pending.forEach((one, index) => {
@@ -315,6 +321,15 @@ export class JournalServer {
       this.#answer(one, outcome);
     });
     onEvent?.({ kind: "committed", units: pending.length, refused, durationMs });
+  }
+
+  /** What `commit` throws is beyond repair: it must end the thread, not answer one request. */
+  #commitOrDie(units: readonly JournalUnit[]): readonly JournalOutcome[] {
+    try {
+      return this.#options.journal.commit(units);
+    } catch (cause) {
+      throw new InvariantError(`the journal cannot commit: ${describeError(cause)}`, { cause });
+    }
   }
 
   #answer({ thread, request, unit, answer }: Pending, outcome: JournalOutcome): void {

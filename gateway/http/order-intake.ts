@@ -15,6 +15,8 @@ import { fingerprint } from "./idempotency.ts";
 import type { Problem, ProblemPart } from "./problem.ts";
 import { invalidRequest } from "./schema-check.ts";
 
+const CURRENCIES: ReadonlySet<string> = new Set(Intl.supportedValuesOf("currency"));
+
 export type NewOrder = Static<typeof NewOrderSchema>;
 
 /** The command for `order`, which fits its schema. `idempotencyKey` is the caller's, if any. */
@@ -37,6 +39,10 @@ export function createOrderCommand(
     items.push({ productId, quantity, priceMinor: priceMinor + 0 });
     totalMinor += quantity * priceMinor;
   }
+  const currency = order.currency ?? CURRENCY_DEFAULT;
+  if (!CURRENCIES.has(currency)) {
+    errors.push({ pointer: "#/currency", detail: `${currency} is not an ISO 4217 currency` });
+  }
   if (errors.length > 0) return invalidRequest(errors);
   if (totalMinor > AMOUNT_MINOR_MAX) {
     const detail = `the total must not be over ${toDecimal(AMOUNT_MINOR_MAX)}`;
@@ -48,7 +54,7 @@ export function createOrderCommand(
     customerId: order.customerId,
     items,
     totalMinor: totalMinor + 0,
-    currency: order.currency ?? CURRENCY_DEFAULT,
+    currency,
     ...(order.shippingAddress === undefined ? {} : { shippingAddress: order.shippingAddress }),
     ...(order.paymentMethod === undefined ? {} : { paymentMethod: order.paymentMethod }),
     ...(idempotencyKey === undefined

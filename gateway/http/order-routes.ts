@@ -41,6 +41,7 @@ const STREAM_HEADERS = {
   "x-accel-buffering": "no",
   vary: "accept",
 };
+const ORDER_ID_LENGTH_MAX = 128;
 const WHOLE_NUMBER = /^(0|[1-9][0-9]{0,9})$/;
 
 export function orderRoutes(deps: GatewayDeps, streams: StreamRegistry): readonly Route[] {
@@ -146,7 +147,10 @@ class OrderEndpoints {
     if (read instanceof Problem) return read;
     const checked = checkEmpty(read.value);
     if (checked instanceof Problem) return checked;
-    const command = { type: "order.cancel", orderId: call.params["id"] ?? "" } as const;
+    const orderId = call.params["id"] ?? "";
+    // Longer than any id of ours: no shard needs to be asked.
+    if (orderId.length > ORDER_ID_LENGTH_MAX) return describe("not_found");
+    const command = { type: "order.cancel", orderId } as const;
     const reply = expectReply(await sendCommand(this.#deps, call, command), "order");
     return reply instanceof Problem ? reply : jsonResponse(200, orderJson(reply.order));
   }

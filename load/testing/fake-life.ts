@@ -148,8 +148,12 @@ export function createFakeLife(
   }
 
   function reserve(order: FakeOrder): Step {
-    const enough = order.items.every((item) => shelf(item.productId).available >= item.quantity);
-    return ["inventory.reserved", { status: enough ? "reserved" : "failed" }];
+    const failedItems = order.items.filter(
+      (item) => shelf(item.productId).available < item.quantity,
+    );
+    return failedItems.length === 0
+      ? ["inventory.reserved", { status: "reserved" }]
+      : ["inventory.reserved", { status: "failed", failedItems }];
   }
 
   /** What is due after the timeline so far; `undefined` at the end. */

@@ -11,7 +11,7 @@
 import type { Environment } from "../environment.ts";
 import type { Doorbell } from "./doorbell.ts";
 
-import { assert } from "../errors.ts";
+import { assert, ShopError } from "../errors.ts";
 import { createDoorbell } from "./doorbell.ts";
 import { createRing, resetRing } from "./ring-layout.ts";
 import { RingReader, RingWriter } from "./ring.ts";
@@ -141,9 +141,13 @@ export class MeshNode {
   send(to: number, kind: number, first: Uint8Array, second?: Uint8Array): boolean {
     const outbound = this.#outbound.get(to);
     assert(outbound !== undefined, `no ring leads from here to thread ${to}`);
+    const payloadBytes = first.byteLength + (second?.byteLength ?? 0);
+    if (payloadBytes > outbound.writer.payloadBytesMax) {
+      const size = `a record of ${payloadBytes} bytes exceeds the ring to thread ${to}`;
+      throw new ShopError("PAYLOAD_TOO_LARGE", size, "never");
+    }
     this.#scheduleFlush();
     if (outbound.backlog.length === 0 && outbound.writer.tryWrite(kind, first, second)) return true;
-    const payloadBytes = first.byteLength + (second?.byteLength ?? 0);
     if (outbound.backlogBytes + payloadBytes > this.#options.backlogBytesMax) return false;
     outbound.backlog.push({ kind, first, second, payloadBytes });
     outbound.backlogBytes += payloadBytes;

@@ -123,6 +123,9 @@ class SqliteJournal implements Journal {
   }
 
   registerGroup(group: string, topics: readonly string[], from: "earliest" | "latest"): void {
+    // A group that is known is joined without a write: a full disk must not keep it out.
+    const known = new Set(this.positions(group).map(({ topic }) => topic));
+    if (topics.every((topic) => known.has(topic))) return;
     this.#write((core, nowMs) => {
       for (const topic of topics) {
         if (core.topology.firstPart(topic) === undefined) {
