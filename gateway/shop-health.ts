@@ -2,7 +2,8 @@
  * How the services are doing, from what they counted of late.
  *
  * A service is degraded when most of what it handled lately failed, the journal when storage
- * refused a commit lately or a record is damaged, the shards when one of them is not running. It measures nothing itself.
+ * refused a commit lately or a record is damaged, the shards when one of them is not running.
+ * It measures nothing itself.
  */
 
 import type { Environment, Timer } from "../runtime/environment.ts";

@@ -9,33 +9,11 @@
 
 import type { Environment } from "../../runtime/environment.ts";
 import type { Delivery, DeliveryRef, Postponement, SettleResult } from "./broker.ts";
+import type { LogRecord, ReadLog, StoredPosition } from "./log-source.ts";
 
 /** Deliveries read from the log in one go. */
 const READ_FRAMES_MAX = 256;
 const READ_BYTES_MAX = 4 * 1024 * 1024;
-
-export interface LogRecord {
-  readonly sequence: number;
-  readonly bytes: Uint8Array;
-}
-
-/** What the log remembers of one partition for one group. */
-export interface StoredPosition {
-  /** Everything up to here is settled. */
-  readonly position: number;
-  readonly settledAbove: readonly number[];
-  readonly postponed: ReadonlyMap<number, Postponement>;
-  /** Last sequence in the log. */
-  readonly tail: number;
-}
-
-export type ReadLog = (
-  topic: string,
-  partition: number,
-  afterSequence: number,
-  framesMax: number,
-  bytesMax: number,
-) => readonly LogRecord[];
 
 export interface MemberOptions {
   readonly topics: readonly string[];
@@ -214,13 +192,7 @@ export class GroupCoordinator {
   flush(): void {
     for (const member of this.#touched) {
       this.#touched.delete(member);
-      try {
-        this.#pump(member);
-      } catch (error) {
-        // What was gathered and what is unread must not wait for other traffic.
-        this.#touched.add(member);
-        throw error;
-      }
+      this.#pumpOrKeep(member);
       if (member.outbox.length === 0) continue;
       const deliveries = member.outbox;
       member.outbox = [];
@@ -325,6 +297,16 @@ export class GroupCoordinator {
     const { environment } = this.#setup;
     const waitMs = notBeforeMs === 0 ? 0 : Math.max(0, notBeforeMs - environment.nowMs());
     return environment.monotonicMs() + waitMs;
+  }
+
+  /** A read that fails leaves the member touched: nothing must wait for other traffic. */
+  #pumpOrKeep(member: Member): void {
+    try {
+      this.#pump(member);
+    } catch (error) {
+      this.#touched.add(member);
+      throw error;
+    }
   }
 
   #pump(member: Member): void {

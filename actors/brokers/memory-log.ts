@@ -7,7 +7,7 @@
  */
 
 import type { Burial, DeadLetter, DeliveryRef, Outgoing, Postponement } from "./broker.ts";
-import type { LogRecord, StoredPosition } from "./group-coordinator.ts";
+import type { LogRecord, StoredPosition } from "./log-source.ts";
 
 import { assert, ShopError } from "../../runtime/errors.ts";
 import { FRAME_HEADER_BYTES } from "../../runtime/frames/frame-header.ts";

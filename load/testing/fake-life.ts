@@ -168,7 +168,9 @@ export function createFakeLife(
     if (paymentStatus === "pending" && status !== "delivered") return pay(order);
     if (status === "pending") {
       const good = paymentStatus === "completed" && inventoryStatus === "reserved";
-      return good ? ["order.ready_to_ship", {}] : ["order.cancelled", { reason: "out_of_stock" }];
+      if (good) return ["order.ready_to_ship", {}];
+      const reason = paymentStatus === "failed" ? "payment_failed" : "out_of_stock";
+      return ["order.cancelled", { reason }];
     }
     if (status === "cancelled" && inventoryStatus === "reserved") return ["inventory.released", {}];
     if (status === "cancelled" && paymentStatus === "completed") return refund(order);
