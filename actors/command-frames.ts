@@ -14,6 +14,7 @@ import type { Contract } from "./contracts/contract.ts";
 
 import { assert, ShopError } from "../runtime/errors.ts";
 import { encodeFrame } from "../runtime/frames/frame.ts";
+import { readU32, writeU32 } from "../runtime/frames/little-endian.ts";
 import { decodeValue, encodeValue } from "./contracts/codec.ts";
 import { COMMANDS } from "./contracts/messages.ts";
 
@@ -77,12 +78,12 @@ export function decodeCommand(frame: Frame): ShopCommand {
 /** The number in front of a command or a reply. */
 export function encodeNumber(request: number): Uint8Array {
   const bytes = new Uint8Array(NUMBER_BYTES);
-  new DataView(bytes.buffer).setUint32(0, request, true);
+  writeU32(bytes, 0, request);
   return bytes;
 }
 
 export function decodeNumber(bytes: Uint8Array): number {
-  return new DataView(bytes.buffer, bytes.byteOffset, NUMBER_BYTES).getUint32(0, true);
+  return readU32(bytes, 0);
 }
 
 /** A copy of what follows the number: it outlives the ring's record. */

@@ -11,6 +11,7 @@ import type {
   Broker,
   BrokerCapabilities,
   DeadLetter,
+  Delivery,
   DeliveryRef,
   Outgoing,
   SettleResult,
@@ -18,7 +19,7 @@ import type {
   Subscription,
 } from "./broker.ts";
 
-import { ShopError } from "../../runtime/errors.ts";
+import { assert, ShopError } from "../../runtime/errors.ts";
 import { FRAME_BYTES_MAX } from "../../runtime/limits.ts";
 import {
   COMMIT,
@@ -123,20 +124,24 @@ function createListener(
   subscription: () => EmbeddedSubscription,
 ): JournalListener {
   const { group, topics, onDeliveries, onRevoked, onFailure } = options;
+  const handOn = (batch: readonly Delivery[]): void => {
+    if (!subscription().isClosed) onDeliveries(batch);
+  };
   return {
     deliveries(records) {
-      const deliveries = records.map(({ topic, delivery }) => ({
-        ...delivery,
-        group,
-        topic: topics[topic] ?? "",
-      }));
-      const byPartition = Map.groupBy(
-        deliveries,
-        ({ topic, partition }) => `${topic}/${partition}`,
-      );
-      for (const batch of byPartition.values()) {
-        if (!subscription().isClosed) onDeliveries(batch);
+      let batch: Delivery[] = [];
+      for (const { topic, delivery } of records) {
+        const name = topics[topic];
+        assert(name !== undefined, "the journal names topics by their place in the subscription");
+        const last = batch.at(-1);
+        // The journal sends the records of a partition one after the other.
+        if (last !== undefined && (last.topic !== name || last.partition !== delivery.partition)) {
+          handOn(batch);
+          batch = [];
+        }
+        batch.push({ group, topic: name, ...delivery });
       }
+      if (batch.length > 0) handOn(batch);
     },
     revoked: ({ topic, partitions }) => onRevoked?.(topic, partitions),
     failed: (error) => onFailure?.(error),

@@ -43,10 +43,13 @@ function checkDepth(value: unknown, depth: number): void {
     for (const item of value) checkDepth(item, depth + 1);
     return;
   }
-  for (const [name, item] of Object.entries(value)) {
+  if (value instanceof Uint8Array) return;
+  // Decoded maps have no prototype chain of their own making; this is the cheapest way through.
+  const fields = value as Readonly<Record<string, unknown>>;
+  for (const name in fields) {
     if (name === "__proto__" || name === "constructor") {
       throw new ShopError("BAD_MESSAGE", `field name ${name} is refused`, "never");
     }
-    checkDepth(item, depth + 1);
+    checkDepth(fields[name], depth + 1);
   }
 }

@@ -59,7 +59,7 @@ export function decodeEvent(frame: Frame): ShopEvent {
   }
   const value = (frame.flags & FLAG_JSON) === 0 ? decodeValue(frame.payload) : parse(frame.payload);
   const event = Object.assign({ type: contract.type }, contract.check(value));
-  assert(isEvent(event), `${event.type} is an event`);
+  assert(isEvent(event), "only events are encoded");
   return event;
 }
 
@@ -67,7 +67,7 @@ export function decodeEvent(frame: Frame): ShopEvent {
 export function encodeEvent(event: ShopEvent, options: EncodeOptions): Outgoing {
   const { type, ...fields } = event;
   const contract = contractsByType.get(type);
-  assert(contract?.topic !== undefined, `${type} has no topic`);
+  assert(contract?.topic !== undefined, "every event has a topic");
   const { environment, slots, cause, deadlineMs } = options;
   const frame = encodeFrame({
     type: contract.number,

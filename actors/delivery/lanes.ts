@@ -30,7 +30,7 @@ export function createLanes<Item extends { readonly lane: string }>(): Lanes<Ite
   function remove(item: Item): Item | undefined {
     const lane = lanes.get(item.lane);
     const at = lane === undefined ? -1 : lane.indexOf(item);
-    assert(lane !== undefined && at >= 0, `an item of key ${item.lane} left its lane twice`);
+    assert(lane !== undefined && at >= 0, "an item left its lane twice");
     lane.splice(at, 1);
     if (lane.length === 0) lanes.delete(item.lane);
     return at === 0 ? lane[0] : undefined;

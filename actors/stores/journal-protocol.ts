@@ -13,6 +13,14 @@ import type { WireRef } from "./unit-wire.ts";
 import { Packr, Unpackr } from "msgpackr";
 
 import { ShopError } from "../../runtime/errors.ts";
+import {
+  readF64,
+  readU16,
+  readU32,
+  writeF64,
+  writeU16,
+  writeU32,
+} from "../../runtime/frames/little-endian.ts";
 
 /** Kinds of records towards the journal. */
 export const COMMIT = 1;
@@ -52,13 +60,13 @@ const unpackr = new Unpackr({ useRecords: false });
 export function encodeRequest(request: number, body: unknown): Uint8Array {
   const packed = packr.pack(body);
   const bytes = new Uint8Array(4 + packed.byteLength);
-  new DataView(bytes.buffer).setUint32(0, request, true);
+  writeU32(bytes, 0, request);
   bytes.set(packed, 4);
   return bytes;
 }
 
 export function requestNumber(bytes: Uint8Array): number {
-  return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+  return readU32(bytes, 0);
 }
 
 /** Decodes a copy, never the ring's own memory, which is overwritten once released. */
@@ -101,14 +109,13 @@ export function encodeDeliveryHeader(
   delivery: Delivery,
 ): Uint8Array {
   const bytes = new Uint8Array(DELIVERY_HEADER_BYTES);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, subscription, true);
-  view.setUint16(4, topic, true);
-  view.setUint16(6, delivery.partition, true);
-  view.setFloat64(8, delivery.sequence, true);
-  view.setFloat64(16, delivery.epoch, true);
-  view.setFloat64(24, delivery.notBeforeMs, true);
-  view.setUint32(32, delivery.attempt, true);
+  writeU32(bytes, 0, subscription);
+  writeU16(bytes, 4, topic);
+  writeU16(bytes, 6, delivery.partition);
+  writeF64(bytes, 8, delivery.sequence);
+  writeF64(bytes, 16, delivery.epoch);
+  writeF64(bytes, 24, delivery.notBeforeMs);
+  writeU32(bytes, 32, delivery.attempt);
   return bytes;
 }
 
@@ -120,16 +127,15 @@ export interface DeliveryRecord {
 
 /** The frame is copied out: it outlives the record. */
 export function decodeDelivery(bytes: Uint8Array): DeliveryRecord {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, DELIVERY_HEADER_BYTES);
   return {
-    subscription: view.getUint32(0, true),
-    topic: view.getUint16(4, true),
+    subscription: readU32(bytes, 0),
+    topic: readU16(bytes, 4),
     delivery: {
-      partition: view.getUint16(6, true),
-      sequence: view.getFloat64(8, true),
-      epoch: view.getFloat64(16, true),
-      notBeforeMs: view.getFloat64(24, true),
-      attempt: view.getUint32(32, true),
+      partition: readU16(bytes, 6),
+      sequence: readF64(bytes, 8),
+      epoch: readF64(bytes, 16),
+      notBeforeMs: readF64(bytes, 24),
+      attempt: readU32(bytes, 32),
       bytes: bytes.slice(DELIVERY_HEADER_BYTES),
     },
   };

@@ -54,7 +54,7 @@ export function openJournalReads(directory: string): JournalReads {
 
   function load(table: Table, key: string): Row | undefined {
     const loader = tables.get(table);
-    assert(loader !== undefined, `no table ${table}`);
+    assert(loader !== undefined, "there is a loader for each table");
     return loader(key);
   }
 

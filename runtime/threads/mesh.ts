@@ -140,7 +140,7 @@ export class MeshNode {
    */
   send(to: number, kind: number, first: Uint8Array, second?: Uint8Array): boolean {
     const outbound = this.#outbound.get(to);
-    assert(outbound !== undefined, `no ring leads from here to thread ${to}`);
+    assert(outbound !== undefined, "no ring leads from here to that thread");
     const payloadBytes = first.byteLength + (second?.byteLength ?? 0);
     if (payloadBytes > outbound.writer.payloadBytesMax) {
       const size = `a record of ${payloadBytes} bytes exceeds the ring to thread ${to}`;
@@ -160,7 +160,7 @@ export class MeshNode {
    */
   settle(from: number, ticket: number): void {
     const inbound = this.#inbound.find(({ options }) => options.from === from);
-    assert(inbound?.window !== undefined, `records from thread ${from} are not settled one by one`);
+    assert(inbound?.window !== undefined, "records from that thread are not settled one by one");
     const wasFull = inbound.window.isFull;
     if (!inbound.window.settle(ticket)) return;
     this.#scheduleFlush();

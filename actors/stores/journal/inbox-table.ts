@@ -73,7 +73,7 @@ export class InboxTable {
   /** Marks the message; false when it was marked before. Its id has passed `isMessageId`. */
   mark({ group, messageId }: InboxMark): boolean {
     const id = this.#groups.get(group);
-    assert(id !== undefined, `group ${group} has no number in the inbox`);
+    assert(id !== undefined, "a group has a number in the inbox");
     assert(writeUuid(messageId, scratch, 0), "a message id was not checked");
     if (this.#insert.run(id, scratch).changes === 0) return false;
     const at = this.#marksCount * MARK_BYTES;

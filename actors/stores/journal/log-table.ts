@@ -215,7 +215,7 @@ export class LogTable {
 
   #partition(part: number): PartitionIndex {
     const index = this.#directory.partitions[part];
-    assert(index !== undefined, `part ${part} is not in the log's index`);
+    assert(index !== undefined, "a part is not in the log's index");
     return index;
   }
 

@@ -316,13 +316,13 @@ export function errorText(error: string): string {
 
 function setOf(consumer: Consumer, partition: number): SettledSet {
   const set = consumer.sets[partition];
-  assert(set !== undefined, `no partition ${partition} in topic ${consumer.topic}`);
+  assert(set !== undefined, "a consumer has every partition of its topic");
   return set;
 }
 
 function postponedOf(consumer: Consumer, partition: number): Map<number, Postponed> {
   const postponed = consumer.postponed[partition];
-  assert(postponed !== undefined, `no partition ${partition} in topic ${consumer.topic}`);
+  assert(postponed !== undefined, "a consumer has every partition of its topic");
   return postponed;
 }
 
