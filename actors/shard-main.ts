@@ -57,6 +57,11 @@ export interface ShardThreadData {
   readonly settings: ShardSettings;
 }
 
+/** What a parent tells its shards when the journal's thread died. */
+export interface JournalGone {
+  readonly kind: "journal_gone";
+}
+
 /** What a shard tells its parent. */
 export type ShardTold =
   | { readonly kind: "log"; readonly level: "info" | "warning"; readonly text: string }
@@ -150,8 +155,15 @@ async function start(
     },
     onCustom(body) {
       if (isSabotage(body)) commitSabotage(body, systemEnvironment);
+      else if (isJournalGone(body)) client.fail("the journal's thread died");
     },
   };
+}
+
+function isJournalGone(body: unknown): body is JournalGone {
+  return (
+    typeof body === "object" && body !== null && "kind" in body && body.kind === "journal_gone"
+  );
 }
 
 // Made by the parent, which is of this build.

@@ -45,7 +45,7 @@ export interface FrontOptions {
   readonly me: number;
   readonly shardThreads: readonly number[];
   readonly shardCounts: () => { readonly specs: number; readonly active: number };
-  readonly onSabotage: (shard: number, how: Sabotage) => void;
+  readonly onSabotage: (shard: number | "journal", how: Sabotage) => void;
 }
 
 export interface Front extends RunningChild {
@@ -55,6 +55,8 @@ export interface Front extends RunningChild {
   refused(detail: string): void;
   /** A record of the store cannot be read. */
   damaged(detail: string): void;
+  /** The journal is gone: whoever waits for an answer is told that it will not come. */
+  abandon(): void;
   /** Takes what has arrived from the shards, rung for or not. */
   wake(): void;
 }
@@ -136,6 +138,10 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     stockLoaded,
     refused: (detail) => health.refused(detail),
     damaged: (detail) => health.damaged(detail),
+    abandon() {
+      isReady = false;
+      commands.close();
+    },
     wake: () => node.drainNow(),
     async stop() {
       isReady = false;

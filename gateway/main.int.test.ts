@@ -123,6 +123,28 @@ test("every order acknowledged before kill -9 is there after it and comes to its
   }
 }, 120_000);
 
+test("without its journal the process ends with code 1, soon, and loses nothing", async () => {
+  const data = await temporaryDirectory();
+  const slow = {
+    SHOPSTREAM_SABOTAGE: "true",
+    SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
+    SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "29000",
+    SHOPSTREAM_PAYMENT_TIMEOUT_MS: "30000",
+    SHOPSTREAM_SHUTDOWN_MS: "60000",
+  };
+  const child = run(data, slow);
+  const address = await addressOf(child);
+  const id = await placeOrder(address);
+  const sabotage = { method: "POST", body: JSON.stringify({ shard: "journal", how: "throw" }) };
+  expect((await fetch(`${address}/admin/sabotage`, sabotage)).status).toBe(202);
+  const startedMs = performance.now();
+  expect(await child.exited).toBe(1);
+  expect(performance.now() - startedMs).toBeLessThan(15_000);
+  const successor = run(data);
+  const found = await fetch(`${await addressOf(successor)}/v1/orders/${id}`);
+  expect(found.status).toBe(200);
+}, 60_000);
+
 async function ending(child: Process): Promise<{ code: number; said: string }> {
   const said = await new Response(child.stderr).text();
   return { code: await child.exited, said };

@@ -1,5 +1,6 @@
 /**
- * `POST /admin/sabotage {"shard": 0, "how": "throw"}`: kills a shard, for tests of recovery.
+ * `POST /admin/sabotage {"shard": 0, "how": "throw"}`: kills a shard, for tests of recovery; with
+ * `"shard": "journal"` it is the journal, and the process ends.
  *
  * The door exists only when the configuration `sabotage` is on; otherwise the path is unknown like
  * any other. It is not part of the documented API.
@@ -18,7 +19,7 @@ const PATH = "/admin/sabotage";
 const body = TypeCompiler.Compile(
   Type.Object(
     {
-      shard: Type.Integer({ minimum: 0 }),
+      shard: Type.Union([Type.Integer({ minimum: 0 }), Type.Literal("journal")]),
       how: Type.Union(SABOTAGES.map((how) => Type.Literal(how))),
     },
     { additionalProperties: false },
@@ -28,7 +29,7 @@ const body = TypeCompiler.Compile(
 export function withSabotageDoor(
   app: HttpApp,
   isOpen: boolean,
-  onSabotage: (shard: number, how: Sabotage) => void,
+  onSabotage: (shard: number | "journal", how: Sabotage) => void,
 ): HttpApp {
   if (!isOpen) return app;
   return {

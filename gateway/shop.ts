@@ -14,7 +14,7 @@
 
 import type { Logger } from "@logtape/logtape";
 import type { Group } from "../actors/contracts/topics.ts";
-import type { ShardThreadData, ShardTold } from "../actors/shard-main.ts";
+import type { JournalGone, ShardThreadData, ShardTold } from "../actors/shard-main.ts";
 import type { Sabotage, SabotageOrder } from "../actors/sabotage.ts";
 import type {
   JournalThreadData,
@@ -161,6 +161,7 @@ class Crew {
   readonly #resets = new Map<number, () => void>();
   #onRefused: (detail: string) => void = () => undefined;
   #wakeFront: () => void = () => undefined;
+  #abandonFront: () => void = () => undefined;
   #onDamaged: (detail: string) => void = () => undefined;
   readonly #damage = new Set<string>();
   #refusalQuietUntilMs = 0;
@@ -288,6 +289,7 @@ class Crew {
         this.#onRefused = front.refused;
         this.#wakeFront = front.wake;
         this.#onDamaged = front.damaged;
+        this.#abandonFront = front.abandon;
         for (const detail of this.#damage) front.damaged(detail);
         this.url = front.url;
         this.stockLoaded = front.stockLoaded;
@@ -306,12 +308,20 @@ class Crew {
       const reason = describeError(event.error);
       log.error("{child} did not start: {reason}", { child: event.childId, reason });
     }
+    if (event.kind === "child_exited" && event.childId === "journal") this.#abandon();
     if (event.kind === "child_started" && event.restarts > 0) {
       log.warning("{child} was replaced", { child: event.childId });
       this.#restarts.add();
     }
     if (event.kind === "child_killed") this.killed.push(event.childId);
     if (event.kind === "gave_up") log.fatal("gave up: {reason}", { reason: event.error.message });
+  }
+
+  /** Without the journal no answer can come: nobody waits for one while the tree ends. */
+  #abandon(): void {
+    this.#abandonFront();
+    const gone: JournalGone = { kind: "journal_gone" };
+    for (const thread of this.#shardThreads()) this.#running.get(thread)?.tell(gone);
   }
 
   get #restarts() {
@@ -348,8 +358,8 @@ class Crew {
     noteEveryChange(new Int32Array(this.#ground.stockChanges));
   }
 
-  #sabotage(index: number, how: Sabotage): void {
-    const thread = this.#running.get(FIRST_SHARD + index);
+  #sabotage(index: number | "journal", how: Sabotage): void {
+    const thread = this.#running.get(index === "journal" ? JOURNAL : FIRST_SHARD + index);
     if (thread === undefined) {
       throw new ShopError("BAD_MESSAGE", `there is no shard ${index}`, "never");
     }

@@ -13,6 +13,7 @@ import { systemEnvironment } from "../../runtime/system-environment.ts";
 import { CounterWriter } from "../../runtime/threads/counter-page.ts";
 import { MeshNode } from "../../runtime/threads/mesh.ts";
 import { runThread } from "../../runtime/threads/thread-entry.ts";
+import { commitSabotage, isSabotage } from "../sabotage.ts";
 import { journalMetrics, SHOP_LAYOUT } from "../shop-metrics.ts";
 import { JournalServer } from "./journal-server.ts";
 import { openJournal } from "./journal/journal.ts";
@@ -84,6 +85,10 @@ export function runJournal(
       });
       return {
         onCustom(body) {
+          if (isSabotage(body)) {
+            commitSabotage(body, systemEnvironment);
+            return;
+          }
           // The parent sends nothing else.
           const { thread } = body as ThreadGone;
           node.drainNow();
