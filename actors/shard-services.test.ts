@@ -9,7 +9,9 @@ import type { ShopCommand } from "./contracts/messages.ts";
 import type { CommandReply, OrderState } from "./contracts/order-state.ts";
 import type { Group } from "./contracts/topics.ts";
 import type { ShardServices, ShardSettings } from "./shard-services.ts";
+import type { StoreStep } from "./stores/memory-store.ts";
 
+import { ShopError } from "../runtime/errors.ts";
 import { decodeFrame } from "../runtime/frames/frame.ts";
 import { slotOf } from "../runtime/frames/murmur2.ts";
 import {
@@ -58,6 +60,7 @@ afterEach(async () => {
 async function createShard(
   payment: Partial<ShardSettings["payment"]> = {},
   roles: readonly Group[] = SETTINGS.roles,
+  onStoreStep: (step: StoreStep) => void = () => undefined,
 ) {
   const environment = createVirtualEnvironment();
   const log = new MemoryLog({
@@ -71,6 +74,7 @@ async function createShard(
     environment,
     onOutgoing: (outgoing) => void broker.publish([outgoing]),
     onAcknowledged: (deliveries) => broker.acknowledge(deliveries),
+    onStep: onStoreStep,
   });
   const page = createCounterPage(SHOP_LAYOUT, 1);
   const changed = { orders: [] as string[], products: [] as string[], log: [] as string[] };
@@ -258,4 +262,22 @@ test("a shard runs only the services of its roles", async () => {
     paymentStatus: "pending",
     inventoryStatus: "reserved",
   });
+});
+
+test("rows that cannot be read are reported, and what needs them goes on once they can", async () => {
+  let isDamaged = false;
+  const shard = await createShard({}, SETTINGS.roles, (step) => {
+    if (isDamaged && step === "before_load") {
+      throw new ShopError("DATA_DAMAGED", "row cup of stock fails its checksum", "never");
+    }
+  });
+  await shard.stock("cup", 5);
+  isDamaged = true;
+  await shard.create("o-1");
+  await shard.environment.advance(MINUTE_MS);
+  expect(shard.changed.log).toContain("row cup of stock fails its checksum");
+  expect(await shard.broker.deadLetters("orders", 0, 10)).toEqual([]);
+  isDamaged = false;
+  await shard.environment.advance(MINUTE_MS);
+  expect(await shard.order("o-1")).toMatchObject({ status: "delivered" });
 });

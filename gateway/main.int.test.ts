@@ -82,6 +82,20 @@ test("a signal stops it in good order with code 0", async () => {
   }
 }, 60_000);
 
+test("a stop that has to cut something off says what, and ends with code 1", async () => {
+  const slow = {
+    SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
+    SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "29000",
+    SHOPSTREAM_PAYMENT_TIMEOUT_MS: "30000",
+    SHOPSTREAM_SHUTDOWN_MS: "0",
+  };
+  const child = run(await temporaryDirectory(), slow);
+  await placeOrder(await addressOf(child));
+  child.kill("SIGTERM");
+  expect(await new Response(child.stderr).text()).toContain("cut off: ");
+  expect(await child.exited).toBe(1);
+}, 60_000);
+
 test("a second signal ends a stop that takes long", async () => {
   const slow = {
     SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",

@@ -131,3 +131,11 @@ test("stopped, it looks no more", () => {
   health.stop();
   expect(environment.pendingTimers()).toBe(0);
 });
+
+test("a damaged record degrades the journal until the shop is started again", async () => {
+  const { environment, health, service } = createHealth();
+  health.damaged("row cup of stock");
+  await environment.advance(3_600_000);
+  expect(service("journal")).toMatchObject({ status: "degraded", detail: "row cup of stock" });
+  expect(health.report().status).toBe("degraded");
+});

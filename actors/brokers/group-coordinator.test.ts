@@ -195,6 +195,35 @@ test("members that name partitions get exactly those", () => {
   expect(odd.received.map(({ partition }) => partition)).toEqual([1, 3]);
 });
 
+test("a log that cannot be read for once delays its member, and loses nothing", () => {
+  const environment = createVirtualEnvironment();
+  let reads = 0;
+  const coordinator = new GroupCoordinator({
+    environment,
+    group: "payment",
+    topics: [TOPIC],
+    partitions: 1,
+    firstEpoch: 100,
+    stored: () => ({ position: 0, settledAbove: [], postponed: new Map(), tail: 1 }),
+    read() {
+      if (reads++ === 0) throw new Error("not now");
+      return [{ sequence: 1, bytes: new Uint8Array(1) }];
+    },
+  });
+  const received: Delivery[] = [];
+  coordinator.join({
+    topics: [TOPIC],
+    creditFrames: 10,
+    creditBytes: 1_000,
+    leaseMs: LEASE_MS,
+    deliver: (deliveries) => received.push(...deliveries),
+    revoked: () => undefined,
+  });
+  expect(() => coordinator.flush()).toThrow("not now");
+  coordinator.flush();
+  expect(sequences(received)).toEqual([1]);
+});
+
 test("depth counts what is in hand and what waits", () => {
   const group = createGroup();
   group.join({ creditFrames: 2 });

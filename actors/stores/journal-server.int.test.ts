@@ -3,7 +3,7 @@
  * where the rings would be. What the rings add is tested with them.
  */
 
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, mock, spyOn, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,7 @@ import type { Journal } from "./journal/journal-types.ts";
 import type { JournalEvent } from "./journal-clockwork.ts";
 import type { UnitOfWork } from "./unit-of-work.ts";
 
+import { InvariantError, ShopError } from "../../runtime/errors.ts";
 import { encodeFrame } from "../../runtime/frames/frame.ts";
 import { createVirtualEnvironment } from "../../runtime/virtual-environment.ts";
 import { EmbeddedBroker } from "../brokers/embedded-broker.ts";
@@ -295,17 +296,31 @@ test("a group that comes back with other topics is refused by name", async () =>
   const { openClient, turn } = createServer();
   const { broker, subscribe } = openClient(2);
   await subscribe();
-  const other = {
-    group: "payment",
-    topics: ["payments"],
-    from: "earliest",
-    creditFrames: 1,
-    creditBytes: 1,
-    leaseMs: 1_000,
-    onDeliveries: () => undefined,
-  } as const;
-  const refused = broker.subscribe(other).catch((error: unknown) => error);
+  const refused = broker.subscribe(OTHER_SUBSCRIPTION).catch((error: unknown) => error);
   expect(await turn(refused)).toMatchObject({ code: "BAD_CONFIGURATION" });
+});
+
+const OTHER_SUBSCRIPTION: SubscribeOptions = {
+  group: "payment",
+  topics: ["payments"],
+  from: "earliest",
+  creditFrames: 1,
+  creditBytes: 1,
+  leaseMs: 1_000,
+  onDeliveries: () => undefined,
+};
+
+test("a commit that is beyond repair ends the journal, whoever happened to ask", async () => {
+  const { openClient, journal } = createServer();
+  const { store, broker } = openClient(2);
+  spyOn(journal, "commit").mockImplementation(() => {
+    throw new ShopError("STORAGE_FAULT", "gone", "never");
+  });
+  void store.commit(rowUnit(0), []);
+  const asking = broker.subscribe(OTHER_SUBSCRIPTION).catch((error: unknown) => error);
+  // Thrown in the journal's own stack, which here is the caller's; answered it would be a failure.
+  expect(await asking).toBeInstanceOf(InvariantError);
+  mock.restore();
 });
 
 test("how deep a group's queue is, is told again and again", async () => {

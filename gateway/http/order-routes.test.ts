@@ -141,6 +141,7 @@ describe("a body that does not fit", () => {
     ["an empty id", { customerId: "" }, "#/customerId"],
     ["a control character", { customerId: "a\nb" }, "#/customerId"],
     ["a lower-case currency", { currency: "usd" }, "#/currency"],
+    ["a code that is no currency", { currency: "ZZZ" }, "#/currency"],
     ["null for an optional field", { currency: null }, "#/currency"],
     ["an unknown field of an item", { items: [item({ sku: 1 })] }, "#/items/0/sku"],
     ["an unknown method of payment", { paymentMethod: { type: "cash" } }, "#/paymentMethod/type"],
@@ -390,6 +391,8 @@ describe("cancelling", () => {
     expect(late.status).toBe(409);
     expect(late.json).toMatchObject({ type: "urn:shopstream:problem:not-cancellable" });
     expect((await send("POST", "/v1/orders/nope/cancel")).status).toBe(404);
+    // Longer than any id: not a failure of the shop.
+    expect((await send("POST", `/v1/orders/${"x".repeat(200)}/cancel`)).status).toBe(404);
   });
 
   test("bounds its body like any other", async () => {

@@ -107,9 +107,13 @@ test("what fits neither ring nor backlog is refused, and what is taken still arr
   await until(() => received.length === taken, "what was taken");
 });
 
-test("a record that no ring could hold is refused by name", async () => {
-  const { node } = await createPair();
+test("a record that no ring could hold is refused by name, behind a backlog too", async () => {
+  const { node, received } = await createPair();
   expect(() => send(node, SETTLED, "x".repeat(RING_BYTES))).toThrow("exceeds");
+  let sent = 0;
+  while (node.backlogBytes(1) === 0) if (send(node, SETTLED, "x".repeat(1_000))) sent++;
+  expect(() => send(node, SETTLED, "x".repeat(RING_BYTES))).toThrow("exceeds");
+  await until(() => received.length === sent, "everything that fits");
 });
 
 test("a thread that takes a dead one's place is handed what that one had not settled", async () => {

@@ -357,3 +357,12 @@ function fillAndHeal(directory: string, journal: Journal): number {
   expect(journal.stats()).toMatchObject({ reopens: 0, logRecords: stored + 20 });
   return stored + 20;
 }
+
+test("a full disk keeps nobody out of a group that is known", () => {
+  const { arm, faults } = createFaults();
+  const journal = openTestJournal(makeDirectory(), { faults });
+  journal.registerGroup("readers", ["orders"], "earliest");
+  arm("begin", "SQLITE_FULL", 100);
+  journal.registerGroup("readers", ["orders"], "earliest");
+  expect(() => journal.registerGroup("newcomers", ["orders"], "earliest")).toThrow();
+});
