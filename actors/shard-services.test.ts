@@ -264,7 +264,7 @@ test("a shard runs only the services of its roles", async () => {
   });
 });
 
-test("rows that cannot be read are reported, and what needs them goes on once they can", async () => {
+test("rows that cannot be read are reported, and work goes on once they can", async () => {
   let isDamaged = false;
   const shard = await createShard({}, SETTINGS.roles, (step) => {
     if (isDamaged && step === "before_load") {

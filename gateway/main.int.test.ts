@@ -16,6 +16,12 @@ afterEach(async () => {
   for (const close of closers.splice(0).toReversed()) await close();
 });
 
+const SLOW_CAPTURE = {
+  SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
+  SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "29000",
+  SHOPSTREAM_PAYMENT_TIMEOUT_MS: "30000",
+};
+
 type Process = Subprocess<"ignore", "pipe", "pipe">;
 
 async function temporaryDirectory(): Promise<string> {
@@ -84,9 +90,7 @@ test("a signal stops it in good order with code 0", async () => {
 
 test("a stop that has to cut something off says what, and ends with code 1", async () => {
   const slow = {
-    SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
-    SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "29000",
-    SHOPSTREAM_PAYMENT_TIMEOUT_MS: "30000",
+    ...SLOW_CAPTURE,
     SHOPSTREAM_SHUTDOWN_MS: "0",
   };
   const child = run(await temporaryDirectory(), slow);
@@ -96,11 +100,37 @@ test("a stop that has to cut something off says what, and ends with code 1", asy
   expect(await child.exited).toBe(1);
 }, 60_000);
 
+test("shards finish what is in flight together: each has the whole time of a stop", async () => {
+  const data = await temporaryDirectory();
+  const busy = {
+    SHOPSTREAM_SHARDS: "4",
+    SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
+    SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "1500",
+    SHOPSTREAM_SHUTDOWN_MS: "6000",
+  };
+  const child = run(data, busy);
+  const address = await addressOf(child);
+  const ids = await Promise.all(Array.from({ length: 40 }, () => placeOrder(address)));
+  child.kill("SIGTERM");
+  expect(await child.exited).toBe(0);
+  // A capture that was cut off would take half a minute now.
+  const successor = await addressOf(run(data, { ...busy, ...SLOW_CAPTURE }));
+  const deadlineMs = performance.now() + 12_000;
+  for (const id of ids) {
+    let paymentStatus = "";
+    while (paymentStatus !== "completed" && performance.now() < deadlineMs) {
+      const answer = await fetch(`${successor}/v1/orders/${id}`);
+      // The documented body.
+      paymentStatus = ((await answer.json()) as { paymentStatus: string }).paymentStatus;
+      if (paymentStatus !== "completed") await Bun.sleep(20);
+    }
+    expect(paymentStatus).toBe("completed");
+  }
+}, 60_000);
+
 test("a second signal ends a stop that takes long", async () => {
   const slow = {
-    SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
-    SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "29000",
-    SHOPSTREAM_PAYMENT_TIMEOUT_MS: "30000",
+    ...SLOW_CAPTURE,
     SHOPSTREAM_SHUTDOWN_MS: "60000",
   };
   const child = run(await temporaryDirectory(), slow);
@@ -141,9 +171,7 @@ test("without its journal the process ends with code 1, soon, and loses nothing"
   const data = await temporaryDirectory();
   const slow = {
     SHOPSTREAM_SABOTAGE: "true",
-    SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
-    SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "29000",
-    SHOPSTREAM_PAYMENT_TIMEOUT_MS: "30000",
+    ...SLOW_CAPTURE,
     SHOPSTREAM_SHUTDOWN_MS: "60000",
   };
   const child = run(data, slow);

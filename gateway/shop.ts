@@ -13,7 +13,6 @@
  */
 
 import type { Logger } from "@logtape/logtape";
-import type { Group } from "../actors/contracts/topics.ts";
 import type { JournalGone, ShardThreadData, ShardTold } from "../actors/shard-main.ts";
 import type { Sabotage, SabotageOrder } from "../actors/sabotage.ts";
 import type {
@@ -25,7 +24,7 @@ import type { Environment } from "../runtime/environment.ts";
 import type { ChildSpec } from "../runtime/supervision/child.ts";
 import type { Supervisor, SupervisorEvent } from "../runtime/supervision/supervisor.ts";
 import type { RunningThread } from "../runtime/threads/thread-child.ts";
-import type { MeshLink, MeshMemory } from "../runtime/threads/mesh.ts";
+import type { MeshMemory } from "../runtime/threads/mesh.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
 
 import { createChangePage, noteEveryChange } from "../actors/change-page.ts";
@@ -39,14 +38,8 @@ import { createMeshMemory } from "../runtime/threads/mesh.ts";
 import { threadChild } from "../runtime/threads/thread-child.ts";
 import { resolveShards } from "./config/config-schema.ts";
 import { startFront } from "./front.ts";
+import { FIRST_SHARD, GATEWAY, JOURNAL, linksOf, settingsOf } from "./shop-layout.ts";
 
-/** Indices in the mesh. */
-const GATEWAY = 0;
-const JOURNAL = 1;
-const FIRST_SHARD = 2;
-
-const COMMAND_RING_BYTES = 4 * 1024 * 1024;
-const JOURNAL_RING_BYTES = 16 * 1024 * 1024;
 /** Bounded by the credits of the groups, see `DELIVERY_POLICY`, not by this. */
 const DELIVERY_BACKLOG_BYTES = 256 * 1024 * 1024;
 const READY_WITHIN_MS = 30_000;
@@ -116,22 +109,7 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
       strategy: "one_for_all",
       intensity: 0,
       periodMs: 1_000,
-      children: [
-        crew.journal(),
-        supervisorChild(
-          {
-            id: "shards",
-            strategy: "one_for_one",
-            intensity: SHARD_RESTARTS_MAX,
-            periodMs: SHARD_RESTARTS_PERIOD_MS,
-            backoff: SHARD_BACKOFF,
-            children: Array.from({ length: shards }, (_, index) => crew.shard(index)),
-          },
-          environment,
-          { onEvent, onStart: (supervisor) => void (crew.shards = supervisor) },
-        ),
-        crew.front(),
-      ],
+      children: [crew.journal(), crew.allShards(), crew.front()],
     },
     environment,
     onGiveUp,
@@ -215,6 +193,44 @@ class Crew {
     });
   }
 
+  /** The shards under a supervisor of their own, as dynamic children: those stop together. */
+  allShards(): ChildSpec {
+    const { config, environment } = this.#options;
+    let supervisor: Supervisor | undefined;
+    const empty = supervisorChild(
+      {
+        id: "shards",
+        strategy: "one_for_one",
+        intensity: SHARD_RESTARTS_MAX,
+        periodMs: SHARD_RESTARTS_PERIOD_MS,
+        backoff: SHARD_BACKOFF,
+        children: [],
+      },
+      environment,
+      {
+        onEvent: (event) => this.heard(event),
+        onStart: (started) => (supervisor = started),
+        shutdownMs: Math.floor(config.shutdownMs * SHARDS_STOP_SHARE) + STOP_GRACE_MS,
+      },
+    );
+    return {
+      ...empty,
+      start: async (onExit, abandoned) => {
+        const running = await empty.start(onExit, abandoned);
+        this.shards = supervisor;
+        try {
+          for (let index = 0; index < this.#shardCount; index++) {
+            await supervisor?.startChild(this.#shard(index));
+          }
+        } catch (error) {
+          await running.stop();
+          throw error;
+        }
+        return running;
+      },
+    };
+  }
+
   /** Said once for each place; health stays degraded until somebody has looked and restarted. */
   #damaged(detail: string): void {
     if (this.#damage.has(detail) || this.#damage.size >= DAMAGE_MAX) return;
@@ -233,7 +249,7 @@ class Crew {
     log.warning("storage refuses: {detail}", { detail });
   }
 
-  shard(index: number): ChildSpec {
+  #shard(index: number): ChildSpec {
     const { config, environment, log } = this.#options;
     const thread = FIRST_SHARD + index;
     const partitions: number[] = [];
@@ -258,7 +274,7 @@ class Crew {
       before: (incarnation) => (incarnation === 0 ? Promise.resolve() : this.#reset(thread)),
       readyWithinMs: READY_WITHIN_MS,
       stallMs: SHARD_STALL_MS,
-      ...this.#deadlines(SHARDS_STOP_SHARE, this.#shardCount),
+      ...this.#deadlines(SHARDS_STOP_SHARE),
       onStarted: (running) => void this.#running.set(thread, running),
       onMessage: (body) => {
         // A shard's thread tells nothing else.
@@ -333,12 +349,9 @@ class Crew {
     return Array.from({ length: this.#shardCount }, (_, index) => FIRST_SHARD + index);
   }
 
-  /** Of the time of an orderly stop, a share for each of `children` that stop one by one. */
-  #deadlines(
-    share: number,
-    children = 1,
-  ): { readonly stopWithinMs: number; readonly stopGraceMs: number } {
-    const mineMs = (this.#options.config.shutdownMs * share) / children;
+  /** A share of the time of an orderly stop. */
+  #deadlines(share: number): { readonly stopWithinMs: number; readonly stopGraceMs: number } {
+    const mineMs = this.#options.config.shutdownMs * share;
     const stopGraceMs = Math.min(STOP_GRACE_MS, Math.floor(mineMs / 4));
     return { stopWithinMs: Math.floor(mineMs) - stopGraceMs, stopGraceMs };
   }
@@ -366,31 +379,4 @@ class Crew {
     const order: SabotageOrder = { kind: "sabotage", how };
     thread.tell(order);
   }
-}
-
-function linksOf(shards: number): readonly MeshLink[] {
-  const links: MeshLink[] = [];
-  for (let index = 0; index < shards; index++) {
-    const shard = FIRST_SHARD + index;
-    links.push(
-      { from: GATEWAY, to: shard, ringBytes: COMMAND_RING_BYTES },
-      { from: shard, to: GATEWAY, ringBytes: COMMAND_RING_BYTES },
-      { from: shard, to: JOURNAL, ringBytes: JOURNAL_RING_BYTES },
-      { from: JOURNAL, to: shard, ringBytes: JOURNAL_RING_BYTES },
-    );
-  }
-  return links;
-}
-
-function settingsOf(config: ShopConfig): ShardThreadData["settings"] {
-  const roles: readonly Group[] = config.roles;
-  return {
-    slots: config.slots,
-    roles,
-    residentMax: config.limits.residentMax,
-    mailboxMax: config.limits.mailboxMax,
-    payment: config.payment,
-    reservationTtlMs: config.inventory.reservationTtlMs,
-    shipping: config.shipping,
-  };
 }

@@ -7,6 +7,7 @@
  */
 
 import { encodeValue } from "../../../actors/contracts/codec.ts";
+import { COMMANDS } from "../../../actors/contracts/messages.ts";
 import type { CommandOf, ShopCommand } from "../../../actors/contracts/messages.ts";
 import type {
   CommandReply,
@@ -133,6 +134,9 @@ export class MemoryShop {
 
   async #send(command: ShopCommand, options: CommandOptions): Promise<CommandReply> {
     this.sent.push({ command, options });
+    // As strict as a shard: what does not fit its contract is refused before it is handled.
+    const { type, ...fields } = command;
+    COMMANDS.find((contract) => contract.type === type)?.check(fields);
     await this.beforeCommand();
     switch (command.type) {
       case "order.create":
