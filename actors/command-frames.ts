@@ -16,6 +16,7 @@ import { assert, ShopError } from "../runtime/errors.ts";
 import { encodeFrame } from "../runtime/frames/frame.ts";
 import { readU32, writeU32 } from "../runtime/frames/little-endian.ts";
 import { decodeValue, encodeValue } from "./contracts/codec.ts";
+import { keyOfMessage } from "./contracts/contract.ts";
 import { COMMANDS } from "./contracts/messages.ts";
 
 /** Kinds of records between the gateway and a shard. */
@@ -45,18 +46,17 @@ export interface CommandEnvelope {
 
 /** What decides where a command goes: everything that must not run side by side shares it. */
 export function keyOfCommand(command: ShopCommand): string {
-  return command.type === "inventory.set" ? command.productId : command.orderId;
+  return keyOfMessage(contractOf(command.type), command);
 }
 
 export function encodeCommand(command: ShopCommand, envelope: CommandEnvelope): Uint8Array {
   const { type, ...fields } = command;
-  const contract = contractsByType.get(type);
-  assert(contract !== undefined, `no command is called ${type}`);
+  const contract = contractOf(type);
   const { correlationId, traceId, spanId, ...header } = envelope;
   return encodeFrame({
     ...header,
     type: contract.number,
-    key: keyOfCommand(command),
+    key: keyOfMessage(contract, command),
     payload: encodeValue(fields),
     headers: { correlationid: correlationId },
     ...(traceId === undefined ? {} : { traceId }),
@@ -73,6 +73,12 @@ export function decodeCommand(frame: Frame): ShopCommand {
   const fields = contract.check(decodeValue(frame.payload));
   // The contract has checked every field; its schema and ShopCommand have one definition.
   return Object.assign({ type: contract.type }, fields) as ShopCommand;
+}
+
+function contractOf(type: ShopCommand["type"]): Contract {
+  const contract = contractsByType.get(type);
+  assert(contract !== undefined, `no command is called ${type}`);
+  return contract;
 }
 
 /** The number in front of a command or a reply. */

@@ -20,7 +20,7 @@ import type { ShardMetrics } from "./shop-metrics.ts";
 import type { Store } from "./stores/unit-of-work.ts";
 
 import { createActorSystem } from "../runtime/actors/actor-system.ts";
-import { isShopError } from "../runtime/errors.ts";
+import { assert, isShopError, ShopError } from "../runtime/errors.ts";
 import { decodeCommand } from "./command-frames.ts";
 import {
   EVENTS,
@@ -66,7 +66,7 @@ const PAYMENT_POLICY: DeliveryPolicy = {
 };
 
 /** Events of its topics that say nothing to a service, by the number in the frame's header. */
-const IGNORED_TYPES: Readonly<Record<Group, ReadonlySet<number>>> = {
+const IGNORED_TYPES: Readonly<Partial<Record<Group, ReadonlySet<number>>>> = {
   order: allBut([
     PaymentProcessed,
     PaymentRefunded,
@@ -186,9 +186,15 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     async command(frame) {
       const command = decodeCommand(frame);
       const origin = { cause: causeOf(frame), deadlineMs: frame.deadlineMs };
-      return command.type === "inventory.set"
-        ? await inventory.command(command, origin)
-        : await orders.command(command, origin);
+      switch (command.type) {
+        case "order.create":
+        case "order.cancel":
+          return await orders.command(command, origin);
+        case "inventory.set":
+          return await inventory.command(command, origin);
+        default:
+          throw new ShopError("BAD_MESSAGE", `no service takes ${command.type}`, "never");
+      }
     },
     async drain(withinMs) {
       await Promise.all(consumers.map((consumer) => consumer.drain(withinMs)));
@@ -205,7 +211,7 @@ function allBut(heard: readonly { readonly number: number }[]): ReadonlySet<numb
 }
 
 type Handlers = Readonly<
-  Record<Group, readonly [handler: Handler<ShopEvent>, policy?: DeliveryPolicy]>
+  Partial<Record<Group, readonly [handler: Handler<ShopEvent>, policy?: DeliveryPolicy]>>
 >;
 
 async function startConsumers(
@@ -215,14 +221,15 @@ async function startConsumers(
   const { broker, environment, partitions, metrics, onFailure, onLog } = options;
   return await Promise.all(
     options.settings.roles.map((group) => {
-      const [handler, policy] = handlers[group];
+      const [handler, policy] = handlers[group] ?? [];
+      assert(handler !== undefined, `no service ${group}`);
       return startConsumer<ShopEvent>({
         broker,
         environment,
         group,
         topics: GROUPS[group],
         partitions,
-        ignoredTypes: IGNORED_TYPES[group],
+        ignoredTypes: IGNORED_TYPES[group] ?? new Set(),
         decode: decodeEvent,
         handler,
         ...(policy === undefined ? {} : { policy }),

@@ -11,6 +11,8 @@ export type ErrorCode =
   | "BAD_CONFIGURATION"
   | "BAD_FRAME"
   | "BAD_MESSAGE"
+  | "CHECK_UNAVAILABLE"
+  | "CIRCUIT_OPEN"
   | "CLOSED"
   | "DATA_DIRECTORY_IN_USE"
   | "DATA_DAMAGED"

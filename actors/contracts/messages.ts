@@ -1,48 +1,40 @@
 /**
- * Every command and event of the order pipeline.
+ * Every command and event of the shop: those of the order pipeline here, the others by import.
  *
  * Amounts are minor units, times are milliseconds since the epoch, ids are UUIDv7 text. Unknown
  * fields are refused, so that a producer's misspelling is found at once.
  */
 
 import type { Static, TSchema } from "@sinclair/typebox";
+
 import { Type } from "@sinclair/typebox";
 
-import { defineContract } from "./contract.ts";
-import { AMOUNT_MINOR_MAX } from "./money.ts";
-
-export const ITEMS_MAX = 100;
-export const QUANTITY_MAX = 10_000;
-
-const closed = { additionalProperties: false } as const;
-const Id = Type.String({ minLength: 1, maxLength: 128 });
-const Amount = Type.Integer({ minimum: 0, maximum: AMOUNT_MINOR_MAX });
-const Time = Type.Integer({ minimum: 0 });
-const Quantity = Type.Integer({ minimum: 1, maximum: QUANTITY_MAX });
-const Text = Type.String({ minLength: 1, maxLength: 500 });
-
-export const Address = Type.Object(
-  {
-    name: Type.Optional(Text),
-    line1: Text,
-    line2: Type.Optional(Text),
-    city: Text,
-    postalCode: Type.String({ minLength: 1, maxLength: 20 }),
-    country: Type.String({ pattern: "^[A-Z]{2}$" }),
-  },
+import { commandContract, eventContract } from "./contract.ts";
+import {
+  Address,
+  Amount,
   closed,
-);
-export const PaymentMethod = Type.Object(
-  {
-    type: Type.Union([Type.Literal("card"), Type.Literal("invoice"), Type.Literal("wallet")]),
-    /** A provider's token. Card numbers are never taken. */
-    token: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
-  },
-  closed,
-);
-export const Item = Type.Object({ productId: Id, quantity: Quantity, priceMinor: Amount }, closed);
-const ItemCount = Type.Object({ productId: Id, quantity: Quantity }, closed);
-const Currency = Type.String({ pattern: "^[A-Z]{3}$" });
+  Contact,
+  Currency,
+  Id,
+  Item,
+  ItemCount,
+  ITEMS_MAX,
+  PaymentMethod,
+  QUANTITY_MAX,
+  Text,
+  Time,
+} from "./fields.ts";
+import {
+  DeadLetterDiscarded,
+  DeadLetterRedriven,
+  DiscardLetters,
+  NotificationDue,
+  ReadLedger,
+  RecordBehavior,
+  RedriveLetters,
+  UserBehavior,
+} from "./platform-messages.ts";
 
 const orderFields = {
   orderId: Id,
@@ -51,7 +43,9 @@ const orderFields = {
   totalMinor: Amount,
   currency: Currency,
   shippingAddress: Type.Optional(Address),
+  billingAddress: Type.Optional(Address),
   paymentMethod: Type.Optional(PaymentMethod),
+  contact: Type.Optional(Contact),
 };
 
 const CancelReason = Type.Union([
@@ -62,17 +56,13 @@ const CancelReason = Type.Union([
 ]);
 export type CancelReason = Static<typeof CancelReason>;
 
-function event<const Name extends string, Schema extends TSchema>(
-  number: number,
-  type: Name,
-  topic: string,
-  schema: Schema,
-) {
-  return defineContract({ type, number, version: 1, topic, schema });
-}
-
-export const OrderCreated = event(1, "order.created", "orders", Type.Object(orderFields, closed));
-export const OrderReadyToShip = event(
+export const OrderCreated = eventContract(
+  1,
+  "order.created",
+  "orders",
+  Type.Object(orderFields, closed),
+);
+export const OrderReadyToShip = eventContract(
   2,
   "order.ready_to_ship",
   "orders",
@@ -86,25 +76,25 @@ export const OrderReadyToShip = event(
     closed,
   ),
 );
-export const OrderShipped = event(
+export const OrderShipped = eventContract(
   3,
   "order.shipped",
   "orders",
   Type.Object({ orderId: Id, trackingNumber: Id, carrier: Id }, closed),
 );
-export const OrderDelivered = event(
+export const OrderDelivered = eventContract(
   4,
   "order.delivered",
   "orders",
   Type.Object({ orderId: Id, trackingNumber: Id }, closed),
 );
-export const OrderCancelled = event(
+export const OrderCancelled = eventContract(
   5,
   "order.cancelled",
   "orders",
   Type.Object({ orderId: Id, reason: CancelReason, detail: Type.Optional(Text) }, closed),
 );
-export const PaymentProcessed = event(
+export const PaymentProcessed = eventContract(
   6,
   "payment.processed",
   "payments",
@@ -117,19 +107,31 @@ export const PaymentProcessed = event(
       gateway: Type.Union([Type.Literal("premium"), Type.Literal("standard")]),
       /** The provider's own reference; present when completed. */
       reference: Type.Optional(Id),
-      /** Why it failed: `declined`, `unavailable`, … */
+      /** Why it failed: `declined`, `fraud`, `unavailable`, … */
       reason: Type.Optional(Text),
+      /** What the fraud check said, when any of its rules fired. */
+      risk: Type.Optional(
+        Type.Object(
+          {
+            /** 0..100; blocked from the configured threshold on. */
+            score: Type.Integer({ minimum: 0, maximum: 100 }),
+            /** Names of the rules that fired, heaviest first. */
+            rules: Type.Array(Id, { maxItems: 32 }),
+          },
+          closed,
+        ),
+      ),
     },
     closed,
   ),
 );
-export const PaymentRefunded = event(
+export const PaymentRefunded = eventContract(
   7,
   "payment.refunded",
   "payments",
   Type.Object({ orderId: Id, amountMinor: Amount, currency: Currency, reference: Id }, closed),
 );
-export const InventoryReserved = event(
+export const InventoryReserved = eventContract(
   8,
   "inventory.reserved",
   "inventory",
@@ -157,44 +159,36 @@ export const InventoryReserved = event(
     closed,
   ),
 );
-export const InventoryReleased = event(
+export const InventoryReleased = eventContract(
   9,
   "inventory.released",
   "inventory",
   Type.Object({ orderId: Id, items: Type.Array(ItemCount) }, closed),
 );
 /** The order's own timer: its reservation has lapsed unless it was paid. */
-export const ReservationLapsed = event(
+export const ReservationLapsed = eventContract(
   10,
   "reservation.lapsed",
   "inventory",
   Type.Object({ orderId: Id }, closed),
 );
 /** The parcel is packed and labelled; the order decides whether it may leave. */
-export const ShipmentPacked = event(
+export const ShipmentPacked = eventContract(
   11,
   "shipment.packed",
   "shipping",
   Type.Object({ orderId: Id, trackingNumber: Id, carrier: Id }, closed),
 );
 /** The carrier reports the parcel as handed over. */
-export const ShipmentDelivered = event(
+export const ShipmentDelivered = eventContract(
   12,
   "shipment.delivered",
   "shipping",
   Type.Object({ orderId: Id, trackingNumber: Id }, closed),
 );
 
-function command<const Name extends string, Schema extends TSchema>(
-  number: number,
-  type: Name,
-  schema: Schema,
-) {
-  return defineContract({ type, number, version: 1, schema });
-}
-
 /** `idempotency`: key and a fingerprint of the body it came with. */
-export const CreateOrder = command(
+export const CreateOrder = commandContract(
   101,
   "order.create",
   Type.Object(
@@ -210,9 +204,13 @@ export const CreateOrder = command(
     closed,
   ),
 );
-export const CancelOrder = command(102, "order.cancel", Type.Object({ orderId: Id }, closed));
+export const CancelOrder = commandContract(
+  102,
+  "order.cancel",
+  Type.Object({ orderId: Id }, closed),
+);
 /** Sets what is available. `expectedVersion` 0 creates; otherwise the version must be that. */
-export const SetStock = command(
+export const SetStock = commandContract(
   103,
   "inventory.set",
   Type.Object(
@@ -223,6 +221,7 @@ export const SetStock = command(
     },
     closed,
   ),
+  "productId",
 );
 
 export const EVENTS = [
@@ -238,8 +237,20 @@ export const EVENTS = [
   ReservationLapsed,
   ShipmentPacked,
   ShipmentDelivered,
+  UserBehavior,
+  DeadLetterRedriven,
+  DeadLetterDiscarded,
+  NotificationDue,
 ] as const;
-export const COMMANDS = [CreateOrder, CancelOrder, SetStock] as const;
+export const COMMANDS = [
+  CreateOrder,
+  CancelOrder,
+  SetStock,
+  RecordBehavior,
+  RedriveLetters,
+  DiscardLetters,
+  ReadLedger,
+] as const;
 
 type Payload<C> = C extends {
   readonly type: infer Name extends string;
@@ -252,6 +263,8 @@ type Payload<C> = C extends {
 export type ShopEvent = Payload<(typeof EVENTS)[number]>;
 /** Any command, likewise. */
 export type ShopCommand = Payload<(typeof COMMANDS)[number]>;
+/** An event about one order. */
+export type OrderPipelineEvent = Extract<ShopEvent, { readonly orderId: string }>;
 export type EventOf<Name extends ShopEvent["type"]> = Extract<ShopEvent, { type: Name }>;
 export type CommandOf<Name extends ShopCommand["type"]> = Extract<ShopCommand, { type: Name }>;
 export type OrderItem = Static<typeof Item>;

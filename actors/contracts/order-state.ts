@@ -46,10 +46,47 @@ export interface StockState {
   readonly version: number;
 }
 
+/** What became of one dead letter that an operator acted on. */
+export interface LetterResult {
+  readonly id: number;
+  /** `missing`: no such letter, or somebody was faster. `refused`: not a frame, see `detail`. */
+  readonly result: "redriven" | "discarded" | "missing" | "refused";
+  readonly detail?: string;
+}
+
+/**
+ * The books of one partition for one group, as broker and consumer each keep them.
+ *
+ * `published = acked + dead + inFlight + waiting` by the broker's count, and what it sent to the
+ * present member is what that member received. `imbalance` says which of it does not hold.
+ */
+export interface LedgerRow {
+  readonly group: string;
+  readonly topic: string;
+  readonly partition: number;
+  /** Records that concern the group, since it exists. */
+  readonly published: number;
+  readonly acked: number;
+  readonly dead: number;
+  /** Handed out and not settled, `parked` among them. */
+  readonly inFlight: number;
+  /** Of those in flight: behind their key, or waiting for their retry. */
+  readonly parked: number;
+  /** Not handed out yet. */
+  readonly waiting: number;
+  /** Attempts at redriven dead letters. */
+  readonly redriven: number;
+  readonly imbalance?: string;
+}
+
 /** What a shard answers to a command. */
 export type CommandReply =
   | { readonly kind: "order"; readonly order: OrderState; readonly replayed: boolean }
   | { readonly kind: "stock"; readonly stock: StockState; readonly created: boolean }
+  /** A batch of behaviour is on the disk. */
+  | { readonly kind: "recorded"; readonly events: number }
+  | { readonly kind: "letters"; readonly results: readonly LetterResult[] }
+  | { readonly kind: "ledger"; readonly rows: readonly LedgerRow[] }
   | {
       readonly kind: "refused";
       readonly code:

@@ -1,11 +1,21 @@
 /**
- * The topics of the shop. Every one is keyed by order id and has `slots` partitions.
+ * The topics of the shop, who listens to them, and who reads them for a view.
  *
- * `orders` carries what the order decided, the others what a service answered: the order actor
- * is the only writer of `orders`, and the services write nothing else than their own.
+ * Every topic has `slots` partitions. `orders` carries what the order decided; `payments`,
+ * `inventory` and `shipping` what a service answered, and each has one writer. Those are keyed by
+ * order id, as are the reminders in `notifications`; `behavior` is keyed by batch, and
+ * `operations`, where the acts of operators are recorded, by dead letter.
  */
 
-export const TOPICS = ["orders", "payments", "inventory", "shipping"] as const;
+export const TOPICS = [
+  "orders",
+  "payments",
+  "inventory",
+  "shipping",
+  "notifications",
+  "behavior",
+  "operations",
+] as const;
 export type Topic = (typeof TOPICS)[number];
 
 /** Consumer groups: one per service, and what each listens to. */
@@ -14,5 +24,15 @@ export const GROUPS = {
   payment: ["orders"],
   inventory: ["orders"],
   shipping: ["orders"],
+  notification: ["orders", "payments", "notifications"],
 } as const satisfies Record<string, readonly Topic[]>;
+
 export type Group = keyof typeof GROUPS;
+
+/** Views read the log at their own pace and keep their position beside what they made of it. */
+export const VIEWS = {
+  audit: TOPICS,
+  analytics: ["orders", "payments", "inventory", "behavior"],
+} as const satisfies Record<string, readonly Topic[]>;
+
+export type View = keyof typeof VIEWS;

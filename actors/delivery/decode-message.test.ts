@@ -23,6 +23,14 @@ const environment = createVirtualEnvironment();
 const options = { environment, slots: 64 };
 const orderId = "0190-order";
 const items = [{ productId: "p", quantity: 2 }];
+const letter = {
+  letterKey: orderId,
+  group: "payment",
+  topic: "orders",
+  partition: 3,
+  sequence: 9,
+  reason: "poison",
+};
 const parcel = { orderId, trackingNumber: "SS1", carrier: "c" };
 
 const SAMPLES: readonly ShopEvent[] = [
@@ -53,6 +61,17 @@ const SAMPLES: readonly ShopEvent[] = [
   { type: "reservation.lapsed", orderId },
   { type: "shipment.packed", ...parcel },
   { type: "shipment.delivered", orderId, trackingNumber: "SS1" },
+  {
+    type: "user.behavior",
+    batchId: orderId,
+    atMs: [1],
+    event: ["page.viewed"],
+    customerId: ["c"],
+    productId: [""],
+  },
+  { type: "deadletter.redriven", ...letter },
+  { type: "deadletter.discarded", ...letter, why: "obsolete" },
+  { type: "notification.due", orderId, event: "order.shipped", channel: "sms", attempt: 2 },
 ];
 
 function frameWith(fields: Partial<FrameInput>): ReturnType<typeof decodeFrame> {

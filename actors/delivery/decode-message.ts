@@ -17,6 +17,7 @@ import { FLAG_JSON } from "../../runtime/frames/frame-header.ts";
 import { encodeFrame } from "../../runtime/frames/frame.ts";
 import { slotOf } from "../../runtime/frames/murmur2.ts";
 import { decodeValue, encodeValue } from "../contracts/codec.ts";
+import { keyOfMessage } from "../contracts/contract.ts";
 import { EVENTS } from "../contracts/messages.ts";
 
 const CORRELATION = "correlationid";
@@ -63,16 +64,17 @@ export function decodeEvent(frame: Frame): ShopEvent {
   return event;
 }
 
-/** `event` as a frame with a new id, keyed by its order, for the topic of its contract. */
+/** `event` as a frame with a new id, under its contract's key and for its topic. */
 export function encodeEvent(event: ShopEvent, options: EncodeOptions): Outgoing {
   const { type, ...fields } = event;
   const contract = contractsByType.get(type);
   assert(contract?.topic !== undefined, "every event has a topic");
   const { environment, slots, cause, deadlineMs } = options;
+  const key = keyOfMessage(contract, event);
   const frame = encodeFrame({
     type: contract.number,
-    slot: slotOf(event.orderId, slots),
-    key: event.orderId,
+    slot: slotOf(key, slots),
+    key,
     payload: encodeValue(contract.check(fields)),
     id: environment.newId(),
     timeMs: environment.nowMs(),

@@ -13,10 +13,12 @@ import type { Delivery } from "../brokers/broker.ts";
 import { isShopError } from "../../runtime/errors.ts";
 
 /**
- * Failures of our own storage or of lack of room: the frame is not to blame, so they do not count
- * towards the attempts after which it is buried.
+ * Failures of our own storage, of lack of room, or of a neighbour that was not even asked: the
+ * frame is not to blame, so they do not count towards the attempts after which it is buried.
  */
 const BLAMELESS: readonly ErrorCode[] = [
+  "CHECK_UNAVAILABLE",
+  "CIRCUIT_OPEN",
   "DATA_DAMAGED",
   "STORAGE_FULL",
   "STORAGE_FAULT",

@@ -193,7 +193,8 @@ function refuse(code: Refusal["code"], detail: string): Decision {
 }
 
 function created(event: EventOf<"order.created">, atMs: number): OrderState {
-  const { type: _, orderId, ...fields } = event;
+  // The order has no use for them once it was announced: less to write with every step.
+  const { type: _type, contact: _contact, billingAddress: _address, orderId, ...fields } = event;
   return {
     id: orderId,
     ...fields,

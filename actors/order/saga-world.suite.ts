@@ -6,7 +6,7 @@
  * so that a test can also break one of them and see that it shows.
  */
 
-import type { EventOf, ShopEvent } from "../contracts/messages.ts";
+import type { EventOf, OrderPipelineEvent as SagaEvent } from "../contracts/messages.ts";
 import type { OrderState } from "../contracts/order-state.ts";
 import type { Reservation, StockRow } from "../inventory/stock.ts";
 import type { CaptureOutcome, Payment, PaymentChange } from "../payment/payment.ts";
@@ -71,12 +71,12 @@ export function createSagaWorld(
     stock: new Map<string, StockRow>([["tea", stockRow]]),
     reservations: new Map<string, Reservation>(),
   };
-  const queues = new Map<string, ShopEvent[]>();
-  const timers = new Map<string, { queue: Queue; event: ShopEvent }>();
-  const handled: { queue: Queue; event: ShopEvent }[] = [];
+  const queues = new Map<string, SagaEvent[]>();
+  const timers = new Map<string, { queue: Queue; event: SagaEvent }>();
+  const handled: { queue: Queue; event: SagaEvent }[] = [];
   const cancelsLeft = new Map([...plansById].map(([id, plan]) => [id, plan.cancels]));
 
-  function send(queue: Queue, event: ShopEvent): void {
+  function send(queue: Queue, event: SagaEvent): void {
     const name = `${queue}/${event.orderId}`;
     queues.set(name, [...(queues.get(name) ?? []), event]);
   }
@@ -119,7 +119,7 @@ export function createSagaWorld(
     if (change.event !== undefined) send("order<payments", change.event);
   }
 
-  function tellShipping(input: ShopEvent): void {
+  function tellShipping(input: SagaEvent): void {
     if (input.type === "order.created" || !input.type.startsWith("order.")) return;
     const terms = { carrier: "c", trackingNumber: `SS-${input.orderId}`, packMs: 1, deliveryMs: 1 };
     // Every other event of topic orders is one that shipping listens to.
@@ -133,7 +133,7 @@ export function createSagaWorld(
     timers.set(report.timerId, { queue: "order<shipping", event: report.event });
   }
 
-  function tellInventory(input: ShopEvent): void {
+  function tellInventory(input: SagaEvent): void {
     if (input.type !== "order.created" && input.type !== "order.cancelled") {
       if (input.type !== "order.shipped") return;
     }
@@ -145,7 +145,7 @@ export function createSagaWorld(
     }
   }
 
-  function handle(queue: Queue, event: ShopEvent): void {
+  function handle(queue: Queue, event: SagaEvent): void {
     if (queue === "inventory") tellInventory(event);
     else if (queue === "shipping") tellShipping(event);
     else if (queue !== "payment")
@@ -179,13 +179,13 @@ export function createSagaWorld(
     tellOrder({ type: "order.cancel", orderId });
   }
 
-  function takeHead(name: string, queue: Queue, event: ShopEvent): void {
+  function takeHead(name: string, queue: Queue, event: SagaEvent): void {
     queues.set(name, (queues.get(name) ?? []).slice(1));
     handled.push({ queue, event });
     handle(queue, event);
   }
 
-  function fire(id: string, queue: Queue, event: ShopEvent): void {
+  function fire(id: string, queue: Queue, event: SagaEvent): void {
     timers.delete(id);
     send(queue, event);
   }

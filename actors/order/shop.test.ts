@@ -39,6 +39,7 @@ const CALM: Trouble = { seed: 1, declineRate: 0, failureRate: 0, faultRate: 0, r
 const SHARDS = 2;
 const ATTEMPTS_MAX = 200;
 
+type Service = Exclude<Group, "notification">;
 type Handle = (message: Message<ShopEvent>) => Promise<Outcome>;
 
 function openShop(trouble: Trouble) {
@@ -64,7 +65,7 @@ function openShop(trouble: Trouble) {
     const payments = createPaymentService({ ...shared, gateways });
     const inventory = createInventoryService(shared);
     const shipping = createShippingService(shared);
-    const handlers: Record<Group, Handle> = {
+    const handlers: Record<Service, Handle> = {
       order: orders.handle,
       payment: (message) => payments.handle(message, signal),
       inventory: async (message) => (await inventory.handle([message]))[0] ?? { kind: "ack" },
@@ -89,7 +90,7 @@ function openShop(trouble: Trouble) {
     }
   }
 
-  function enqueue(group: Group, outgoing: Outgoing): void {
+  function enqueue(group: Service, outgoing: Outgoing): void {
     const { frame } = messageOf(outgoing, group);
     const lane = `${group}/${frame.key}`;
     const handle = shards[frame.slot % SHARDS]?.handlers[group];

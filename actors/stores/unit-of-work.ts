@@ -17,6 +17,8 @@ export const TABLES = [
   "reservations",
   "shipments",
   "idempotency",
+  "fraud",
+  "notifications",
 ] as const;
 export type Table = (typeof TABLES)[number];
 

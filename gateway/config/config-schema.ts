@@ -5,48 +5,28 @@
  * from here. What has no place in this schema is not a setting and is refused by the loader.
  */
 
-import type { Static, TSchema } from "@sinclair/typebox";
+import type { Static } from "@sinclair/typebox";
 import { Type } from "@sinclair/typebox";
+
+import {
+  DAY_MS,
+  GIB,
+  group,
+  HOUR_MS,
+  integer,
+  KIB,
+  MIB,
+  MINUTE_MS,
+  oneOf,
+  rate,
+  SECOND_MS,
+  text,
+  YEAR_MS,
+} from "./setting-types.ts";
 
 export const SHARDS_MAX = 64;
 export const SLOTS_MAX = 4096;
 export const ROLES = ["order", "payment", "inventory", "shipping"] as const;
-
-const KIB = 1024;
-const MIB = 1024 * KIB;
-const GIB = 1024 * MIB;
-const SECOND_MS = 1000;
-const MINUTE_MS = 60 * SECOND_MS;
-const HOUR_MS = 60 * MINUTE_MS;
-const DAY_MS = 24 * HOUR_MS;
-const YEAR_MS = 365 * DAY_MS;
-
-function integer(minimum: number, maximum: number, initial: number, description: string) {
-  return Type.Integer({ minimum, maximum, default: initial, description });
-}
-
-function rate(description: string) {
-  return Type.Number({ minimum: 0, maximum: 1, default: 0, description });
-}
-
-function text(initial: string, description: string) {
-  return Type.String({ minLength: 1, maxLength: 1024, default: initial, description });
-}
-
-function oneOf<const Names extends readonly string[]>(
-  names: Names,
-  initial: Names[number],
-  description: string,
-) {
-  return Type.Union(
-    names.map((name: Names[number]) => Type.Literal(name)),
-    { default: initial, description },
-  );
-}
-
-function group<const Settings extends Record<string, TSchema>>(settings: Settings) {
-  return Type.Object(settings, { additionalProperties: false });
-}
 
 const Shards = Type.Union(
   [Type.Literal("auto"), Type.Integer({ minimum: 1, maximum: SHARDS_MAX })],

@@ -10,10 +10,11 @@ import { Type } from "@sinclair/typebox";
 
 import {
   Address,
+  Contact,
   ITEMS_MAX,
   PaymentMethod,
   QUANTITY_MAX,
-} from "../../actors/contracts/messages.ts";
+} from "../../actors/contracts/fields.ts";
 import { AMOUNT_MINOR_MAX } from "../../actors/contracts/money.ts";
 import { ORDER_STATUSES } from "../../actors/contracts/order-state.ts";
 
@@ -57,7 +58,9 @@ export const NewOrderSchema = Type.Object(
       Type.String({ ...Currency, description: `ISO 4217; ${CURRENCY_DEFAULT} when absent.` }),
     ),
     shippingAddress: Type.Optional(Address),
+    billingAddress: Type.Optional(Address),
     paymentMethod: Type.Optional(PaymentMethod),
+    contact: Type.Optional(Contact),
   },
   closed,
 );

@@ -56,7 +56,9 @@ export function createOrderCommand(
     totalMinor: totalMinor + 0,
     currency,
     ...(order.shippingAddress === undefined ? {} : { shippingAddress: order.shippingAddress }),
+    ...(order.billingAddress === undefined ? {} : { billingAddress: order.billingAddress }),
     ...(order.paymentMethod === undefined ? {} : { paymentMethod: order.paymentMethod }),
+    ...(order.contact === undefined ? {} : { contact: order.contact }),
     ...(idempotencyKey === undefined
       ? {}
       : { idempotency: { key: idempotencyKey, fingerprint: fingerprint(order) } }),

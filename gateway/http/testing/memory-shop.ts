@@ -18,6 +18,7 @@ import type { OrderInput } from "../../../actors/order/order.ts";
 import { decide, evolve } from "../../../actors/order/order.ts";
 import type { OrderReads, Row, TimelineEntry } from "../../../actors/stores/unit-of-work.ts";
 import type { Environment } from "../../../runtime/environment.ts";
+import { ShopError } from "../../../runtime/errors.ts";
 import type { CommandOptions, GatewayDeps, ServiceStatus } from "../gateway-ports.ts";
 
 export const TEST_LIMITS: GatewayDeps["limits"] = {
@@ -145,6 +146,8 @@ export class MemoryShop {
         return this.#cancel(command);
       case "inventory.set":
         return this.#setStock(command);
+      default:
+        throw new ShopError("BAD_MESSAGE", `this shop takes no ${command.type}`, "never");
     }
   }
 

@@ -1,0 +1,63 @@
+/**
+ * The feed port: a log read in order by someone who keeps the position beside what came of it.
+ *
+ * A group acknowledges to the broker; a reader of a feed writes the cursor into its own database,
+ * in the transaction of the effects, so that after a crash it goes on exactly where its effects
+ * end. The broker keeps every record until the reader has released it. Order holds per partition;
+ * a record appears once as long as the cursor is carried on.
+ */
+
+/** Opaque: where a feed stands, as text that its own adapter wrote. */
+export type FeedCursor = string;
+
+/** One record; `bytes` is the frame as it was published, not checked, perhaps not even a frame. */
+export interface FeedRecord {
+  readonly topic: string;
+  readonly partition: number;
+  /** Position in the partition: starts at 1, without gaps. */
+  readonly sequence: number;
+  readonly bytes: Uint8Array;
+  /** When the broker stored it, ms since the epoch. */
+  readonly storedAtMs: number;
+}
+
+/** Records that follow a cursor, and the cursor that follows them. */
+export interface FeedBatch {
+  readonly records: readonly FeedRecord[];
+  readonly cursor: FeedCursor;
+}
+
+export interface Feed {
+  /**
+   * Up to `recordsMax` records with at most `bytesMax` bytes together (at least one when there is
+   * one) after `cursor`; `undefined` starts at the oldest that is kept. Resolves with no records
+   * when there are none. Rejects with `DATA_DAMAGED` naming the record, `STALE` when records after
+   * the cursor are gone, `STORAGE_FAULT` or `CLOSED`.
+   */
+  read(cursor: FeedCursor | undefined, recordsMax: number, bytesMax: number): Promise<FeedBatch>;
+  /** Everything up to `cursor` is safe with the reader: the broker need not keep it for it. */
+  release(cursor: FeedCursor): Promise<void>;
+  /** Records after `cursor`, and the age of the oldest of them in ms; 0 when there is none. */
+  lag(
+    cursor: FeedCursor | undefined,
+  ): Promise<{ readonly records: number; readonly ageMs: number }>;
+  close(): Promise<void>;
+}
+
+/** What turns a feed into a store of its own: audit, analytics. */
+export interface Projection {
+  readonly name: string;
+  readonly topics: readonly string[];
+  /** Where its effects end; `undefined`: it has none yet. */
+  cursor(): FeedCursor | undefined;
+  /**
+   * Applies `batch` and remembers its cursor, both or neither, durable on return. What it cannot
+   * read of a record it counts and passes by; it never holds up what comes behind. Throws a
+   * `ShopError` for storage that fails: the batch is given again.
+   */
+  apply(batch: FeedBatch): void;
+  /** Housekeeping in idle time, for at most about `budgetMs`. */
+  maintain(nowMs: number, budgetMs: number): void;
+  /** Idempotent. */
+  close(): void;
+}

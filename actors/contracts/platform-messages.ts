@@ -1,0 +1,110 @@
+/**
+ * The events and commands around the order pipeline: behaviour, reminders, acts of operators.
+ *
+ * They follow the rules of `messages.ts`, which lists them with all others.
+ */
+
+import { Type } from "@sinclair/typebox";
+
+import { commandContract, eventContract } from "./contract.ts";
+import { BEHAVIOR_EVENTS_MAX, closed, Id, Text, Time } from "./fields.ts";
+
+/**
+ * What visitors did, a batch at a time and column by column: an event is what stands at one index
+ * of every column. Decoding some long arrays is many times cheaper than as many small maps.
+ */
+const behaviorColumns = {
+  batchId: Id,
+  atMs: Type.Array(Time, { minItems: 1, maxItems: BEHAVIOR_EVENTS_MAX }),
+  /** `page.viewed`, `cart.added`, …: the caller's own names. */
+  event: Type.Array(Type.String({ minLength: 1, maxLength: 64 })),
+  customerId: Type.Array(Id),
+  /** Empty text: about no product. */
+  productId: Type.Array(Type.String({ maxLength: 128 })),
+};
+
+export const UserBehavior = eventContract(
+  13,
+  "user.behavior",
+  "behavior",
+  Type.Object(behaviorColumns, closed),
+  "batchId",
+);
+
+/** Who acted on which dead letter, and why: for the audit. */
+const letterFields = {
+  /** The letter's number, as text: the key. */
+  letterKey: Id,
+  group: Id,
+  topic: Id,
+  partition: Type.Integer({ minimum: 0 }),
+  sequence: Type.Integer({ minimum: 1 }),
+  /** Of the burial. */
+  reason: Text,
+};
+
+export const DeadLetterRedriven = eventContract(
+  14,
+  "deadletter.redriven",
+  "operations",
+  Type.Object(letterFields, closed),
+  "letterKey",
+);
+
+export const DeadLetterDiscarded = eventContract(
+  15,
+  "deadletter.discarded",
+  "operations",
+  Type.Object({ ...letterFields, why: Text }, closed),
+  "letterKey",
+);
+
+/** A durable timer: a notification that failed is due for another attempt. */
+export const NotificationDue = eventContract(
+  16,
+  "notification.due",
+  "notifications",
+  Type.Object(
+    {
+      orderId: Id,
+      /** Type of the event that is told about. */
+      event: Id,
+      channel: Type.Union([Type.Literal("email"), Type.Literal("sms"), Type.Literal("push")]),
+      attempt: Type.Integer({ minimum: 1 }),
+    },
+    closed,
+  ),
+);
+
+/** Records a batch of behaviour; answered after the commit. */
+export const RecordBehavior = commandContract(
+  104,
+  "behavior.record",
+  Type.Object(behaviorColumns, closed),
+  "batchId",
+);
+
+const letterIds = Type.Array(Type.Integer({ minimum: 1 }), { minItems: 1, maxItems: 100 });
+
+/** Puts dead letters back on their topics. `letterKey` only says which shard does it. */
+export const RedriveLetters = commandContract(
+  105,
+  "deadletter.redrive",
+  Type.Object({ letterKey: Id, ids: letterIds }, closed),
+  "letterKey",
+);
+
+export const DiscardLetters = commandContract(
+  106,
+  "deadletter.discard",
+  Type.Object({ letterKey: Id, ids: letterIds, why: Text }, closed),
+  "letterKey",
+);
+
+/** Asks one shard for its books; see `actors/ledger/`. */
+export const ReadLedger = commandContract(
+  107,
+  "ledger.read",
+  Type.Object({ shardKey: Id }, closed),
+  "shardKey",
+);
