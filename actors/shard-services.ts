@@ -14,8 +14,7 @@ import type { Group } from "./contracts/topics.ts";
 import type { Consumer } from "./delivery/consumer.ts";
 import type { DeliveryPolicy } from "./delivery/delivery-policy.ts";
 import type { Handler } from "./delivery/outcome.ts";
-import type { PaymentGateways } from "./payment/gateways.ts";
-import type { Latency } from "./payment/simulated-provider.ts";
+import type { PaymentProviderSettings } from "./shard-gateways.ts";
 import type { ShardMetrics } from "./shop-metrics.ts";
 import type { Store } from "./stores/unit-of-work.ts";
 
@@ -43,10 +42,8 @@ import { causeOf, decodeEvent } from "./delivery/decode-message.ts";
 import { DELIVERY_POLICY } from "./delivery/delivery-policy.ts";
 import { createInventoryService, INVENTORY_SETTINGS } from "./inventory/inventory-actor.ts";
 import { createOrderService } from "./order/order-service.ts";
-import { guardGateway } from "./payment/circuit-breaker.ts";
-import { createHttpProvider } from "./payment/http-provider.ts";
 import { createPaymentService } from "./payment/payment-actor.ts";
-import { createSimulatedProvider } from "./payment/simulated-provider.ts";
+import { createGateways } from "./shard-gateways.ts";
 import { createShippingService, SHIPPING_SETTINGS } from "./shipping/shipping-actor.ts";
 
 /** Captures one shard waits for at one time; each holds a delivery for as long. */
@@ -87,20 +84,7 @@ export interface ShardSettings {
   readonly roles: readonly Group[];
   readonly residentMax: number;
   readonly mailboxMax: number;
-  readonly payment: {
-    readonly provider: "simulated" | "http";
-    readonly url: string;
-    readonly timeoutMs: number;
-    readonly captureAttemptsMax: number;
-    readonly latency: {
-      readonly kind: "lognormal" | "fixed" | "none";
-      readonly medianMs: number;
-      readonly sigma: number;
-    };
-    readonly declineRate: number;
-    readonly failureRate: number;
-    readonly seed: number;
-  };
+  readonly payment: PaymentProviderSettings;
   readonly reservationTtlMs: number;
   readonly shipping: { readonly packMs: number; readonly deliveryMs: number };
 }
@@ -163,7 +147,7 @@ export async function startShardServices(options: ShardServicesOptions): Promise
   });
   const payments = createPaymentService({
     ...base,
-    gateways: createGateways(options),
+    gateways: createGateways(settings.payment, options),
     settings: { captureAttemptsMax: settings.payment.captureAttemptsMax },
   });
   const shipping = createShippingService({
@@ -250,38 +234,4 @@ async function startConsumers(
       });
     }),
   );
-}
-
-function createGateways(options: ShardServicesOptions): PaymentGateways {
-  const { environment, settings, metrics, onLog } = options;
-  const { provider, url, timeoutMs, latency, ...simulated } = settings.payment;
-  const inner =
-    provider === "http"
-      ? createHttpProvider(environment, { baseUrl: url.replace(/\/+$/, ""), timeoutMs })
-      : createSimulatedProvider(environment, {
-          ...simulated,
-          timeoutMs,
-          latency: latencyOf(latency),
-        });
-  const guarded = (gateway: "premium" | "standard") =>
-    guardGateway(inner, {
-      environment,
-      gateway,
-      onChange(change) {
-        metrics.circuitChanged(change);
-        onLog("warning", `circuit of gateway ${gateway} is ${change.state}`);
-      },
-    });
-  return { premium: guarded("premium"), standard: guarded("standard") };
-}
-
-function latencyOf({ kind, medianMs, sigma }: ShardSettings["payment"]["latency"]): Latency {
-  switch (kind) {
-    case "none":
-      return { kind };
-    case "fixed":
-      return { kind, delayMs: medianMs };
-    case "lognormal":
-      return { kind, medianMs, sigma };
-  }
 }
