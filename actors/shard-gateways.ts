@@ -8,7 +8,7 @@
 import type { Environment } from "../runtime/environment.ts";
 import type { PaymentGateways } from "./payment/gateways.ts";
 import type { Latency } from "./payment/simulated-provider.ts";
-import type { ShardMetrics } from "./shop-metrics.ts";
+import type { ShardMetrics } from "./shard-metrics.ts";
 
 import { guardGateway } from "./payment/circuit-breaker.ts";
 import { createHttpProvider } from "./payment/http-provider.ts";

@@ -29,10 +29,11 @@ import {
   REPLY_FAILURE,
 } from "./command-frames.ts";
 import { encodeValue } from "./contracts/codec.ts";
-import { TOPICS } from "./contracts/topics.ts";
 import { commitSabotage, isSabotage } from "./sabotage.ts";
 import { startShardServices } from "./shard-services.ts";
-import { shardMetrics, SHOP_LAYOUT } from "./shop-metrics.ts";
+import { shardMetrics } from "./shard-metrics.ts";
+import { SHOP_LAYOUT } from "./shop-metrics.ts";
+import { openDeadLetterReads } from "./stores/dead-letter-reads.ts";
 import { createEmbeddedStore } from "./stores/embedded-store.ts";
 import { JournalClient } from "./stores/journal-client.ts";
 import { openJournalReads } from "./stores/journal-reads.ts";
@@ -53,6 +54,8 @@ export interface ShardThreadData {
   readonly journal: number;
   readonly backlogBytesMax: number;
   readonly directory: string;
+  /** Of the local log. */
+  readonly topics: readonly string[];
   readonly partitions: readonly number[];
   readonly settings: ShardSettings;
 }
@@ -62,9 +65,14 @@ export interface JournalGone {
   readonly kind: "journal_gone";
 }
 
+type LogLevel = "debug" | "info" | "warning";
+
 /** What a shard tells its parent. */
 export type ShardTold =
-  | { readonly kind: "log"; readonly level: "info" | "warning"; readonly text: string }
+  | { readonly kind: "log"; readonly level: LogLevel; readonly text: string }
+  /** The books of a partition do not balance; all of the shard's do again. */
+  | { readonly kind: "imbalance"; readonly detail: string }
+  | { readonly kind: "balanced" }
   | { readonly kind: "damage"; readonly detail: string };
 
 async function start(
@@ -72,10 +80,9 @@ async function start(
   tell: (told: ShardTold) => void,
 ): Promise<StartedThread> {
   const { gateway, journal, directory } = data;
-  const orderChanges = new Int32Array(data.orderChanges);
-  const stockChanges = new Int32Array(data.stockChanges);
   const services = Promise.withResolvers<ShardServices>();
   const reads = openJournalReads(directory);
+  const letters = openDeadLetterReads(directory);
   const node = new MeshNode({
     memory: data.memory,
     me: data.thread,
@@ -100,7 +107,7 @@ async function start(
     onTurn: () => client.onTurn(),
   });
   const client: JournalClient = new JournalClient(node, journal);
-  const broker = new EmbeddedBroker(client, TOPICS);
+  const broker = new EmbeddedBroker(client, data.topics);
 
   /** A bug is answered too, and settled before it ends the thread: it must not end the next. */
   async function answer(number: number, frame: Uint8Array, ticket: number): Promise<void> {
@@ -134,16 +141,11 @@ async function start(
     environment: systemEnvironment,
     broker,
     store: createEmbeddedStore(client, reads),
+    letters,
     settings: data.settings,
     partitions: data.partitions,
     metrics: shardMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread)),
-    onOrderChanged: (orderId) => noteChange(orderChanges, orderId),
-    onStockChanged: (productId) => noteChange(stockChanges, productId),
-    onDamage: (detail) => tell({ kind: "damage", detail }),
-    onLog: (level, text) => tell({ kind: "log", level, text }),
-    onFailure(error) {
-      throw error;
-    },
+    ...reportsOf(data, tell),
   });
   services.resolve(running);
   return {
@@ -152,10 +154,28 @@ async function start(
       await broker.close();
       node.close();
       reads.close();
+      letters.close();
     },
     onCustom(body) {
       if (isSabotage(body)) commitSabotage(body, systemEnvironment);
       else if (isJournalGone(body)) client.fail("the journal's thread died");
+    },
+  };
+}
+
+/** What the services report, to the pages and the thread that reads it. */
+function reportsOf(data: ShardThreadData, tell: (told: ShardTold) => void) {
+  const orderChanges = new Int32Array(data.orderChanges);
+  const stockChanges = new Int32Array(data.stockChanges);
+  return {
+    onOrderChanged: (orderId: string) => noteChange(orderChanges, orderId),
+    onStockChanged: (productId: string) => noteChange(stockChanges, productId),
+    onDamage: (detail: string) => tell({ kind: "damage", detail }),
+    onLog: (level: LogLevel, text: string) => tell({ kind: "log", level, text }),
+    onImbalance: (detail: string) => tell({ kind: "imbalance", detail }),
+    onBalanced: () => tell({ kind: "balanced" }),
+    onFailure(error: unknown): never {
+      throw error;
     },
   };
 }

@@ -5,78 +5,46 @@
  * nothing here knows threads, rings or databases.
  */
 
+import type { ActorSystem } from "../runtime/actors/actor-system.ts";
 import type { Environment } from "../runtime/environment.ts";
 import type { Frame } from "../runtime/frames/frame-header.ts";
 import type { Broker } from "./brokers/broker.ts";
-import type { ShopEvent } from "./contracts/messages.ts";
+import type { ShopCommand } from "./contracts/messages.ts";
 import type { CommandReply } from "./contracts/order-state.ts";
 import type { Group } from "./contracts/topics.ts";
-import type { Consumer } from "./delivery/consumer.ts";
-import type { DeliveryPolicy } from "./delivery/delivery-policy.ts";
-import type { Handler } from "./delivery/outcome.ts";
+import type { DeadLetterReads } from "./dead-letters/letter-port.ts";
+import type { Cause } from "./delivery/decode-message.ts";
+import type { Scorer } from "./fraud/score-batch.ts";
+import type { ShardFraudSettings } from "./fraud/shard-fraud.ts";
+import type { FraudThresholds } from "./fraud/thresholds.ts";
+import type { LedgerSettings } from "./ledger/ledger-watch.ts";
+import type { Channel } from "./notification/channel.ts";
+import type { NotificationSettings } from "./notification/notification-policy.ts";
+import type { AroundHandler } from "./shard-consumers.ts";
 import type { PaymentProviderSettings } from "./shard-gateways.ts";
-import type { ShardMetrics } from "./shop-metrics.ts";
+import type { ForeignBroker, RouterSettings } from "./shard-routing.ts";
+import type { ShardMetrics } from "./shard-metrics.ts";
 import type { Store } from "./stores/unit-of-work.ts";
 
 import { createActorSystem } from "../runtime/actors/actor-system.ts";
-import { assert, isShopError, ShopError } from "../runtime/errors.ts";
+import { createBehaviorService } from "./analytics/behavior-service.ts";
 import { decodeCommand } from "./command-frames.ts";
-import {
-  EVENTS,
-  InventoryReleased,
-  InventoryReserved,
-  OrderCancelled,
-  OrderCreated,
-  OrderDelivered,
-  OrderReadyToShip,
-  OrderShipped,
-  PaymentProcessed,
-  PaymentRefunded,
-  ReservationLapsed,
-  ShipmentDelivered,
-  ShipmentPacked,
-} from "./contracts/messages.ts";
-import { GROUPS } from "./contracts/topics.ts";
-import { startConsumer } from "./delivery/consumer.ts";
-import { causeOf, decodeEvent } from "./delivery/decode-message.ts";
-import { DELIVERY_POLICY } from "./delivery/delivery-policy.ts";
+import { createLetterService } from "./dead-letters/letter-service.ts";
+import { causeOf } from "./delivery/decode-message.ts";
+import { createShardFraud } from "./fraud/shard-fraud.ts";
 import { createInventoryService, INVENTORY_SETTINGS } from "./inventory/inventory-actor.ts";
+import { startLedgerWatch } from "./ledger/ledger-watch.ts";
+import { createNotificationService } from "./notification/notification-actor.ts";
+import { openChannels } from "./notification/open-channels.ts";
 import { createOrderService } from "./order/order-service.ts";
 import { createPaymentService } from "./payment/payment-actor.ts";
+import { startShardConsumers } from "./shard-consumers.ts";
 import { createGateways } from "./shard-gateways.ts";
+import { createShardRouting } from "./shard-routing.ts";
 import { createShippingService, SHIPPING_SETTINGS } from "./shipping/shipping-actor.ts";
 
-/** Captures one shard waits for at one time; each holds a delivery for as long. */
-const CAPTURES_MAX = 4_096;
-const HANDLERS_MAX = 1_024;
-const STOCK_BATCH_MAX = 128;
 /** Orders that wait to be passivated. */
 const ORDER_IDLE_MS = 30_000;
-
-const PAYMENT_POLICY: DeliveryPolicy = {
-  ...DELIVERY_POLICY,
-  // A refund is owed until it is answered: the attempts outlast any outage that ends.
-  retry: { attemptsMax: 100_000, delayMinMs: 200, delayMaxMs: 5_000, jitter: 0.2 },
-  deliveriesMax: 200_000,
-  creditFrames: 2 * CAPTURES_MAX,
-  creditBytes: 32 * 1024 * 1024,
-};
-
-/** Events of its topics that say nothing to a service, by the number in the frame's header. */
-const IGNORED_TYPES: Readonly<Partial<Record<Group, ReadonlySet<number>>>> = {
-  order: allBut([
-    PaymentProcessed,
-    PaymentRefunded,
-    InventoryReserved,
-    InventoryReleased,
-    ReservationLapsed,
-    ShipmentPacked,
-    ShipmentDelivered,
-  ]),
-  payment: allBut([OrderCreated, OrderCancelled]),
-  inventory: allBut([OrderCreated, OrderCancelled, OrderShipped]),
-  shipping: allBut([OrderReadyToShip, OrderShipped, OrderDelivered, OrderCancelled]),
-};
 
 /** The part of the configuration that a shard needs: plain values, cloneable. */
 export interface ShardSettings {
@@ -87,6 +55,13 @@ export interface ShardSettings {
   readonly payment: PaymentProviderSettings;
   readonly reservationTtlMs: number;
   readonly shipping: { readonly packMs: number; readonly deliveryMs: number };
+  readonly fraud: ShardFraudSettings;
+  readonly notification: NotificationSettings;
+  readonly ledger: LedgerSettings;
+  readonly router: RouterSettings;
+  /** Where files of the shard may be, and its number in their names. */
+  readonly directory: string;
+  readonly shard: number;
 }
 
 export interface ShardServicesOptions {
@@ -94,17 +69,28 @@ export interface ShardServicesOptions {
   readonly broker: Broker;
   readonly store: Store;
   readonly settings: ShardSettings;
+  readonly letters: Pick<DeadLetterReads, "letter">;
+  /** Brokers beside `broker`, by name. */
+  readonly foreign?: readonly ForeignBroker[];
   /** Slots this shard owns. */
   readonly partitions: readonly number[];
   readonly metrics: ShardMetrics;
   /** The timeline of an order has grown; the stock of a product is another. After the commit. */
   readonly onOrderChanged: (orderId: string) => void;
   readonly onStockChanged: (productId: string) => void;
+  /** The books of a partition do not balance; all of them do again. */
+  readonly onImbalance: (detail: string) => void;
+  readonly onBalanced: () => void;
   /** A row or record could not be read: what needs it waits until somebody mends it. */
   readonly onDamage: (detail: string) => void;
-  readonly onLog: (level: "info" | "warning", text: string) => void;
+  readonly onLog: (level: "debug" | "info" | "warning", text: string) => void;
   /** A consumer lost its subscription for good: the shard is of no use any more. */
   readonly onFailure: (error: unknown) => void;
+  /** Where orders are scored; absent: on a pool of threads. */
+  readonly createScorer?: (thresholds: FraudThresholds) => Scorer;
+  /** Through what customers are told; absent: as configured. */
+  readonly createChannels?: () => readonly Channel[];
+  readonly around?: AroundHandler;
 }
 
 export interface ShardServices {
@@ -115,14 +101,95 @@ export interface ShardServices {
 }
 
 export async function startShardServices(options: ShardServicesOptions): Promise<ShardServices> {
-  const { environment, store, settings, metrics } = options;
-  const { slots } = settings;
-  const base = { store, environment, slots };
+  const { environment, settings } = options;
+  const { slots, roles } = settings;
   const system = createActorSystem(environment, {
     name: "shop",
     // The message that met it is answered by the region; this is for people.
     onFailure: (failure) => options.onLog("warning", failure.message),
   });
+  const routing = createShardRouting({
+    ...options,
+    system,
+    slots,
+    settings: settings.router,
+    foreign: options.foreign ?? [],
+  });
+  const { store } = routing;
+  const base = { store, environment, slots };
+  const routed = { ...options, store };
+  const orders = startOrders(routed, system);
+  const inventory = createInventoryService({
+    ...base,
+    settings: { ...INVENTORY_SETTINGS, reservationTtlMs: settings.reservationTtlMs },
+    onStockChanged(changed) {
+      for (const { productId } of changed) options.onStockChanged(productId);
+    },
+  });
+  const payments = startPayments(routed);
+  const shipping = createShippingService({
+    ...base,
+    settings: { ...SHIPPING_SETTINGS, ...settings.shipping },
+  });
+  const notifications = startNotifications(routed);
+  const members = await startShardConsumers({
+    ...options,
+    roles,
+    handlers: {
+      order: orders.handle,
+      payment: payments.handle,
+      inventory: inventory.handle,
+      shipping: shipping.handle,
+      notification: notifications.handle,
+    },
+  });
+  await routing.start();
+  const ledger = startLedgerWatch({ ...options, members, settings: settings.ledger });
+  const behavior = createBehaviorService(base);
+  const letters = createLetterService({ ...base, letters: options.letters });
+
+  async function carryOut(command: ShopCommand, origin: CommandOrigin): Promise<CommandReply> {
+    switch (command.type) {
+      case "order.create":
+        routing.admit();
+        return await orders.command(command, origin);
+      case "order.cancel":
+        return await orders.command(command, origin);
+      case "inventory.set":
+        return await inventory.command(command, origin);
+      case "behavior.record":
+        return await behavior.command(command, origin);
+      case "deadletter.redrive":
+      case "deadletter.discard":
+        return await letters.command(command, origin);
+      case "ledger.read":
+        return { kind: "ledger", rows: await ledger.rows() };
+    }
+  }
+
+  return {
+    command: (frame) =>
+      carryOut(decodeCommand(frame), { cause: causeOf(frame), deadlineMs: frame.deadlineMs }),
+    async drain(withinMs) {
+      ledger.stop();
+      await routing.drainIngresses(withinMs);
+      await Promise.all(members.map(({ consumer }) => consumer.drain(withinMs)));
+      await Promise.all([payments.close(), notifications.close()]);
+      await orders.stop(withinMs);
+      await routing.drainEgresses(withinMs);
+      await system.stop(withinMs);
+    },
+  };
+}
+
+interface CommandOrigin {
+  readonly cause: Cause;
+  readonly deadlineMs: number;
+}
+
+function startOrders(options: ShardServicesOptions, system: ActorSystem) {
+  const { store, settings, metrics } = options;
+  const { slots } = settings;
   const orders = createOrderService({
     store,
     slots,
@@ -138,100 +205,40 @@ export async function startShardServices(options: ShardServicesOptions): Promise
       metrics.resident(orders.stats().resident);
     },
   });
-  const inventory = createInventoryService({
-    ...base,
-    settings: { ...INVENTORY_SETTINGS, reservationTtlMs: settings.reservationTtlMs },
-    onStockChanged(changed) {
-      for (const { productId } of changed) options.onStockChanged(productId);
-    },
-  });
-  const payments = createPaymentService({
-    ...base,
+  return orders;
+}
+
+/** Payment with the check in front of it, which only a shard that captures needs. */
+function startPayments(options: ShardServicesOptions) {
+  const { environment, store, settings, metrics } = options;
+  const fraud = settings.roles.includes("payment")
+    ? createShardFraud(settings.fraud, { ...options, onVerdict: metrics.judged })
+    : undefined;
+  const { handle } = createPaymentService({
+    store,
+    environment,
+    slots: settings.slots,
     gateways: createGateways(settings.payment, options),
     settings: { captureAttemptsMax: settings.payment.captureAttemptsMax },
+    ...(fraud === undefined ? {} : { fraud }),
   });
-  const shipping = createShippingService({
-    ...base,
-    settings: { ...SHIPPING_SETTINGS, ...settings.shipping },
-  });
-  const consumers = await startConsumers(options, {
-    order: [{ kind: "single", concurrencyMax: HANDLERS_MAX, handle: orders.handle }],
-    payment: [
-      { kind: "single", concurrencyMax: CAPTURES_MAX, handle: payments.handle },
-      PAYMENT_POLICY,
-    ],
-    inventory: [
-      { kind: "batch", concurrencyMax: 1, batchMax: STOCK_BATCH_MAX, handle: inventory.handle },
-    ],
-    shipping: [{ kind: "single", concurrencyMax: HANDLERS_MAX, handle: shipping.handle }],
-  });
-
-  return {
-    async command(frame) {
-      const command = decodeCommand(frame);
-      const origin = { cause: causeOf(frame), deadlineMs: frame.deadlineMs };
-      switch (command.type) {
-        case "order.create":
-        case "order.cancel":
-          return await orders.command(command, origin);
-        case "inventory.set":
-          return await inventory.command(command, origin);
-        default:
-          throw new ShopError("BAD_MESSAGE", `no service takes ${command.type}`, "never");
-      }
-    },
-    async drain(withinMs) {
-      await Promise.all(consumers.map((consumer) => consumer.drain(withinMs)));
-      await orders.stop(withinMs);
-      await system.stop(withinMs);
-    },
-  };
+  return { handle, close: async () => await fraud?.close() };
 }
 
-function allBut(heard: readonly { readonly number: number }[]): ReadonlySet<number> {
-  return new Set(
-    EVENTS.filter((contract) => !heard.includes(contract)).map(({ number }) => number),
-  );
-}
-
-type Handlers = Readonly<
-  Partial<Record<Group, readonly [handler: Handler<ShopEvent>, policy?: DeliveryPolicy]>>
->;
-
-async function startConsumers(
-  options: ShardServicesOptions,
-  handlers: Handlers,
-): Promise<readonly Consumer[]> {
-  const { broker, environment, partitions, metrics, onFailure, onLog } = options;
-  return await Promise.all(
-    options.settings.roles.map((group) => {
-      const [handler, policy] = handlers[group] ?? [];
-      assert(handler !== undefined, `no service ${group}`);
-      return startConsumer<ShopEvent>({
-        broker,
-        environment,
-        group,
-        topics: GROUPS[group],
-        partitions,
-        ignoredTypes: IGNORED_TYPES[group] ?? new Set(),
-        decode: decodeEvent,
-        handler,
-        ...(policy === undefined ? {} : { policy }),
-        onEvent(event) {
-          metrics.consumed(group, event);
-          if (event.kind === "retry" && isShopError(event.error, "DATA_DAMAGED")) {
-            options.onDamage(event.error.message);
-          }
-          if (event.kind !== "buried") return;
-          const { topic, partition, sequence } = event.delivery;
-          const { reason, lastError } = event.burial;
-          onLog(
-            "warning",
-            `${group} buried ${topic}/${partition}/${sequence}: ${reason}: ${lastError}`,
-          );
-        },
-        onFailure,
-      });
-    }),
-  );
+/** Channels are opened only by a shard that tells. */
+function startNotifications(options: ShardServicesOptions) {
+  const { environment, store, settings, metrics, onLog } = options;
+  const { directory: dataDirectory, shard, roles, slots, notification } = settings;
+  const open = (): readonly Channel[] =>
+    options.createChannels?.() ??
+    openChannels({ settings: notification, dataDirectory, shard, onLog });
+  return createNotificationService({
+    store,
+    environment,
+    slots,
+    settings: notification,
+    channels: roles.includes("notification") ? open() : [],
+    onRecorded: metrics.notified,
+    onWarning: (text) => onLog("warning", text),
+  });
 }

@@ -1,34 +1,35 @@
 /**
- * What the shop counts, declared once for every thread, and who counts it.
+ * What the shop counts, declared once for every thread.
  *
  * Names and labels follow Prometheus; all label values are known beforehand, so a label can never
- * grow with the traffic. Amounts of money are major units, as dashboards show them.
+ * grow with the traffic. Amounts of money are major units, as dashboards show them. Who counts is
+ * in `shard-metrics.ts` and `store-metrics.ts`.
  */
 
 import type { CounterLayout } from "../runtime/threads/counter-layout.ts";
-import type { Counter, CounterWriter, Gauge, Histogram } from "../runtime/threads/counter-page.ts";
-import type { Group } from "./contracts/topics.ts";
-import type { ConsumerEvent } from "./delivery/consumer-event.ts";
-import type { CommittedStep } from "./order/order-actor.ts";
-import type { CircuitChange } from "./payment/circuit-breaker.ts";
-import type { JournalEvent } from "./stores/journal-clockwork.ts";
+import type { Verdict } from "./fraud/fraud-check.ts";
 
 import { crossLabels, defineMetrics } from "../runtime/threads/counter-layout.ts";
 import { ORDER_STATUSES } from "./contracts/order-state.ts";
-import { GROUPS } from "./contracts/topics.ts";
+import { FOREIGN_BROKERS, GROUPS, VIEWS } from "./contracts/topics.ts";
+import { RULES } from "./fraud/fraud-rules.ts";
+import { CHANNEL_KINDS, ENTRY_STATUSES } from "./notification/notification.ts";
 
 /** Seconds; from a tenth of a millisecond to ten seconds. */
 const DURATION_BOUNDS = [
   0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10,
 ];
 const BATCH_BOUNDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
-const STATUSES = ["ok", "retry", "dead"] as const;
-const OTHER_CURRENCY = "other";
-const CURRENCIES = [...Intl.supportedValuesOf("currency"), OTHER_CURRENCY];
+export const STATUSES = ["ok", "retry", "dead"] as const;
+const DECISIONS = ["pass", "block"] as const satisfies readonly Verdict["decision"][];
+export const OTHER_CURRENCY = "other";
+export const CURRENCIES = [...Intl.supportedValuesOf("currency"), OTHER_CURRENCY];
 
-type Status = (typeof STATUSES)[number];
+export type Status = (typeof STATUSES)[number];
 
-const subscriptions = Object.entries(GROUPS).flatMap(([service, topics]) =>
+const brokers = FOREIGN_BROKERS.map((broker) => ({ broker }));
+export const VIEW_LABELS = Object.keys(VIEWS).map((view) => ({ view }));
+export const SUBSCRIPTIONS = Object.entries(GROUPS).flatMap(([service, topics]) =>
   topics.map((topic) => ({ service, topic })),
 );
 
@@ -37,14 +38,14 @@ export const SHOP_LAYOUT: CounterLayout = defineMetrics([
     kind: "counter",
     name: "shopstream_messages_processed_total",
     help: "Attempts at messages by how they ended.",
-    series: subscriptions.flatMap((labels) => STATUSES.map((status) => ({ ...labels, status }))),
+    series: SUBSCRIPTIONS.flatMap((labels) => STATUSES.map((status) => ({ ...labels, status }))),
   },
   {
     kind: "histogram",
     name: "shopstream_message_processing_duration_seconds",
     help: "Time in the handler, commit included.",
     bounds: DURATION_BOUNDS,
-    series: subscriptions,
+    series: SUBSCRIPTIONS,
   },
   {
     kind: "gauge",
@@ -110,96 +111,98 @@ export const SHOP_LAYOUT: CounterLayout = defineMetrics([
   },
   {
     kind: "counter",
+    name: "shopstream_messages_redriven_total",
+    help: "Attempts at messages that were put back from the dead letters.",
+    series: SUBSCRIPTIONS,
+  },
+  {
+    kind: "counter",
+    name: "shopstream_fraud_verdicts_total",
+    help: "Verdicts of the fraud check.",
+    series: DECISIONS.map((decision) => ({ decision })),
+  },
+  {
+    kind: "counter",
+    name: "shopstream_fraud_rules_total",
+    help: "Orders at which a rule of the fraud check fired.",
+    series: RULES.map(({ name: rule }) => ({ rule })),
+  },
+  {
+    kind: "histogram",
+    name: "shopstream_fraud_check_duration_seconds",
+    help: "From the question to the verdict, commit included.",
+    bounds: DURATION_BOUNDS,
+  },
+  {
+    kind: "counter",
+    name: "shopstream_notifications_total",
+    help: "Entries of the notification ledgers, by what they became.",
+    series: crossLabels({ channel: CHANNEL_KINDS, status: ENTRY_STATUSES }),
+  },
+  {
+    kind: "gauge",
+    combine: "max",
+    name: "shopstream_egress_circuit",
+    help: "Circuit in front of a broker: 0 closed, 1 half open, 2 open.",
+    series: brokers,
+  },
+  {
+    kind: "gauge",
+    combine: "sum",
+    name: "shopstream_outbox_depth",
+    help: "Frames that wait for a broker.",
+    series: brokers,
+  },
+  {
+    kind: "gauge",
+    combine: "max",
+    name: "shopstream_outbox_age_seconds",
+    help: "Age of the oldest frame in hand for a broker.",
+    series: brokers,
+  },
+  {
+    kind: "gauge",
+    combine: "sum",
+    name: "shopstream_egress_frames",
+    help: "Frames sent to a broker since the shard started, by outcome.",
+    series: crossLabels({ broker: FOREIGN_BROKERS, outcome: ["published", "failed", "failover"] }),
+  },
+  {
+    kind: "counter",
+    name: "shopstream_view_records_total",
+    help: "Records of the log that a view has applied.",
+    series: VIEW_LABELS,
+  },
+  {
+    kind: "gauge",
+    combine: "sum",
+    name: "shopstream_view_lag_records",
+    help: "Records of the log that a view has still to apply.",
+    series: VIEW_LABELS,
+  },
+  {
+    kind: "gauge",
+    combine: "sum",
+    name: "shopstream_view_lag_seconds",
+    help: "Age of the oldest record that a view has still to apply.",
+    series: VIEW_LABELS,
+  },
+  {
+    kind: "counter",
+    name: "shopstream_view_failures_total",
+    help: "Failures of a view, each tried again.",
+    series: VIEW_LABELS,
+  },
+  {
+    kind: "gauge",
+    combine: "sum",
+    name: "shopstream_view_failing",
+    help: "1 while the last try of a view failed.",
+    series: VIEW_LABELS,
+  },
+  {
+    kind: "counter",
     name: "shopstream_thread_restarts_total",
     help: "Threads that died and were replaced.",
   },
 ]);
-
-export interface ShardMetrics {
-  consumed(group: Group, event: ConsumerEvent): void;
-  stepped(step: CommittedStep): void;
-  circuitChanged(change: CircuitChange): void;
-  resident(entities: number): void;
-}
-
-/** The counters of one shard. */
-export function shardMetrics(writer: CounterWriter): ShardMetrics {
-  const processed = new Map<string, Record<Status, Counter> & { readonly duration: Histogram }>();
-  for (const labels of subscriptions) {
-    const counter = (status: Status): Counter =>
-      writer.counter("shopstream_messages_processed_total", { ...labels, status });
-    processed.set(`${labels.service}/${labels.topic}`, {
-      ok: counter("ok"),
-      retry: counter("retry"),
-      dead: counter("dead"),
-      duration: writer.histogram("shopstream_message_processing_duration_seconds", labels),
-    });
-  }
-  const orders = new Map<string, Counter>(
-    ORDER_STATUSES.map((status) => [status, writer.counter("shopstream_orders_total", { status })]),
-  );
-  const revenue = new Map<string, Counter>(
-    CURRENCIES.map((currency) => [
-      currency,
-      writer.counter("shopstream_revenue_total", { currency }),
-    ]),
-  );
-  const settleFailures = writer.counter("shopstream_settle_failures_total");
-  const residents = writer.gauge("shopstream_entities_resident");
-
-  return {
-    consumed(group, event) {
-      if (event.kind === "settle_failed") settleFailures.add();
-      if (event.kind === "buried") {
-        processed.get(`${group}/${event.delivery.topic}`)?.dead.add();
-      }
-      if (event.kind !== "handled") return;
-      const of = processed.get(`${group}/${event.delivery.topic}`);
-      of?.duration.observe(event.durationMs / 1_000);
-      if (event.outcome === "retry") of?.retry.add();
-      if (event.outcome === "ack" || event.outcome === "settled") of?.ok.add();
-    },
-    stepped({ events, before, after }) {
-      if (before?.status !== after.status) orders.get(after.status)?.add();
-      for (const event of events) {
-        if (event.type !== "payment.processed" || event.status !== "completed") continue;
-        const counter = revenue.get(event.currency) ?? revenue.get(OTHER_CURRENCY);
-        counter?.add(event.amountMinor / 100);
-      }
-    },
-    circuitChanged({ gateway, state }) {
-      writer.counter("shopstream_circuit_changes_total", { gateway, state }).add();
-    },
-    resident: (entities) => residents.set(entities),
-  };
-}
-
-export interface JournalMetrics {
-  record(event: JournalEvent): void;
-}
-
-/** The counters of the journal's thread. */
-export function journalMetrics(writer: CounterWriter): JournalMetrics {
-  const committed = writer.counter("shopstream_journal_units_total", { answer: "committed" });
-  const refused = writer.counter("shopstream_journal_units_total", { answer: "refused" });
-  const batch = writer.histogram("shopstream_journal_batch_units");
-  const duration = writer.histogram("shopstream_journal_commit_duration_seconds");
-  const damage = writer.counter("shopstream_journal_damage_total");
-  const depths = new Map<string, Gauge>(
-    Object.keys(GROUPS).map((queue_name) => [
-      queue_name,
-      writer.gauge("shopstream_queue_depth", { queue_name }),
-    ]),
-  );
-  return {
-    record(event) {
-      if (event.kind === "damaged") damage.add();
-      if (event.kind === "depth") depths.get(event.group)?.set(event.inHand + event.waiting);
-      if (event.kind !== "committed") return;
-      committed.add(event.units - event.refused);
-      refused.add(event.refused);
-      batch.observe(event.units);
-      duration.observe(event.durationMs / 1_000);
-    },
-  };
-}

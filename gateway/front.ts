@@ -6,6 +6,7 @@
  */
 
 import type { Logger } from "@logtape/logtape";
+import type { OrderReads } from "../actors/stores/unit-of-work.ts";
 import type { Sabotage } from "../actors/sabotage.ts";
 import type { Environment } from "../runtime/environment.ts";
 import type { RunningChild } from "../runtime/supervision/child.ts";
@@ -23,6 +24,7 @@ import { assert, describeError } from "../runtime/errors.ts";
 import { readCounterPage } from "../runtime/threads/counter-page.ts";
 import { MeshNode } from "../runtime/threads/mesh.ts";
 import { loadDemoStock } from "./demo-stock.ts";
+import { openFrontPlatform } from "./front-platform.ts";
 import { createHttpApp } from "./http/http-app.ts";
 import { startHttp } from "./http/http-server.ts";
 import { renderMetrics } from "./http/metrics-text.ts";
@@ -32,6 +34,7 @@ import { withSabotageDoor } from "./sabotage-door.ts";
 import { ShardCommands } from "./shard-commands.ts";
 import { ShopHealth } from "./shop-health.ts";
 import { createStockCache } from "./stock-cache.ts";
+import { viewsOf } from "./views-child.ts";
 
 export interface FrontOptions {
   readonly config: ShopConfig;
@@ -45,7 +48,8 @@ export interface FrontOptions {
   readonly me: number;
   readonly shardThreads: readonly number[];
   readonly shardCounts: () => { readonly specs: number; readonly active: number };
-  readonly onSabotage: (shard: number | "journal", how: Sabotage) => void;
+  readonly viewsRunning: () => boolean;
+  readonly onSabotage: (shard: number | "journal" | "views", how: Sabotage) => void;
 }
 
 export interface Front extends RunningChild {
@@ -55,6 +59,9 @@ export interface Front extends RunningChild {
   refused(detail: string): void;
   /** A record of the store cannot be read. */
   damaged(detail: string): void;
+  /** The books of `shard` do not balance; they do again. */
+  unbalanced(shard: string, detail: string): void;
+  balanced(shard: string): void;
   /** The journal is gone: whoever waits for an answer is told that it will not come. */
   abandon(): void;
   /** Takes what has arrived from the shards, rung for or not. */
@@ -64,9 +71,92 @@ export interface Front extends RunningChild {
 export async function startFront(options: FrontOptions): Promise<Front> {
   const { config, environment, log, shardThreads } = options;
   const reads = openJournalReads(config.data);
+  const { node, commands } = joinShards(options);
+  const health = new ShopHealth({
+    environment,
+    services: config.roles.filter((role) => viewsOf([role]).length === 0),
+    samples: () => readCounterPage(options.counters, SHOP_LAYOUT),
+    shards: options.shardCounts,
+    views: viewsOf(config.roles),
+    viewsRunning: options.viewsRunning,
+    lagDegradedMs: config.views.lagDegradedMs,
+  });
+  let isReady = false;
+  const stockLoaded = config.demoStock && (await loadDemoStock(commands, reads));
+  const availability = cacheStock(options, reads);
+  const processMetrics = startProcessMetrics(environment);
+  const onFailure = (error: unknown, correlationId: string): void =>
+    log.error("request {correlationId}: {error}", { correlationId, error: describeError(error) });
+  const platform = openFrontPlatform({
+    config,
+    environment,
+    commands,
+    reads,
+    shards: shardThreads.length,
+    onFailure,
+  });
+  const deps: GatewayDeps = {
+    environment,
+    limits: config.limits,
+    commands,
+    reads,
+    availability,
+    health: { report: () => health.report(), ready: () => isReady },
+    events: watchOrders(options.orderChanges, environment),
+    platform: platform.ports,
+    metricsText: async () =>
+      renderMetrics([
+        ...shopRows(options.counters),
+        ...(await platform.metricRows()),
+        ...app.metricRows(),
+        ...processMetrics.rows(),
+      ]),
+    onFailure,
+  };
+  const app: HttpApp = withSabotageDoor(createHttpApp(deps), config.sabotage, options.onSabotage);
+  const server = startHttp(app, config);
+  isReady = true;
+
+  function end(): void {
+    isReady = false;
+    health.stop();
+    platform.stopJobs();
+    commands.close();
+    node.close();
+    reads.close();
+    platform.close();
+    processMetrics.stop();
+  }
+
+  return {
+    url: server.url,
+    stockLoaded,
+    refused: (detail) => health.refused(detail),
+    damaged: (detail) => health.damaged(detail),
+    unbalanced: (shard, detail) => health.unbalanced(shard, detail),
+    balanced: (shard) => health.balanced(shard),
+    abandon() {
+      isReady = false;
+      commands.close();
+    },
+    wake: () => node.drainNow(),
+    async stop() {
+      isReady = false;
+      await server.drain();
+      end();
+    },
+    kill() {
+      server.kill();
+      end();
+    },
+  };
+}
+
+/** This thread's end of the rings to the shards. */
+function joinShards({ config, environment, shardThreads, memory, me }: FrontOptions) {
   const node = new MeshNode({
-    memory: options.memory,
-    me: options.me,
+    memory,
+    me,
     environment,
     backlogBytesMax: config.limits.queueBytesMax,
     listeners: shardThreads.map((from) => ({
@@ -86,73 +176,19 @@ export async function startFront(options: FrontOptions): Promise<Front> {
       return thread;
     },
   });
-  const health = new ShopHealth({
+  return { node, commands };
+}
+
+function cacheStock({ config, environment, stockChanges }: FrontOptions, reads: OrderReads) {
+  return createStockCache({
     environment,
-    services: config.roles,
-    samples: () => readCounterPage(options.counters, SHOP_LAYOUT),
-    shards: options.shardCounts,
-  });
-  let isReady = false;
-  const stockLoaded = config.demoStock && (await loadDemoStock(commands, reads));
-  const availability = createStockCache({
-    environment,
-    changes: options.stockChanges,
+    changes: stockChanges,
     ttlMs: config.inventory.cacheTtlMs,
     async load(productId) {
       const row = await reads.stock(productId);
       return row === undefined ? undefined : publicStock(decodeStock(row));
     },
   });
-  const processMetrics = startProcessMetrics(environment);
-  const deps: GatewayDeps = {
-    environment,
-    limits: config.limits,
-    commands,
-    reads,
-    availability,
-    health: { report: () => health.report(), ready: () => isReady },
-    events: watchOrders(options.orderChanges, environment),
-    metricsText: () =>
-      renderMetrics([...shopRows(options.counters), ...app.metricRows(), ...processMetrics.rows()]),
-    onFailure: (error, correlationId) =>
-      log.error("request {correlationId}: {error}", {
-        correlationId,
-        error: describeError(error),
-      }),
-  };
-  const app: HttpApp = withSabotageDoor(createHttpApp(deps), config.sabotage, options.onSabotage);
-  const server = startHttp(app, config);
-  isReady = true;
-
-  function end(): void {
-    isReady = false;
-    health.stop();
-    commands.close();
-    node.close();
-    reads.close();
-    processMetrics.stop();
-  }
-
-  return {
-    url: server.url,
-    stockLoaded,
-    refused: (detail) => health.refused(detail),
-    damaged: (detail) => health.damaged(detail),
-    abandon() {
-      isReady = false;
-      commands.close();
-    },
-    wake: () => node.drainNow(),
-    async stop() {
-      isReady = false;
-      await server.drain();
-      end();
-    },
-    kill() {
-      server.kill();
-      end();
-    },
-  };
 }
 
 /** Currencies that never occurred are left out: there are hundreds. */

@@ -106,7 +106,7 @@ test("shards finish what is in flight together: each has the whole time of a sto
     SHOPSTREAM_SHARDS: "4",
     SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
     SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "1500",
-    SHOPSTREAM_SHUTDOWN_MS: "6000",
+    SHOPSTREAM_SHUTDOWN_MS: "8000",
   };
   const child = run(data, busy);
   const address = await addressOf(child);

@@ -1,6 +1,6 @@
 /**
  * `POST /admin/sabotage {"shard": 0, "how": "throw"}`: kills a shard, for tests of recovery; with
- * `"shard": "journal"` it is the journal, and the process ends.
+ * `"shard": "journal"` it is the journal, and the process ends; with `"views"` the views' thread.
  *
  * The door exists only when the configuration `sabotage` is on; otherwise the path is unknown like
  * any other. It is not part of the documented API.
@@ -19,7 +19,11 @@ const PATH = "/admin/sabotage";
 const body = TypeCompiler.Compile(
   Type.Object(
     {
-      shard: Type.Union([Type.Integer({ minimum: 0 }), Type.Literal("journal")]),
+      shard: Type.Union([
+        Type.Integer({ minimum: 0 }),
+        Type.Literal("journal"),
+        Type.Literal("views"),
+      ]),
       how: Type.Union(SABOTAGES.map((how) => Type.Literal(how))),
     },
     { additionalProperties: false },
@@ -29,7 +33,7 @@ const body = TypeCompiler.Compile(
 export function withSabotageDoor(
   app: HttpApp,
   isOpen: boolean,
-  onSabotage: (shard: number | "journal", how: Sabotage) => void,
+  onSabotage: (shard: number | "journal" | "views", how: Sabotage) => void,
 ): HttpApp {
   if (!isOpen) return app;
   return {

@@ -63,6 +63,9 @@ function createHealth() {
       units("committed", counted.units),
       units("refused", counted.refusedUnits),
     ],
+    views: [],
+    viewsRunning: () => true,
+    lagDegradedMs: 10_000,
     shards: () => ({ specs: 2, active }),
   });
   return {
@@ -78,7 +81,12 @@ test("a shop that did nothing yet is up, and says when it looked", () => {
   const { environment, health } = createHealth();
   const report = health.report();
   expect(report.status).toBe("up");
-  expect(report.services.map(({ name }) => name)).toEqual(["payment", "journal", "shards"]);
+  expect(report.services.map(({ name }) => name)).toEqual([
+    "payment",
+    "journal",
+    "ledger",
+    "shards",
+  ]);
   expect(report.services[0]?.lastCheckedMs).toBe(environment.nowMs());
 });
 

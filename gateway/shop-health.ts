@@ -2,13 +2,16 @@
  * How the services are doing, from what they counted of late.
  *
  * A service is degraded when most of what it handled lately failed, the journal when storage
- * refused a commit lately or a record is damaged, the shards when one of them is not running.
+ * refused a commit lately or a record is damaged, the ledger while a partition does not balance,
+ * the shards when one of them is not running, a view when it fails or lags.
  * It measures nothing itself.
  */
 
 import type { Environment, Timer } from "../runtime/environment.ts";
 import type { Sample } from "../runtime/threads/counter-page.ts";
 import type { HealthReport, ServiceHealth, ServiceStatus } from "./http/gateway-ports.ts";
+
+import { viewHealth } from "./view-health.ts";
 
 const SAMPLE_MS = 1_000;
 /** Samples kept: the window that "of late" means. */
@@ -29,6 +32,10 @@ export interface ShopHealthOptions {
   readonly services: readonly string[];
   readonly samples: () => readonly Sample[];
   readonly shards: () => { readonly specs: number; readonly active: number };
+  readonly views: readonly string[];
+  readonly viewsRunning: () => boolean;
+  /** Age of the oldest record not taken from which on a view is degraded. */
+  readonly lagDegradedMs: number;
 }
 
 interface Totals {
@@ -46,6 +53,8 @@ export class ShopHealth {
   #timer: Timer | undefined;
   #checkedMs: number;
   #damage: string | undefined;
+  /** By shard. */
+  readonly #imbalances = new Map<string, string>();
   #refusal: { readonly atMs: number; readonly detail: string } | undefined;
 
   constructor(options: ShopHealthOptions) {
@@ -64,10 +73,21 @@ export class ShopHealth {
     this.#damage = detail;
   }
 
+  /** The books of `shard` do not balance; they do again, or it has begun new ones. */
+  unbalanced(shard: string, detail: string): void {
+    this.#imbalances.set(shard, detail);
+  }
+
+  balanced(shard: string): void {
+    this.#imbalances.delete(shard);
+  }
+
   report(): HealthReport {
     const services = [
       ...this.#options.services.map((name) => this.#service(name)),
+      ...this.#views(),
       this.#journal(),
+      this.#ledger(),
       this.#shards(),
     ];
     const isUp = services.every(({ status }) => status === "up");
@@ -113,6 +133,18 @@ export class ShopHealth {
     const { latencyMs, errorRate } = this.#service("journal");
     const part = this.#part("journal", detail === undefined ? "up" : "degraded", detail ?? "");
     return { ...part, latencyMs, errorRate };
+  }
+
+  #views(): readonly ServiceHealth[] {
+    const { views, samples, viewsRunning, lagDegradedMs } = this.#options;
+    if (views.length === 0) return [];
+    const about = { samples: samples(), isRunning: viewsRunning(), lagDegradedMs };
+    return views.map((view) => viewHealth(view, { ...about, checkedMs: this.#checkedMs }));
+  }
+
+  #ledger(): ServiceHealth {
+    const [first] = this.#imbalances.values();
+    return this.#part("ledger", first === undefined ? "up" : "degraded", first ?? "");
   }
 
   #shards(): ServiceHealth {

@@ -5,9 +5,21 @@
  */
 
 import type { Group } from "../actors/contracts/topics.ts";
+import type { RouterSettings } from "../actors/shard-routing.ts";
 import type { ShardSettings } from "../actors/shard-services.ts";
+import type { ViewsSettings } from "../actors/views/view-list.ts";
 import type { MeshLink } from "../runtime/threads/mesh.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
+
+import { GROUPS, TOPICS } from "../actors/contracts/topics.ts";
+import { checkThresholds } from "../actors/fraud/thresholds.ts";
+import { checkNotificationSettings } from "../actors/notification/notification-policy.ts";
+import { outboxTopics } from "../actors/routing/routed-frame.ts";
+import { compileTopology } from "../actors/topology.ts";
+import { VIEW_SETTINGS } from "../actors/views/view-settings.ts";
+import { ledgerSettingsOf } from "./config/ledger-settings.ts";
+import { notificationSettings } from "./config/notification-settings.ts";
+import { viewsOf } from "./views-child.ts";
 
 /** Indices in the mesh. */
 export const GATEWAY = 0;
@@ -16,8 +28,19 @@ export const FIRST_SHARD = 2;
 
 const COMMAND_RING_BYTES = 4 * 1024 * 1024;
 const JOURNAL_RING_BYTES = 16 * 1024 * 1024;
-/** A ring each way between every shard and the gateway, and every shard and the journal. */
-export function linksOf(shards: number): readonly MeshLink[] {
+/** The views only tell the journal what it need not keep, and hear that it knows. */
+const VIEWS_RING_BYTES = 1024 * 1024;
+
+/** Index of the thread of the views, behind the shards. */
+export function viewsThread(shards: number): number {
+  return FIRST_SHARD + shards;
+}
+
+/**
+ * A ring each way between every shard and the gateway, between every shard and the journal, and
+ * between the views, if there are any, and the journal.
+ */
+export function linksOf(shards: number, hasViews: boolean): readonly MeshLink[] {
   const links: MeshLink[] = [];
   for (let index = 0; index < shards; index++) {
     const shard = FIRST_SHARD + index;
@@ -28,19 +51,64 @@ export function linksOf(shards: number): readonly MeshLink[] {
       { from: JOURNAL, to: shard, ringBytes: JOURNAL_RING_BYTES },
     );
   }
+  if (hasViews) {
+    const views = viewsThread(shards);
+    links.push(
+      { from: views, to: JOURNAL, ringBytes: VIEWS_RING_BYTES },
+      { from: JOURNAL, to: views, ringBytes: VIEWS_RING_BYTES },
+    );
+  }
   return links;
 }
 
 /** The part of the configuration that a shard needs. */
-export function settingsOf(config: ShopConfig): ShardSettings {
-  const roles: readonly Group[] = config.roles;
+export function settingsOf(config: ShopConfig, shard: number, shards: number): ShardSettings {
   return {
     slots: config.slots,
-    roles,
+    roles: groupsOf(config.roles),
     residentMax: config.limits.residentMax,
     mailboxMax: config.limits.mailboxMax,
     payment: config.payment,
     reservationTtlMs: config.inventory.reservationTtlMs,
     shipping: config.shipping,
+    fraud: config.fraud,
+    notification: notificationSettings(config.notification),
+    ledger: ledgerSettingsOf(config.ledger),
+    router: routerSettingsOf(config, shards),
+    directory: config.data,
+    shard,
   };
+}
+
+function routerSettingsOf({ router }: ShopConfig, shards: number): RouterSettings {
+  return { ...router, shards };
+}
+
+/** Topics of the local log: those of the shop, and those in which the router keeps frames. */
+export const LOG_TOPICS: readonly string[] = [...TOPICS, ...outboxTopics([])];
+
+/** Throws `BAD_CONFIGURATION` for what a thread would refuse, before there is any. */
+export function checkSettings(config: ShopConfig): void {
+  compileTopology(config.router, new Map());
+  checkThresholds(config.fraud);
+  checkNotificationSettings(notificationSettings(config.notification));
+}
+
+/** The part of the configuration that the views' thread needs. */
+export function viewsSettingsOf(config: ShopConfig): ViewsSettings {
+  return {
+    views: viewsOf(config.roles),
+    reading: {
+      ...VIEW_SETTINGS,
+      recordsMax: config.views.batchRecords,
+      bytesMax: config.views.batchBytes,
+      flushMs: config.views.flushMs,
+    },
+    audit: config.audit,
+    analytics: config.analytics,
+  };
+}
+
+function groupsOf(roles: readonly string[]): readonly Group[] {
+  return roles.filter((role): role is Group => Object.hasOwn(GROUPS, role));
 }

@@ -3,13 +3,15 @@
  *
  *     root (one_for_all, no restart: without its journal nothing may be acknowledged)
  *     ├─ journal           thread 1
+ *     ├─ all-views         one_for_one, restarted for ever
+ *     │  └─ views          the last thread
  *     ├─ shards            one_for_one, restarted
  *     │  ├─ shard-0        thread 2
  *     │  └─ …
  *     └─ http              thread 0, this one
  *
- * Stopping goes the other way: no new requests, then the shards finish what is in flight, then the
- * journal commits the last of it and closes.
+ * Stopping goes the other way: no new requests, then the shards finish what is in flight, the views
+ * take what that left in the log, and the journal commits the last of it and closes.
  */
 
 import type { Logger } from "@logtape/logtape";
@@ -28,17 +30,28 @@ import type { MeshMemory } from "../runtime/threads/mesh.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
 
 import { createChangePage, noteEveryChange } from "../actors/change-page.ts";
-import { TOPICS } from "../actors/contracts/topics.ts";
 import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
-import { describeError, ShopError } from "../runtime/errors.ts";
+import { ShopError } from "../runtime/errors.ts";
 import { superviseRoot, supervisorChild } from "../runtime/supervision/supervision-tree.ts";
-import { CounterWriter, createCounterPage } from "../runtime/threads/counter-page.ts";
+import { createCounterPage } from "../runtime/threads/counter-page.ts";
 import { createHeartbeats } from "../runtime/threads/heartbeat.ts";
 import { createMeshMemory } from "../runtime/threads/mesh.ts";
 import { threadChild } from "../runtime/threads/thread-child.ts";
 import { resolveShards } from "./config/config-schema.ts";
 import { startFront } from "./front.ts";
-import { FIRST_SHARD, GATEWAY, JOURNAL, linksOf, settingsOf } from "./shop-layout.ts";
+import {
+  checkSettings,
+  FIRST_SHARD,
+  GATEWAY,
+  JOURNAL,
+  linksOf,
+  LOG_TOPICS,
+  settingsOf,
+  viewsSettingsOf,
+  viewsThread,
+} from "./shop-layout.ts";
+import { ShopReports } from "./shop-reports.ts";
+import { feedsOf, viewsChild } from "./views-child.ts";
 
 /** Bounded by the credits of the groups, see `DELIVERY_POLICY`, not by this. */
 const DELIVERY_BACKLOG_BYTES = 256 * 1024 * 1024;
@@ -48,12 +61,10 @@ const SHARD_STALL_MS = 450;
 const JOURNAL_STALL_MS = 30_000;
 const STOP_GRACE_MS = 500;
 /** Of the time of an orderly stop; they stop in this order. */
-const HTTP_STOP_SHARE = 0.4;
-const SHARDS_STOP_SHARE = 0.4;
-const JOURNAL_STOP_SHARE = 0.2;
-const REFUSAL_LOG_MS = 5_000;
-/** Damaged places that are told one by one. */
-const DAMAGE_MAX = 1_000;
+const HTTP_STOP_SHARE = 0.35;
+const SHARDS_STOP_SHARE = 0.35;
+const VIEWS_STOP_SHARE = 0.15;
+const JOURNAL_STOP_SHARE = 0.15;
 /** A shard that dies again and again is started ever less often, and its neighbours go on. */
 const SHARD_BACKOFF = { minMs: 10, maxMs: 2_000, jitter: 0.2, resetAfterMs: 1_000 };
 /** A shard that fails this often within a minute fails for good. */
@@ -65,6 +76,8 @@ export interface ShopOptions {
   readonly environment: Environment;
   readonly cores: number;
   readonly log: Logger;
+  /** Entry of the views' thread; a test brings views of its own. */
+  readonly viewsEntry?: URL;
   /** The tree gave up: everything in it has ended. */
   readonly onGiveUp: (code: number) => void;
 }
@@ -92,10 +105,12 @@ interface Ground {
  */
 export async function startShop(options: ShopOptions): Promise<Shop> {
   const { config, environment, cores, onGiveUp } = options;
+  checkSettings(config);
   const shards = resolveShards(config, cores);
-  const threads = FIRST_SHARD + shards;
+  const hasViews = viewsSettingsOf(config).views.length > 0;
+  const threads = viewsThread(shards) + (hasViews ? 1 : 0);
   const ground: Ground = {
-    memory: createMeshMemory(`shopstream-${environment.newId()}`, linksOf(shards)),
+    memory: createMeshMemory(`shopstream-${environment.newId()}`, linksOf(shards, hasViews)),
     heartbeats: createHeartbeats(threads),
     counters: createCounterPage(SHOP_LAYOUT, threads),
     orderChanges: createChangePage(),
@@ -109,7 +124,7 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
       strategy: "one_for_all",
       intensity: 0,
       periodMs: 1_000,
-      children: [crew.journal(), crew.allShards(), crew.front()],
+      children: [crew.journal(), ...crew.views(), crew.allShards(), crew.front()],
     },
     environment,
     onGiveUp,
@@ -121,7 +136,7 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
     stockLoaded: crew.stockLoaded,
     async stop() {
       await root.stop();
-      return crew.killed;
+      return crew.reports.killed;
     },
   };
 }
@@ -129,25 +144,28 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
 /** Makes the children of the tree and knows those that run. */
 class Crew {
   shards: Supervisor | undefined;
+  viewsSupervisor: Supervisor | undefined;
   url = "";
-  readonly killed: string[] = [];
+  readonly reports: ShopReports;
   stockLoaded = false;
   readonly #options: ShopOptions;
   readonly #ground: Ground;
   readonly #shardCount: number;
   readonly #running = new Map<number, RunningThread>();
   readonly #resets = new Map<number, () => void>();
-  #onRefused: (detail: string) => void = () => undefined;
   #wakeFront: () => void = () => undefined;
   #abandonFront: () => void = () => undefined;
-  #onDamaged: (detail: string) => void = () => undefined;
-  readonly #damage = new Set<string>();
-  #refusalQuietUntilMs = 0;
 
   constructor(options: ShopOptions, ground: Ground, shardCount: number) {
     this.#options = options;
     this.#ground = ground;
     this.#shardCount = shardCount;
+    this.reports = new ShopReports(options.environment, options.log, ground.counters);
+  }
+
+  heard(event: SupervisorEvent): void {
+    this.reports.heard(event);
+    if (event.kind === "child_exited" && event.childId === "journal") this.#abandon();
   }
 
   journal(): ChildSpec {
@@ -163,12 +181,13 @@ class Crew {
       workerData: (): JournalThreadData => ({
         ...this.#ground,
         thread: JOURNAL,
-        clients: this.#shardThreads(),
+        clients: [...this.#shardThreads(), ...this.#viewsThreads()],
+        feeds: feedsOf(viewsSettingsOf(config)),
         backlogBytesMax: DELIVERY_BACKLOG_BYTES,
         journal: {
           directory: config.data,
           slots: config.slots,
-          topics: TOPICS,
+          topics: LOG_TOPICS,
           onDamage: config.damage,
           retention: {
             logAgeMs: retention.ageMs,
@@ -187,10 +206,39 @@ class Crew {
         // The journal's thread tells nothing else.
         const told = body as JournalTold;
         if (told.kind === "thread_reset") this.#resets.get(told.thread)?.();
-        if (told.kind === "damage") this.#damaged(told.detail);
-        if (told.kind === "refused") this.#refused(told.detail);
+        if (told.kind === "damage") this.reports.damaged(told.detail);
+        if (told.kind === "refused") this.reports.refused(told.detail);
+        if (told.kind === "feeds_forgotten") this.reports.forgotten(told.names);
       },
     });
+  }
+
+  /** None when no view is configured. */
+  views(): readonly ChildSpec[] {
+    const { config, environment, viewsEntry } = this.#options;
+    return this.#viewsThreads().map((thread) =>
+      viewsChild({
+        entry: viewsEntry ?? new URL("../actors/views/views-main.ts", import.meta.url),
+        environment,
+        data: {
+          memory: this.#ground.memory,
+          heartbeats: this.#ground.heartbeats,
+          counters: this.#ground.counters,
+          thread,
+          journal: JOURNAL,
+          backlogBytesMax: config.limits.queueBytesMax,
+          directory: config.data,
+          settings: viewsSettingsOf(config),
+        },
+        before: (incarnation) => (incarnation === 0 ? Promise.resolve() : this.#reset(thread)),
+        readyWithinMs: READY_WITHIN_MS,
+        ...this.#deadlines(VIEWS_STOP_SHARE),
+        onStarted: (running) => void this.#running.set(thread, running),
+        onTold: (told) => this.reports.told("views", told),
+        onEvent: (event) => this.heard(event),
+        onSupervisor: (supervisor) => (this.viewsSupervisor = supervisor),
+      }),
+    );
   }
 
   /** The shards under a supervisor of their own, as dynamic children: those stop together. */
@@ -231,26 +279,8 @@ class Crew {
     };
   }
 
-  /** Said once for each place; health stays degraded until somebody has looked and restarted. */
-  #damaged(detail: string): void {
-    if (this.#damage.has(detail) || this.#damage.size >= DAMAGE_MAX) return;
-    this.#damage.add(detail);
-    this.#options.log.error("damaged: {detail}", { detail });
-    this.#onDamaged(detail);
-  }
-
-  /** Every unit of a full disk is refused; one line every few seconds says it as well. */
-  #refused(detail: string): void {
-    const { environment, log } = this.#options;
-    this.#onRefused(detail);
-    const nowMs = environment.monotonicMs();
-    if (nowMs < this.#refusalQuietUntilMs) return;
-    this.#refusalQuietUntilMs = nowMs + REFUSAL_LOG_MS;
-    log.warning("storage refuses: {detail}", { detail });
-  }
-
   #shard(index: number): ChildSpec {
-    const { config, environment, log } = this.#options;
+    const { config, environment } = this.#options;
     const thread = FIRST_SHARD + index;
     const partitions: number[] = [];
     for (let slot = index; slot < config.slots; slot += this.#shardCount) partitions.push(slot);
@@ -268,20 +298,17 @@ class Crew {
         journal: JOURNAL,
         backlogBytesMax: config.limits.queueBytesMax,
         directory: config.data,
+        topics: LOG_TOPICS,
         partitions,
-        settings: settingsOf(config),
+        settings: settingsOf(config, index, this.#shardCount),
       }),
       before: (incarnation) => (incarnation === 0 ? Promise.resolve() : this.#reset(thread)),
       readyWithinMs: READY_WITHIN_MS,
       stallMs: SHARD_STALL_MS,
       ...this.#deadlines(SHARDS_STOP_SHARE),
       onStarted: (running) => void this.#running.set(thread, running),
-      onMessage: (body) => {
-        // A shard's thread tells nothing else.
-        const told = body as ShardTold;
-        if (told.kind === "damage") this.#damaged(told.detail);
-        else log[told.level](`shard-${index}: {text}`, { text: told.text });
-      },
+      // A shard's thread tells nothing else.
+      onMessage: (body) => this.reports.told(`shard-${index}`, body as ShardTold),
     });
   }
 
@@ -300,13 +327,12 @@ class Crew {
           me: GATEWAY,
           shardThreads: this.#shardThreads(),
           shardCounts: () => this.shards?.counts() ?? { specs: this.#shardCount, active: 0 },
+          viewsRunning: () => this.viewsSupervisor?.counts().active === 1,
           onSabotage: (index, how) => this.#sabotage(index, how),
         });
-        this.#onRefused = front.refused;
+        this.reports.tellHealth(front);
         this.#wakeFront = front.wake;
-        this.#onDamaged = front.damaged;
         this.#abandonFront = front.abandon;
-        for (const detail of this.#damage) front.damaged(detail);
         this.url = front.url;
         this.stockLoaded = front.stockLoaded;
         return front;
@@ -314,39 +340,20 @@ class Crew {
     };
   }
 
-  heard(event: SupervisorEvent): void {
-    const { log } = this.#options;
-    if (event.kind === "child_exited" && event.exit.kind === "abnormal") {
-      const reason = describeError(event.exit.error);
-      log.error("{child} died: {reason}", { child: event.childId, reason });
-    }
-    if (event.kind === "child_start_failed") {
-      const reason = describeError(event.error);
-      log.error("{child} did not start: {reason}", { child: event.childId, reason });
-    }
-    if (event.kind === "child_exited" && event.childId === "journal") this.#abandon();
-    if (event.kind === "child_started" && event.restarts > 0) {
-      log.warning("{child} was replaced", { child: event.childId });
-      this.#restarts.add();
-    }
-    if (event.kind === "child_killed") this.killed.push(event.childId);
-    if (event.kind === "gave_up") log.fatal("gave up: {reason}", { reason: event.error.message });
-  }
-
   /** Without the journal no answer can come: nobody waits for one while the tree ends. */
   #abandon(): void {
     this.#abandonFront();
     const gone: JournalGone = { kind: "journal_gone" };
-    for (const thread of this.#shardThreads()) this.#running.get(thread)?.tell(gone);
-  }
-
-  get #restarts() {
-    const writer = new CounterWriter(this.#ground.counters, SHOP_LAYOUT, GATEWAY);
-    return writer.counter("shopstream_thread_restarts_total");
+    for (const [thread, running] of this.#running) if (thread !== JOURNAL) running.tell(gone);
   }
 
   #shardThreads(): readonly number[] {
     return Array.from({ length: this.#shardCount }, (_, index) => FIRST_SHARD + index);
+  }
+
+  #viewsThreads(): readonly number[] {
+    const { views } = viewsSettingsOf(this.#options.config);
+    return views.length === 0 ? [] : [viewsThread(this.#shardCount)];
   }
 
   /** A share of the time of an orderly stop. */
@@ -371,10 +378,16 @@ class Crew {
     noteEveryChange(new Int32Array(this.#ground.stockChanges));
   }
 
-  #sabotage(index: number | "journal", how: Sabotage): void {
-    const thread = this.#running.get(index === "journal" ? JOURNAL : FIRST_SHARD + index);
+  #sabotage(target: number | "journal" | "views", how: Sabotage): void {
+    const index =
+      target === "journal"
+        ? JOURNAL
+        : target === "views"
+          ? viewsThread(this.#shardCount)
+          : target < this.#shardCount && FIRST_SHARD + target;
+    const thread = index === false ? undefined : this.#running.get(index);
     if (thread === undefined) {
-      throw new ShopError("BAD_MESSAGE", `there is no shard ${index}`, "never");
+      throw new ShopError("BAD_MESSAGE", `there is no shard ${target}`, "never");
     }
     const order: SabotageOrder = { kind: "sabotage", how };
     thread.tell(order);

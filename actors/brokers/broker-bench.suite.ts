@@ -65,6 +65,7 @@ export interface BrokerHooks {
 export interface FrameOptions {
   readonly topic?: string;
   readonly key?: string;
+  readonly type?: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly payload?: Uint8Array;
   readonly deadlineMs?: number;
@@ -78,6 +79,7 @@ export interface ProbeOptions {
   readonly creditBytes?: number;
   readonly leaseMs?: number;
   readonly partitions?: readonly number[];
+  readonly types?: readonly number[];
   /** Acknowledge at once what comes. */
   readonly acks?: boolean;
 }
@@ -116,6 +118,7 @@ export interface Probed {
 export type Need =
   | "confirmIsDurable"
   | "durablePostpone"
+  | "filtersTypes"
   | "persistent"
   | "replay"
   | "crashMember"
@@ -172,7 +175,7 @@ export class Bench {
   frame(id: string, options: FrameOptions = {}): Outgoing {
     const key = options.key ?? id;
     const frame = encodeFrame({
-      type: TEST_TYPE,
+      type: options.type ?? TEST_TYPE,
       slot: slotOf(key, this.setup.partitions),
       key,
       payload: options.payload ?? new TextEncoder().encode(id),
@@ -221,6 +224,7 @@ export class Bench {
         creditBytes: options.creditBytes ?? TEST_POLICY.creditBytes,
         leaseMs: options.leaseMs ?? TEST_POLICY.leaseMs,
         ...(options.partitions === undefined ? {} : { partitions: options.partitions }),
+        ...(options.types === undefined ? {} : { types: options.types }),
         onDeliveries: (batch) => {
           deliveries.push(...batch);
           this.delivered.push(...batch.map(idOf));

@@ -14,6 +14,7 @@ import type { BrokerCase, BrokerHooks, Need } from "./broker-bench.suite.ts";
 import { requireOrSkip } from "../../runtime/testing/requirements.ts";
 import { Bench } from "./broker-bench.suite.ts";
 import { DEAD_LETTER_CASES } from "./dead-letter-cases.suite.ts";
+import { FILTER_CASES } from "./filter-cases.suite.ts";
 import { GROUP_CASES } from "./group-cases.suite.ts";
 import { LIFECYCLE_CASES } from "./lifecycle-cases.suite.ts";
 import { ORDER_CASES } from "./order-cases.suite.ts";
@@ -31,6 +32,7 @@ const CASES: readonly BrokerCase[] = [
   ...ORDER_CASES,
   ...LIFECYCLE_CASES,
   ...STORAGE_CASES,
+  ...FILTER_CASES,
 ];
 
 /** Registers the suite for one adapter. `newHooks` is called once per case. */
@@ -69,6 +71,7 @@ function isThere(need: Need, capabilities: BrokerCapabilities, hooks: BrokerHook
   switch (need) {
     case "confirmIsDurable":
     case "durablePostpone":
+    case "filtersTypes":
     case "persistent":
     case "replay":
       return capabilities[need];

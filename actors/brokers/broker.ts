@@ -68,12 +68,39 @@ export interface SubscribeOptions {
   readonly leaseMs: number;
   /** Partitions this member may own; absent: any. A shard names its own slots. */
   readonly partitions?: readonly number[];
+  /**
+   * Types of frames (numbers in their headers) that concern the group; absent: all. A broker that
+   * `filtersTypes` passes the others by. All members of a group name the same.
+   */
+  readonly types?: readonly number[];
   /** Called with deliveries of one partition, in order. Must not throw and must not block. */
   readonly onDeliveries: (deliveries: readonly Delivery[]) => void;
   /** The member no longer owns these partitions: forget what is in hand, settle nothing of it. */
   readonly onRevoked?: (topic: string, partitions: readonly number[]) => void;
   /** The connection is beyond repair; the subscription is closed. */
   readonly onFailure?: (error: unknown) => void;
+}
+
+/** How one partition stands by the broker's count; every figure is counted on its own path. */
+export interface PartitionStanding {
+  readonly topic: string;
+  readonly partition: number;
+  readonly epoch: number;
+  /** Records since the broker's process started; what was unsettled then included. */
+  readonly published: number;
+  /** Of those: settled without being handed out, because they do not concern the group. */
+  readonly passedBy: number;
+  readonly acked: number;
+  readonly dead: number;
+  /** With the member. */
+  readonly inHand: number;
+  /** With no member. */
+  readonly waiting: number;
+  /** Unsettled records behind the last that was handed out: again those that wait. */
+  readonly unread: number;
+  /** Deliveries sent to this member, and settlements taken from it, in this epoch. */
+  readonly sent: number;
+  readonly settled: number;
 }
 
 export interface Subscription {
@@ -83,6 +110,13 @@ export interface Subscription {
   postpone(delivery: DeliveryRef, postponement: Postponement): Promise<SettleResult>;
   /** Moves the frame to the dead letters and settles it, both or neither. */
   bury(delivery: DeliveryRef, burial: Burial): Promise<SettleResult>;
+  /**
+   * Calls `look` with the partitions of this member of which something changed since it was last
+   * called. It happens in the answer's own place in the stream: after every delivery that was sent
+   * before it and before any that is sent after. Rejects without a call with `CLOSED` or
+   * `SATURATED`.
+   */
+  standing(look: (standings: readonly PartitionStanding[]) => void): Promise<void>;
   /** Stops new deliveries; those in hand stay in hand. */
   pause(): void;
   resume(): void;
@@ -103,6 +137,8 @@ export interface BrokerCapabilities {
   readonly serverDedup: boolean;
   /** Members may be other processes, which can be stopped and killed. */
   readonly remoteMembers: boolean;
+  /** Does not hand out frames of types that a group did not name. */
+  readonly filtersTypes: boolean;
   /** Largest frame accepted, in bytes. */
   readonly frameBytesMax: number;
 }

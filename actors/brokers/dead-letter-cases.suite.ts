@@ -239,6 +239,7 @@ function portOf(inner: Subscription): Subscription {
     ack: (deliveries) => inner.ack(deliveries),
     postpone: (ref, postponement) => inner.postpone(ref, postponement),
     bury: (ref, burial) => inner.bury(ref, burial),
+    standing: (look) => inner.standing(look),
     pause: () => inner.pause(),
     resume: () => inner.resume(),
     close: () => inner.close(),

@@ -6,7 +6,12 @@
  */
 
 import type { JournalClient, JournalListener } from "../stores/journal-client.ts";
-import type { SettleRequest, SubscribeRequest } from "../stores/journal-protocol.ts";
+import type {
+  SettleRequest,
+  StandingRequest,
+  SubscribeRequest,
+  WireBooks,
+} from "../stores/journal-protocol.ts";
 import type {
   Broker,
   BrokerCapabilities,
@@ -14,6 +19,7 @@ import type {
   Delivery,
   DeliveryRef,
   Outgoing,
+  PartitionStanding,
   SettleResult,
   SubscribeOptions,
   Subscription,
@@ -24,8 +30,10 @@ import { FRAME_BYTES_MAX } from "../../runtime/limits.ts";
 import {
   COMMIT,
   DEAD_LETTERS,
+  decodeBooks,
   PAUSE,
   SETTLE,
+  STANDING,
   SUBSCRIBE,
   UNSUBSCRIBE,
 } from "../stores/journal-protocol.ts";
@@ -39,6 +47,7 @@ export const EMBEDDED_CAPABILITIES: BrokerCapabilities = {
   replay: true,
   serverDedup: false,
   remoteMembers: false,
+  filtersTypes: true,
   frameBytesMax: FRAME_BYTES_MAX,
 };
 
@@ -81,7 +90,7 @@ export class EmbeddedBroker implements Broker {
       this.#subscriptions.delete(subscription);
     });
     this.#subscriptions.add(subscription);
-    const { group, topics, from, creditFrames, creditBytes, leaseMs, partitions } = options;
+    const { group, topics, from, creditFrames, creditBytes, leaseMs, partitions, types } = options;
     const request: SubscribeRequest = {
       subscription: id,
       group,
@@ -91,6 +100,7 @@ export class EmbeddedBroker implements Broker {
       creditBytes,
       leaseMs,
       ...(partitions === undefined ? {} : { partitions }),
+      ...(types === undefined ? {} : { types }),
     };
     try {
       await this.#client.request(SUBSCRIBE, request);
@@ -143,9 +153,16 @@ function createListener(
       }
       if (batch.length > 0) handOn(batch);
     },
+    standings: (books) => subscription().books(books, topics),
     revoked: ({ topic, partitions }) => onRevoked?.(topic, partitions),
     failed: (error) => onFailure?.(error),
   };
+}
+
+/** Somebody who wants to know how the partitions stand, and what is known so far. */
+interface Look {
+  readonly look: (standings: readonly PartitionStanding[]) => void;
+  readonly standings: PartitionStanding[];
 }
 
 class EmbeddedSubscription implements Subscription {
@@ -153,6 +170,8 @@ class EmbeddedSubscription implements Subscription {
   readonly #client: JournalClient;
   readonly #id: number;
   readonly #onClose: () => void;
+  readonly #looks = new Map<number, Look>();
+  #tokens = 0;
   #closing: Promise<void> | undefined;
 
   constructor(client: JournalClient, id: number, onClose: () => void) {
@@ -179,6 +198,26 @@ class EmbeddedSubscription implements Subscription {
   ): Promise<SettleResult> {
     const request: SettleRequest = { kind: "bury", ref: refOf(delivery), burial };
     return (await this.#settle(request))[0] ?? "stale";
+  }
+
+  async standing(look: Look["look"]): Promise<void> {
+    if (this.isClosed) throw closedError();
+    const token = ++this.#tokens;
+    this.#looks.set(token, { look, standings: [] });
+    const request: StandingRequest = { subscription: this.#id, token };
+    try {
+      await this.#client.request(STANDING, request);
+    } finally {
+      this.#looks.delete(token);
+    }
+  }
+
+  /** Part of the answer; with the last of it whoever asked may look. */
+  books(books: WireBooks, topics: readonly string[]): void {
+    const asked = this.#looks.get(books.token);
+    if (asked === undefined || this.isClosed) return;
+    asked.standings.push(...decodeBooks(books, topics));
+    if (books.isLast) asked.look(asked.standings);
   }
 
   pause(): void {

@@ -32,9 +32,17 @@ export interface Feed {
    * Up to `recordsMax` records with at most `bytesMax` bytes together (at least one when there is
    * one) after `cursor`; `undefined` starts at the oldest that is kept. Resolves with no records
    * when there are none. Rejects with `DATA_DAMAGED` naming the record, `STALE` when records after
-   * the cursor are gone, `STORAGE_FAULT` or `CLOSED`.
+   * the cursor are gone or the log ends before it, `STORAGE_FAULT` or `CLOSED`. What comes before
+   * a loss is given first. The cursor of a batch may be further than its records: what follows it
+   * concerned no topic of the feed.
    */
   read(cursor: FeedCursor | undefined, recordsMax: number, bytesMax: number): Promise<FeedBatch>;
+  /**
+   * The cursor of a reader that has reported the loss `read` rejected with (`STALE` or
+   * `DATA_DAMAGED`) and goes on with the oldest record that is kept behind it. Never before
+   * `cursor`: nothing that was read comes again.
+   */
+  passLoss(cursor: FeedCursor | undefined): Promise<FeedCursor>;
   /** Everything up to `cursor` is safe with the reader: the broker need not keep it for it. */
   release(cursor: FeedCursor): Promise<void>;
   /** Records after `cursor`, and the age of the oldest of them in ms; 0 when there is none. */

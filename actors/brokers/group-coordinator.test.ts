@@ -7,25 +7,39 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 
 import type { Delivery } from "./broker.ts";
-import type { Member, MemberOptions } from "./group-coordinator.ts";
+import type { Member, MemberOptions } from "./group-crew.ts";
 
+import { encodeFrame } from "../../runtime/frames/frame.ts";
 import { createVirtualEnvironment } from "../../runtime/virtual-environment.ts";
 import { GroupCoordinator } from "./group-coordinator.ts";
 
 const TOPIC = "orders";
 const LEASE_MS = 1_000;
+const HEARD = 1;
+const UNHEARD = 2;
 
 /** A group over an in-memory log, and everything its members were handed. */
-function createGroup(partitions = 1) {
+function createGroup(partitions = 1, types?: readonly number[], backlog: readonly number[] = []) {
   const environment = createVirtualEnvironment();
-  const logs = Array.from({ length: partitions }, (): Uint8Array[] => []);
+  const frame = (type: number): Uint8Array => {
+    const payload = new Uint8Array(8);
+    const fields = { id: environment.newId(), timeMs: 0, slot: 0, key: "k" };
+    return encodeFrame({ ...fields, type, payload });
+  };
+  const logs = Array.from({ length: partitions }, (): Uint8Array[] => backlog.map(frame));
   const coordinator = new GroupCoordinator({
     environment,
     group: "payment",
     topics: [TOPIC],
     partitions,
     firstEpoch: 100,
-    stored: () => ({ position: 0, settledAbove: [], postponed: new Map(), tail: 0 }),
+    ...(types === undefined ? {} : { types }),
+    stored: () => ({
+      position: 0,
+      settledAbove: [],
+      postponed: new Map(),
+      tail: backlog.length,
+    }),
     read: (_topic, partition, after, framesMax) =>
       (logs[partition] ?? [])
         .slice(after, after + framesMax)
@@ -34,9 +48,9 @@ function createGroup(partitions = 1) {
   return {
     environment,
     coordinator,
-    publish(partition = 0, count = 1) {
+    publish(partition = 0, count = 1, type?: number) {
       for (let made = 0; made < count; made++) {
-        const bytes = new Uint8Array(100);
+        const bytes = type === undefined ? new Uint8Array(100) : frame(type);
         logs[partition]?.push(bytes);
         const sequence = logs[partition]?.length ?? 0;
         coordinator.appended(TOPIC, partition, { sequence, bytes });
@@ -51,6 +65,7 @@ function createGroup(partitions = 1) {
         creditFrames: 1_000,
         creditBytes: 1_000_000,
         leaseMs: LEASE_MS,
+        ...(types === undefined ? {} : { types }),
         deliver: (deliveries) => received.push(...deliveries),
         revoked: (_topic, lost) => revoked.push(...lost),
         ...options,
@@ -231,18 +246,90 @@ test("depth counts what is in hand and what waits", () => {
   expect(group.coordinator.depth()).toEqual({ inHand: 2, waiting: 3 });
 });
 
+test("what does not concern the group is passed by, in ranges that are told once", () => {
+  const group = createGroup(1, [HEARD]);
+  const { received } = group.join();
+  group.publish(0, 3, UNHEARD);
+  group.publish(0, 1, HEARD);
+  group.publish(0, 2, UNHEARD);
+  expect(sequences(received)).toEqual([4]);
+  const where = { group: "payment", topic: TOPIC, partition: 0 };
+  expect(group.coordinator.takePassed()).toEqual([
+    { ...where, first: 1, last: 3 },
+    { ...where, first: 5, last: 6 },
+  ]);
+  expect(group.coordinator.takePassed()).toEqual([]);
+  group.coordinator.keepPassed({ ...where, first: 5, last: 6 });
+  expect(group.coordinator.takePassed()).toEqual([{ ...where, first: 5, last: 6 }]);
+});
+
+test("it is passed by with no member, without credit, and behind a backlog as well", () => {
+  const group = createGroup(1, [HEARD], [UNHEARD, HEARD, UNHEARD]);
+  group.publish(0, 2, UNHEARD);
+  const { received } = group.join({ creditFrames: 1 });
+  group.publish(0, 1, UNHEARD);
+  group.publish(0, 1, HEARD);
+  expect(sequences(received)).toEqual([2]);
+  group.coordinator.settle(at(received, 0));
+  group.coordinator.flush();
+  expect(sequences(received)).toEqual([2, 7]);
+  const passed = group.coordinator.takePassed().flatMap(({ first, last }) => [first, last]);
+  expect(passed.toSorted((a, b) => a - b)).toEqual([1, 1, 3, 3, 4, 5, 6, 6]);
+  expect(group.coordinator.depth()).toEqual({ inHand: 1, waiting: 0 });
+});
+
+test("bytes that are no frame concern everybody", () => {
+  const group = createGroup(1, [HEARD]);
+  const { received } = group.join();
+  group.publish();
+  expect(sequences(received)).toEqual([1]);
+});
+
+test("a member that names other types is refused", () => {
+  const group = createGroup(1, [HEARD]);
+  expect(() => group.join({ types: [HEARD, UNHEARD] })).toThrow("with other types");
+  expect(createGroup().join({}).received).toEqual([]);
+  expect(() => createGroup().join({ types: [HEARD] })).toThrow("with other types");
+});
+
+test("a partition whose owner asked is not in the next answer until something changed", () => {
+  const group = createGroup(2, [HEARD]);
+  const { member, received } = group.join();
+  expect(group.coordinator.standing(member)).toEqual([]);
+  group.publish(1, 1, UNHEARD);
+  const [only] = group.coordinator.standing(member);
+  expect(only).toMatchObject({ partition: 1, published: 1, passedBy: 1, sent: 0 });
+  expect(group.coordinator.standing(member)).toEqual([]);
+  group.publish(1, 1, HEARD);
+  expect(group.coordinator.standing(member)).toHaveLength(1);
+  group.coordinator.settle(at(received, 0), "dead");
+  expect(group.coordinator.standing(member)[0]).toMatchObject({ dead: 1, sent: 1, settled: 1 });
+});
+
 const action = fc.oneof(
   fc.record({ kind: fc.constant("publish" as const), partition: fc.nat(2) }),
+  fc.record({ kind: fc.constant("unheard" as const), partition: fc.nat(2) }),
   fc.record({ kind: fc.constant("settle" as const), pick: fc.nat() }),
   fc.record({ kind: fc.constant("join" as const), credit: fc.integer({ min: 1, max: 4 }) }),
   fc.record({ kind: fc.constant("leave" as const), pick: fc.nat() }),
   fc.record({ kind: fc.constant("expire" as const) }),
 );
 
+/** Whoever asks may see only what changed, so all members are asked each time. */
+function expectBooks(group: ReturnType<typeof createGroup>, crew: readonly { member: Member }[]) {
+  for (const { member } of crew) {
+    for (const standing of group.coordinator.standing(member)) {
+      const { published, acked, dead, passedBy, inHand, waiting, unread } = standing;
+      expect(acked + dead + passedBy + inHand + waiting).toBe(published);
+      expect(unread).toBe(waiting);
+    }
+  }
+}
+
 test("whatever members do, nothing is lost, skipped, or in two hands at once", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(action, { maxLength: 60 }), async (actions) => {
-      const group = createGroup(3);
+      const group = createGroup(3, [HEARD]);
       const published = [0, 0, 0];
       const settled = new Set<string>();
       const crew: { member: Member; received: Delivery[] }[] = [];
@@ -254,7 +341,9 @@ test("whatever members do, nothing is lost, skipped, or in two hands at once", a
       for (const step of actions) {
         if (step.kind === "publish") {
           published[step.partition] = (published[step.partition] ?? 0) + 1;
-          group.publish(step.partition);
+          group.publish(step.partition, 1, HEARD);
+        } else if (step.kind === "unheard") {
+          group.publish(step.partition, 1, UNHEARD);
         } else if (step.kind === "join") {
           crew.push(group.join({ creditFrames: step.credit }));
         } else if (step.kind === "leave" && crew.length > 0) {
@@ -272,6 +361,7 @@ test("whatever members do, nothing is lost, skipped, or in two hands at once", a
           settled.add(nameOf(delivery));
         }
         group.coordinator.flush();
+        expectBooks(group, crew);
         const names = held().map(nameOf);
         expect(new Set(names).size).toBe(names.length);
         for (const name of names) expect(settled.has(name)).toBe(false);

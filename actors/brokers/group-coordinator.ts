@@ -4,58 +4,35 @@
  * A state machine without I/O: the log is read through a function, deliveries leave through the
  * member's own callback. It keeps nothing durable and promises only
  * this: a sequence is handed out by one member at a time, in order within a partition, never past
- * the member's credit, and under a new epoch whenever the partition changes hands.
+ * the member's credit, and under a new epoch whenever the partition changes hands. Sound frames of
+ * types that do not concern the group are settled without being handed out.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
-import type { Delivery, DeliveryRef, Postponement, SettleResult } from "./broker.ts";
-import type { LogRecord, ReadLog, StoredPosition } from "./log-source.ts";
+import type { DeliveryRef, PartitionStanding, Postponement, SettleResult } from "./broker.ts";
+import type { Member, MemberOptions } from "./group-crew.ts";
+import type { Partition } from "./group-partition.ts";
+import type { LogRecord, PassedRange, ReadLog, StoredPosition } from "./log-source.ts";
+
+import { ShopError } from "../../runtime/errors.ts";
+import { addSettled } from "../stores/journal/settled-set.ts";
+import { hasCredit, hasSameTypes, newMember } from "./group-crew.ts";
+import {
+  attemptOf,
+  isSettled,
+  isUntouched,
+  newPartition,
+  passBy,
+  skipSettled,
+  soundType,
+  standingOf,
+  takeBack,
+  takePassed,
+} from "./group-partition.ts";
 
 /** Deliveries read from the log in one go. */
 const READ_FRAMES_MAX = 256;
 const READ_BYTES_MAX = 4 * 1024 * 1024;
-
-export interface MemberOptions {
-  readonly topics: readonly string[];
-  readonly partitions?: readonly number[];
-  readonly creditFrames: number;
-  readonly creditBytes: number;
-  readonly leaseMs: number;
-  readonly deliver: (deliveries: readonly Delivery[]) => void;
-  readonly revoked: (topic: string, partitions: readonly number[]) => void;
-}
-
-interface InHand {
-  readonly bytes: number;
-  leaseFromMs: number;
-}
-
-interface Partition {
-  readonly topic: string;
-  readonly index: number;
-  owner: Member | undefined;
-  /** Takes over once nothing is in hand; a hand-over without faults repeats nothing. */
-  heir: Member | undefined;
-  epoch: number;
-  /** Lowest sequence that may still be unsettled, minus one. */
-  position: number;
-  /** Last sequence handed out, or passed because it was settled. */
-  cursor: number;
-  tail: number;
-  readonly settledAbove: Set<number>;
-  readonly postponed: Map<number, Postponement>;
-  readonly attempts: Map<number, number>;
-  readonly inHand: Map<number, InHand>;
-}
-
-export interface Member {
-  readonly options: MemberOptions;
-  readonly owned: Set<Partition>;
-  framesInHand: number;
-  bytesInHand: number;
-  paused: boolean;
-  outbox: Delivery[];
-}
 
 export interface CoordinatorSetup {
   readonly environment: Environment;
@@ -64,6 +41,8 @@ export interface CoordinatorSetup {
   readonly partitions: number;
   /** Epochs of this run are above it; a restart must begin higher than any run before. */
   readonly firstEpoch: number;
+  /** Types of frames that concern the group; absent: all. */
+  readonly types?: readonly number[];
   readonly stored: (topic: string, partition: number) => StoredPosition;
   readonly read: ReadLog;
 }
@@ -74,11 +53,15 @@ export class GroupCoordinator {
   readonly #members: Member[] = [];
   /** Members that may have something to be given or sent. */
   readonly #touched = new Set<Member>();
+  /** Those whose `passed` is to be told to the log. */
+  readonly #passed = new Set<Partition>();
+  readonly #types: ReadonlySet<number> | undefined;
   #epoch: number;
 
   constructor(setup: CoordinatorSetup) {
     this.#setup = setup;
     this.#epoch = setup.firstEpoch;
+    this.#types = setup.types === undefined ? undefined : new Set(setup.types);
     for (const topic of setup.topics) {
       const indices = Array.from({ length: setup.partitions }, (_, index) => index);
       this.#topics.set(
@@ -88,15 +71,13 @@ export class GroupCoordinator {
     }
   }
 
+  /** Throws `BAD_CONFIGURATION` when the members of the group name other types. */
   join(options: MemberOptions): Member {
-    const member: Member = {
-      options,
-      owned: new Set(),
-      framesInHand: 0,
-      bytesInHand: 0,
-      paused: false,
-      outbox: [],
-    };
+    if (!hasSameTypes(this.#types, options.types)) {
+      const problem = `group ${this.#setup.group} is subscribed with other types already`;
+      throw new ShopError("BAD_CONFIGURATION", problem, "never");
+    }
+    const member = newMember(options);
     this.#members.push(member);
     this.#rebalance();
     return member;
@@ -120,14 +101,30 @@ export class GroupCoordinator {
     this.#touched.add(member);
   }
 
-  /** A record was stored. Its bytes spare a read when the owner is waiting for just this one. */
-  appended(topic: string, index: number, record: LogRecord): void {
+  /** False when every type concerns the group: nobody need look at its frames. */
+  get isSelective(): boolean {
+    return this.#types !== undefined;
+  }
+
+  /**
+   * A record was stored. Its bytes spare a read when the owner is waiting for just this one;
+   * `type` is its sound type, for a caller who has found that out already.
+   */
+  appended(topic: string, index: number, record: LogRecord, type?: number): void {
     const partition = this.#topics.get(topic)?.[index];
     if (partition === undefined) return;
-    partition.tail = record.sequence;
+    const { sequence, bytes } = record;
+    partition.tail = sequence;
+    partition.isChanged = true;
+    const isNext = partition.cursor === sequence - 1;
+    if (this.#types !== undefined && !this.#concerns(type ?? soundType(bytes))) {
+      this.#passBy(partition, sequence);
+      if (isNext) partition.cursor = sequence;
+      return;
+    }
+    partition.books.waiting++;
     const { owner } = partition;
     if (owner === undefined) return;
-    const isNext = partition.cursor === record.sequence - 1;
     if (isNext && partition.heir === undefined && hasCredit(owner)) {
       this.#handOut(partition, owner, record);
     } else {
@@ -136,7 +133,7 @@ export class GroupCoordinator {
   }
 
   /** `settled`: it was in hand under this epoch, and now is not. */
-  settle(ref: DeliveryRef): SettleResult {
+  settle(ref: DeliveryRef, how: "acked" | "dead" = "acked"): SettleResult {
     const partition = this.#find(ref);
     if (partition === undefined || partition.epoch !== ref.epoch) return "stale";
     const held = partition.inHand.get(ref.sequence);
@@ -144,7 +141,10 @@ export class GroupCoordinator {
     partition.inHand.delete(ref.sequence);
     partition.attempts.delete(ref.sequence);
     partition.postponed.delete(ref.sequence);
-    advance(partition, ref.sequence);
+    addSettled(partition.settled, ref.sequence);
+    partition.books[how]++;
+    partition.books.settled++;
+    partition.isChanged = true;
     const { owner } = partition;
     if (owner !== undefined) {
       owner.framesInHand--;
@@ -206,9 +206,36 @@ export class GroupCoordinator {
     let waiting = 0;
     for (const partition of this.#partitions()) {
       inHand += partition.inHand.size;
-      waiting += partition.tail - partition.cursor;
+      waiting += partition.books.waiting;
     }
     return { inHand, waiting };
+  }
+
+  /** How the member's partitions stand: those of which something changed since it last asked. */
+  standing(member: Member): readonly PartitionStanding[] {
+    const standings: PartitionStanding[] = [];
+    for (const partition of member.owned) {
+      if (!partition.isChanged || isUntouched(partition)) continue;
+      partition.isChanged = false;
+      standings.push(standingOf(partition));
+    }
+    return standings;
+  }
+
+  /** What was passed by since the last call, for the log to remember. */
+  takePassed(): readonly PassedRange[] {
+    const { group } = this.#setup;
+    const ranges = [...this.#passed].flatMap((partition) => takePassed(group, partition));
+    this.#passed.clear();
+    return ranges;
+  }
+
+  /** The log did not take it: it is in the next `takePassed` again. */
+  keepPassed({ topic, partition: index, first, last }: PassedRange): void {
+    const partition = this.#topics.get(topic)?.[index];
+    if (partition === undefined) return;
+    partition.passed.push(first, last);
+    this.#passed.add(partition);
   }
 
   *#partitions(): Generator<Partition> {
@@ -247,7 +274,10 @@ export class GroupCoordinator {
     partition.owner = member;
     partition.heir = undefined;
     partition.epoch = ++this.#epoch;
-    partition.cursor = partition.position;
+    partition.cursor = partition.settled.position;
+    partition.books.sent = 0;
+    partition.books.settled = 0;
+    partition.isChanged = true;
     if (member === undefined) return;
     member.owned.add(partition);
     this.#touched.add(member);
@@ -271,7 +301,15 @@ export class GroupCoordinator {
   #handOut(partition: Partition, member: Member, record: LogRecord): void {
     const { sequence, bytes } = record;
     partition.cursor = sequence;
-    if (sequence <= partition.position || partition.settledAbove.has(sequence)) return;
+    if (isSettled(partition, sequence)) return;
+    partition.books.waiting--;
+    // What came after the group was opened has been looked at when it was stored.
+    if (sequence <= partition.openTail && !this.#concerns(soundType(bytes))) {
+      this.#passBy(partition, sequence);
+      return;
+    }
+    partition.books.sent++;
+    partition.isChanged = true;
     const notBeforeMs = partition.postponed.get(sequence)?.notBeforeMs ?? 0;
     partition.inHand.set(sequence, {
       bytes: bytes.byteLength,
@@ -290,6 +328,15 @@ export class GroupCoordinator {
       notBeforeMs,
     });
     this.#touched.add(member);
+  }
+
+  #concerns(type: number | undefined): boolean {
+    return this.#types === undefined || type === undefined || this.#types.has(type);
+  }
+
+  #passBy(partition: Partition, sequence: number): void {
+    passBy(partition, sequence);
+    this.#passed.add(partition);
   }
 
   /** Leases run on the monotonic clock: a jump of the wall clock takes nothing away. */
@@ -316,6 +363,8 @@ export class GroupCoordinator {
         partition.cursor < partition.tail &&
         hasCredit(member)
       ) {
+        skipSettled(partition);
+        if (partition.cursor >= partition.tail) break;
         const records = this.#setup.read(
           partition.topic,
           partition.index,
@@ -328,57 +377,4 @@ export class GroupCoordinator {
       }
     }
   }
-}
-
-function newPartition(topic: string, index: number, stored: StoredPosition): Partition {
-  return {
-    topic,
-    index,
-    owner: undefined,
-    heir: undefined,
-    epoch: 0,
-    position: stored.position,
-    cursor: stored.position,
-    tail: stored.tail,
-    settledAbove: new Set(stored.settledAbove),
-    postponed: new Map(stored.postponed),
-    attempts: new Map(),
-    inHand: new Map(),
-  };
-}
-
-function takeBack(partition: Partition): void {
-  const { owner } = partition;
-  for (const [sequence, held] of partition.inHand) {
-    partition.attempts.set(sequence, attemptOf(partition, sequence) + 1);
-    if (owner === undefined) continue;
-    owner.framesInHand--;
-    owner.bytesInHand -= held.bytes;
-  }
-  partition.inHand.clear();
-  if (owner === undefined) return;
-  owner.outbox = owner.outbox.filter(
-    ({ topic, partition: index }) => topic !== partition.topic || index !== partition.index,
-  );
-}
-
-function hasCredit(member: Member): boolean {
-  if (member.paused) return false;
-  const { creditFrames, creditBytes } = member.options;
-  if (member.framesInHand === 0) return true;
-  return member.framesInHand < creditFrames && member.bytesInHand < creditBytes;
-}
-
-function attemptOf(partition: Partition, sequence: number): number {
-  return partition.attempts.get(sequence) ?? partition.postponed.get(sequence)?.attempt ?? 1;
-}
-
-/** Moves the position over every sequence that is settled without a gap. */
-function advance(partition: Partition, settled: number): void {
-  if (settled !== partition.position + 1) {
-    partition.settledAbove.add(settled);
-    return;
-  }
-  partition.position = settled;
-  while (partition.settledAbove.delete(partition.position + 1)) partition.position++;
 }

@@ -11,6 +11,16 @@ export interface LogRecord {
   readonly bytes: Uint8Array;
 }
 
+/** Records that do not concern a group: settled without having been handed out. */
+export interface PassedRange {
+  readonly group: string;
+  readonly topic: string;
+  readonly partition: number;
+  /** Sequences, both included. */
+  readonly first: number;
+  readonly last: number;
+}
+
 /** What the log remembers of one partition for one group. */
 export interface StoredPosition {
   /** Everything up to here is settled. */

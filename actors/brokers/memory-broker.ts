@@ -16,17 +16,19 @@ import type {
   Delivery,
   DeliveryRef,
   Outgoing,
+  PartitionStanding,
   Postponement,
   SettleResult,
   SubscribeOptions,
   Subscription,
 } from "./broker.ts";
-import type { Member } from "./group-coordinator.ts";
+import type { Member } from "./group-crew.ts";
 import type { MemoryLog } from "./memory-log.ts";
 
 import { ShopError } from "../../runtime/errors.ts";
 import { FRAME_BYTES_MAX } from "../../runtime/limits.ts";
 import { GroupCoordinator } from "./group-coordinator.ts";
+import { soundType } from "./group-partition.ts";
 
 /** Leases are looked at this often within the shortest of the group's. */
 const LEASE_CHECKS = 8;
@@ -38,6 +40,7 @@ export const MEMORY_CAPABILITIES: BrokerCapabilities = {
   replay: true,
   serverDedup: false,
   remoteMembers: false,
+  filtersTypes: true,
   frameBytesMax: FRAME_BYTES_MAX,
 };
 
@@ -93,10 +96,12 @@ export class MemoryBroker implements Broker {
     return this.#answer(() => {
       this.#checkStorage();
       for (const { topic, partition, record } of this.#log.append(frames)) {
+        const type = soundType(record.bytes);
         for (const { coordinator } of this.#groups.values()) {
-          coordinator.appended(topic, partition, record);
+          coordinator.appended(topic, partition, record, type);
         }
       }
+      this.#rememberPassed();
       this.#deferFlush();
       if (this.#faults?.confirmsLost === true) {
         throw new ShopError("INDETERMINATE", "the confirmation was lost", "later");
@@ -109,13 +114,14 @@ export class MemoryBroker implements Broker {
       for (const topic of options.topics) this.#checkTopic(topic);
       const { group: name, topics, from, onDeliveries, onRevoked } = options;
       this.#log.registerGroup(name, topics, from);
-      const group = this.#group(name);
+      const group = this.#group(name, options.types);
       const member = group.coordinator.join({
         topics,
         ...(options.partitions === undefined ? {} : { partitions: options.partitions }),
         creditFrames: options.creditFrames,
         creditBytes: options.creditBytes,
         leaseMs: options.leaseMs,
+        ...(options.types === undefined ? {} : { types: options.types }),
         deliver: (deliveries) => deliverByPartition(deliveries, onDeliveries),
         revoked: (topic, partitions) => onRevoked?.(topic, partitions),
       });
@@ -169,6 +175,7 @@ export class MemoryBroker implements Broker {
       ack: (deliveries) => this.#answer(() => this.#checked(() => this.acknowledge(deliveries))),
       postpone: (ref, postponement) => this.#answer(() => this.#postpone(ref, postponement)),
       bury: (ref, burial) => this.#answer(() => this.#bury(ref, burial)),
+      standing: (look) => this.#standing(subscription, coordinator, member, look),
       pause: () => setPaused(true),
       resume: () => setPaused(false),
       close: () => {
@@ -178,6 +185,31 @@ export class MemoryBroker implements Broker {
     };
     this.#members.set(subscription, { leave });
     return subscription;
+  }
+
+  /** In a later turn, as deliveries are, and after those that were due before it. */
+  async #standing(
+    subscription: Subscription,
+    coordinator: GroupCoordinator,
+    member: Member,
+    look: (standings: readonly PartitionStanding[]) => void,
+  ): Promise<void> {
+    await new Promise<void>((resolve) => this.#environment.defer(resolve));
+    this.#checkMember(subscription);
+    coordinator.flush();
+    look(coordinator.standing(member));
+  }
+
+  #checkMember(subscription: Subscription): void {
+    if (this.#members.has(subscription)) return;
+    throw new ShopError("CLOSED", "the subscription was closed", "never");
+  }
+
+  /** This log forgets with the process, so it costs nothing to tell it at once. */
+  #rememberPassed(): void {
+    for (const { coordinator } of this.#groups.values()) {
+      for (const range of coordinator.takePassed()) this.#log.passBy(range);
+    }
   }
 
   #postpone(ref: DeliveryRef, postponement: Postponement): SettleResult {
@@ -192,21 +224,21 @@ export class MemoryBroker implements Broker {
     if (this.#faults?.burialsRefused === true) {
       throw new ShopError("STORAGE_FAULT", "the dead letters take nothing", "later");
     }
-    return this.#settle(ref, () => this.#log.bury(ref, burial, this.#environment.nowMs()));
+    return this.#settle(ref, () => this.#log.bury(ref, burial, this.#environment.nowMs()), "dead");
   }
 
   /** `store` comes first: what it throws leaves the delivery in hand. */
-  #settle(ref: DeliveryRef, store: () => void): SettleResult {
+  #settle(ref: DeliveryRef, store: () => void, how: "acked" | "dead" = "acked"): SettleResult {
     const coordinator = this.#groups.get(ref.group)?.coordinator;
     const result = coordinator?.probe(ref) ?? "stale";
     if (result !== "settled") return result;
     store();
-    coordinator?.settle(ref);
+    coordinator?.settle(ref, how);
     this.#deferFlush();
     return result;
   }
 
-  #group(name: string): Group {
+  #group(name: string, types: readonly number[] | undefined): Group {
     const known = this.#groups.get(name);
     if (known !== undefined) return known;
     const log = this.#log;
@@ -216,6 +248,7 @@ export class MemoryBroker implements Broker {
       topics: log.topics,
       partitions: log.partitions,
       firstEpoch: log.nextFirstEpoch(),
+      ...(types === undefined ? {} : { types }),
       stored: (topic, partition) => log.stored(name, topic, partition),
       read: (topic, partition, after, framesMax, bytesMax) =>
         log.read(topic, partition, after, framesMax, bytesMax),
@@ -243,6 +276,7 @@ export class MemoryBroker implements Broker {
     this.#environment.defer(() => {
       this.#flushDeferred = false;
       for (const { coordinator } of this.#groups.values()) coordinator.flush();
+      this.#rememberPassed();
     });
   }
 

@@ -7,7 +7,7 @@
  */
 
 import type { Burial, DeadLetter, DeliveryRef, Outgoing, Postponement } from "./broker.ts";
-import type { LogRecord, StoredPosition } from "./log-source.ts";
+import type { LogRecord, PassedRange, StoredPosition } from "./log-source.ts";
 
 import { assert, ShopError } from "../../runtime/errors.ts";
 import { FRAME_HEADER_BYTES } from "../../runtime/frames/frame-header.ts";
@@ -54,6 +54,7 @@ export class MemoryLog {
   readonly #groups = new Map<string, Group>();
   readonly #deadLetters: DeadLetter[] = [];
   #logBytes = 0;
+  #lastDeadLetterId = 0;
   #deadLetterBytes = 0;
   #epochs = 0;
 
@@ -141,6 +142,12 @@ export class MemoryLog {
     while (place.settledAbove.delete(place.position + 1)) place.position++;
   }
 
+  passBy({ group, topic, partition, first, last }: PassedRange): void {
+    for (let sequence = first; sequence <= last; sequence++) {
+      this.settle({ group, topic, partition, sequence, epoch: 0 });
+    }
+  }
+
   postpone(ref: DeliveryRef, postponement: Postponement): void {
     const { postponed } = this.#position(ref.group, ref.topic, ref.partition);
     postponed.set(ref.sequence, postponement);
@@ -156,7 +163,7 @@ export class MemoryLog {
     if (this.#deadLetterBytes + bytes.byteLength > this.#deadLetterBytesMax) {
       throw new ShopError("STORAGE_FULL", "the dead letters are full", "later");
     }
-    const id = this.#deadLetters.length + 1;
+    const id = ++this.#lastDeadLetterId;
     this.#deadLetters.push({ id, group, topic, partition, sequence, bytes, burial, buriedAtMs });
     this.#deadLetterBytes += bytes.byteLength;
     this.settle(ref);
@@ -165,6 +172,17 @@ export class MemoryLog {
   deadLetters(topic: string, afterId: number, limit: number): readonly DeadLetter[] {
     const later = this.#deadLetters.filter((letter) => letter.topic === topic);
     return later.filter((letter) => letter.id > afterId).slice(0, limit);
+  }
+
+  hasDeadLetter(id: number): boolean {
+    return this.#deadLetters.some((letter) => letter.id === id);
+  }
+
+  /** One that was put back, or discarded. Nothing happens when it is gone already. */
+  removeDeadLetter(id: number): void {
+    const index = this.#deadLetters.findIndex((letter) => letter.id === id);
+    const [removed] = index < 0 ? [] : this.#deadLetters.splice(index, 1);
+    this.#deadLetterBytes -= removed?.bytes.byteLength ?? 0;
   }
 
   #newPositions(from: "earliest" | "latest"): ReadonlyMap<string, readonly Position[]> {

@@ -9,18 +9,31 @@ import { Type } from "@sinclair/typebox";
 import { commandContract, eventContract } from "./contract.ts";
 import { BEHAVIOR_EVENTS_MAX, closed, Id, Text, Time } from "./fields.ts";
 
+const Index = Type.Integer({ minimum: 0, maximum: BEHAVIOR_EVENTS_MAX });
+const indexes = Type.Array(Index, { minItems: 1, maxItems: BEHAVIOR_EVENTS_MAX });
+
 /**
  * What visitors did, a batch at a time and column by column: an event is what stands at one index
- * of every column. Decoding some long arrays is many times cheaper than as many small maps.
+ * of the four columns. A column of texts is a dictionary of distinct texts and a column of places
+ * in it, so that a reader handles each text once, however often it occurs. Readers check what a
+ * schema cannot say: columns of one length, and no place beyond its dictionary.
  */
 const behaviorColumns = {
   batchId: Id,
-  atMs: Type.Array(Time, { minItems: 1, maxItems: BEHAVIOR_EVENTS_MAX }),
+  /** Time of the earliest event; the column has what each is later. */
+  baseMs: Time,
+  offsetMs: Type.Array(Time, { minItems: 1, maxItems: BEHAVIOR_EVENTS_MAX }),
   /** `page.viewed`, `cart.added`, …: the caller's own names. */
-  event: Type.Array(Type.String({ minLength: 1, maxLength: 64 })),
-  customerId: Type.Array(Id),
-  /** Empty text: about no product. */
-  productId: Type.Array(Type.String({ maxLength: 128 })),
+  events: Type.Array(Type.String({ minLength: 1, maxLength: 64 }), {
+    minItems: 1,
+    maxItems: BEHAVIOR_EVENTS_MAX,
+  }),
+  event: indexes,
+  customers: Type.Array(Id, { minItems: 1, maxItems: BEHAVIOR_EVENTS_MAX }),
+  customer: indexes,
+  products: Type.Array(Id, { maxItems: BEHAVIOR_EVENTS_MAX }),
+  /** 0: about no product; otherwise one more than the place. */
+  product: indexes,
 };
 
 export const UserBehavior = eventContract(
@@ -38,7 +51,8 @@ const letterFields = {
   group: Id,
   topic: Id,
   partition: Type.Integer({ minimum: 0 }),
-  sequence: Type.Integer({ minimum: 1 }),
+  /** 0: a timer that never got as far as its topic. */
+  sequence: Type.Integer({ minimum: 0 }),
   /** Of the burial. */
   reason: Text,
 };
@@ -76,11 +90,14 @@ export const NotificationDue = eventContract(
   ),
 );
 
-/** Records a batch of behaviour; answered after the commit. */
+/**
+ * Records a batch of behaviour; answered after the commit. `fingerprint`, of the body it came with,
+ * makes a command that is sent again under its `batchId` count once.
+ */
 export const RecordBehavior = commandContract(
   104,
   "behavior.record",
-  Type.Object(behaviorColumns, closed),
+  Type.Object({ ...behaviorColumns, fingerprint: Type.Optional(Id) }, closed),
   "batchId",
 );
 

@@ -29,6 +29,9 @@ export const GROUPS = {
 
 export type Group = keyof typeof GROUPS;
 
+/** The brokers that may stand beside the local one. */
+export const FOREIGN_BROKERS = ["kafka", "redis", "rabbitmq"] as const;
+
 /** Views read the log at their own pace and keep their position beside what they made of it. */
 export const VIEWS = {
   audit: TOPICS,

@@ -129,11 +129,13 @@ export function totals(
   return sums;
 }
 
-function portOf(inner: Subscription): Subscription {
+/** The methods of `inner` as an object of their own, to be replaced one by one. */
+export function portOf(inner: Subscription): Subscription {
   return {
     ack: (deliveries) => inner.ack(deliveries),
     postpone: (ref, postponement) => inner.postpone(ref, postponement),
     bury: (ref, burial) => inner.bury(ref, burial),
+    standing: (look) => inner.standing(look),
     pause: () => inner.pause(),
     resume: () => inner.resume(),
     close: () => inner.close(),

@@ -7,6 +7,7 @@
 
 import { describe, expect, test } from "bun:test";
 
+import type { Broker } from "../brokers/broker.ts";
 import type { Outcome } from "./outcome.ts";
 
 import { ShopError } from "../../runtime/errors.ts";
@@ -180,10 +181,23 @@ describe("deadlines", () => {
 });
 
 describe("types of no concern", () => {
-  test("are acknowledged without a call, and do not wait behind their key", async () => {
+  test("are passed by by a broker that filters, and do not arrive", async () => {
+    const rig = createRig();
+    const consumer = await rig.start(undefined, { types: [1] });
+    await rig.publish(["heard"], { key: "k" });
+    await rig.publish(["unheard"], { key: "k", type: 2 });
+    await rig.environment.advance(100);
+    expect(rig.calls).toEqual(["heard#1"]);
+    expect(totals(consumer)).toMatchObject({ received: 1, acked: 1, inFlight: 0 });
+  });
+
+  test("are acknowledged without a call otherwise, and do not wait behind their key", async () => {
     const rig = createRig();
     const never = new Promise<Outcome>(() => undefined);
-    const consumer = await rig.start(() => never, { ignoredTypes: new Set([2]) });
+    const broker: Pick<Broker, "subscribe"> = {
+      subscribe: ({ types: _unknown, ...options }) => rig.broker.subscribe(options),
+    };
+    const consumer = await rig.start(() => never, { broker, types: [1] });
     await rig.publish(["heard"], { key: "k" });
     await rig.publish(["ignored"], { key: "k", type: 2 });
     await rig.environment.advance(100);
@@ -191,17 +205,17 @@ describe("types of no concern", () => {
     expect(totals(consumer)).toMatchObject({ received: 2, acked: 1, inFlight: 1 });
   });
 
-  test("are handled when they were not named", async () => {
+  test("are handled when they are named", async () => {
     const rig = createRig();
-    await rig.start(undefined, { ignoredTypes: new Set([2]) });
-    await rig.publish(["unnamed"], { type: 3 });
+    await rig.start(undefined, { types: [1, 3] });
+    await rig.publish(["named"], { type: 3 });
     await rig.environment.advance(100);
-    expect(rig.calls).toEqual(["unnamed#1"]);
+    expect(rig.calls).toEqual(["named#1"]);
   });
 
   test("are buried when their bytes are damaged: the type may be what was hit", async () => {
     const rig = createRig();
-    await rig.start(undefined, { ignoredTypes: new Set([2]) });
+    await rig.start(undefined, { types: [1] });
     const damaged = encodeFrame({
       type: 2,
       slot: 0,

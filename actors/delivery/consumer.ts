@@ -14,6 +14,7 @@ import type { Broker } from "../brokers/broker.ts";
 import type { ConsumerEvent } from "./consumer-event.ts";
 import type { DeliveryPolicy } from "./delivery-policy.ts";
 import type { PartitionStats } from "./in-hand.ts";
+import type { PartitionBook } from "./member-books.ts";
 import type { Handler } from "./outcome.ts";
 
 import { DELIVERY_POLICY } from "./delivery-policy.ts";
@@ -29,10 +30,11 @@ export interface ConsumerOptions<Body> {
   /** Where a group without a stored position begins; absent: `earliest`. */
   readonly from?: "earliest" | "latest";
   /**
-   * Types of frames (numbers in their headers) that are known not to concern the handler. They are
-   * acknowledged once their checksum is good, without being decoded or waiting behind their key.
+   * Types of frames (numbers in their headers) that concern the handler; absent: all. A broker that
+   * can filters the others out; where one arrives it is acknowledged once its checksum is good,
+   * without being decoded or waiting behind its key.
    */
-  readonly ignoredTypes?: ReadonlySet<number>;
+  readonly types?: readonly number[];
   /** Throws a `ShopError` for a body that is not fit to be handled. */
   readonly decode: (frame: Frame) => Body;
   readonly handler: Handler<Body>;
@@ -59,6 +61,11 @@ export interface Consumer {
   /** Aborts the handlers' signal, gives back everything in hand, and ends. Idempotent. */
   close(): Promise<void>;
   stats(): ConsumerStats;
+  /**
+   * The broker's count of each partition beside this end's, for the ledger; one call at a time.
+   * Empty once it closes. Rejects with what the broker refused it with.
+   */
+  books(): Promise<readonly PartitionBook[]>;
 }
 
 /** Joins the group. Rejects when the broker refuses the subscription. */
@@ -73,6 +80,7 @@ export async function startConsumer<Body>(options: ConsumerOptions<Body>): Promi
     creditBytes: policy.creditBytes,
     leaseMs: policy.leaseMs,
     ...(options.partitions === undefined ? {} : { partitions: options.partitions }),
+    ...(options.types === undefined ? {} : { types: options.types }),
     onDeliveries: (deliveries) => member.arrive(deliveries),
     onRevoked: (topic, partitions) => member.revoke(topic, partitions),
     onFailure: (error) => {

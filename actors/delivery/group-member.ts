@@ -12,7 +12,8 @@ import type { Consumer, ConsumerOptions, ConsumerStats } from "./consumer.ts";
 import type { ConsumerEvent } from "./consumer-event.ts";
 import type { DeliveryPolicy } from "./delivery-policy.ts";
 import type { ExpiryClock } from "./expiry-clock.ts";
-import type { Item, Tally } from "./in-hand.ts";
+import type { Item } from "./in-hand.ts";
+import type { PartitionBook } from "./member-books.ts";
 import type { HandleBatch, HandleOne, Message, Outcome } from "./outcome.ts";
 
 import { assert, describeError } from "../../runtime/errors.ts";
@@ -20,9 +21,11 @@ import { FRAME_HEADER_BYTES } from "../../runtime/frames/frame-header.ts";
 import { checkFrame, decodeFrame, frameType } from "../../runtime/frames/frame.ts";
 import { checkPolicy } from "./delivery-policy.ts";
 import { createExpiryClock } from "./expiry-clock.ts";
-import { createTallies, IGNORED } from "./in-hand.ts";
+import { countSettled, createTallies, IGNORED, newItem } from "./in-hand.ts";
 import { createLanes } from "./lanes.ts";
 import { ACK, isBlameless, outcomeOfFailure } from "./outcome.ts";
+import { MemberBooks } from "./member-books.ts";
+import { REDRIVEN_HEADER } from "./redrive.ts";
 import { longestBackoffMs } from "./retry-schedule.ts";
 import { Settlement } from "./settlement.ts";
 
@@ -41,11 +44,13 @@ export class GroupMember<Body> implements Consumer {
   readonly #policy: DeliveryPolicy;
   readonly #batchMax: number;
   readonly #handle: HandleBatch<Body>;
+  readonly #types: ReadonlySet<number> | undefined;
   readonly #expiry: ExpiryClock;
   readonly #abort = new AbortController();
   readonly #lanes = createLanes<Item>();
   readonly #tallies = createTallies();
   readonly #inHand = new Set<Item>();
+  readonly #books = new MemberBooks(() => this.#tallies.snapshot(this.#inHand));
   readonly #ready = new Set<Item>();
   #subscription: Subscription | undefined;
   #settlement: Settlement | undefined;
@@ -66,6 +71,7 @@ export class GroupMember<Body> implements Consumer {
     this.#policy = policy;
     this.#batchMax = handler.kind === "batch" ? handler.batchMax : 1;
     this.#handle = handler.kind === "batch" ? handler.handle : oneByOne(handler.handle);
+    this.#types = options.types === undefined ? undefined : new Set(options.types);
     this.#expiry = createExpiryClock(environment);
     checkPolicy(policy, handler.concurrencyMax * this.#batchMax);
   }
@@ -88,14 +94,10 @@ export class GroupMember<Body> implements Consumer {
   arrive(deliveries: readonly Delivery[]): void {
     if (this.#closing !== undefined) return;
     for (const delivery of deliveries) {
-      const tally = this.#tallies.of(delivery.topic, delivery.partition);
-      tally.received++;
-      const item = newItem(
-        delivery,
-        this.#contentOf(delivery.bytes),
-        tally,
-        this.#environment.monotonicMs(),
-      );
+      const content = this.#contentOf(delivery.bytes);
+      const isRedriven = typeof content === "object" && REDRIVEN_HEADER in content.headers;
+      const tally = this.#tallies.arrived(delivery, isRedriven);
+      const item = newItem(delivery, content, tally, this.#environment.monotonicMs());
       this.#inHand.add(item);
       if (this.#lanes.add(item)) this.#becomeHead(item);
     }
@@ -110,6 +112,8 @@ export class GroupMember<Body> implements Consumer {
       returned++;
       this.#drop(item);
     }
+    for (const partition of partitions) this.#tallies.revoked(topic, partition);
+    this.#books.revoked(topic, partitions);
     this.#report({ kind: "revoked", topic, partitions, returned });
     this.#deferPump();
   }
@@ -148,6 +152,14 @@ export class GroupMember<Body> implements Consumer {
     return this.#closing;
   }
 
+  async books(): Promise<readonly PartitionBook[]> {
+    const subscription = this.#subscription;
+    if (subscription === undefined || this.#closing !== undefined) return [];
+    const books = await this.#books.open(subscription);
+    // What was given back at the close is no longer ours to account for.
+    return this.#isClosing() ? [] : books;
+  }
+
   stats(): ConsumerStats {
     return {
       partitions: this.#tallies.snapshot(this.#inHand),
@@ -159,9 +171,8 @@ export class GroupMember<Body> implements Consumer {
 
   /** Routes by the header alone: what is of no concern is never decoded, only checked. */
   #contentOf(bytes: Uint8Array): Item["content"] {
-    const { ignoredTypes } = this.#options;
     const isWhole = bytes.byteLength >= FRAME_HEADER_BYTES;
-    if (isWhole && ignoredTypes?.has(frameType(bytes)) === true) {
+    if (isWhole && this.#types?.has(frameType(bytes)) === false) {
       const fault = checkFrame(bytes);
       return fault === undefined ? IGNORED : `${fault}: not a frame`;
     }
@@ -307,7 +318,7 @@ export class GroupMember<Body> implements Consumer {
 
   #finish(item: Item, how: "acked" | "buried"): void {
     if (!item.owned) return;
-    item.tally[how]++;
+    countSettled(item, how);
     this.#release(item);
     this.#leaveLane(item);
     this.#deferPump();
@@ -337,6 +348,10 @@ export class GroupMember<Body> implements Consumer {
     if (next !== undefined) this.#becomeHead(next);
   }
 
+  #isClosing(): boolean {
+    return this.#closing !== undefined;
+  }
+
   #isIdle(): boolean {
     if (this.#calls > 0) return false;
     for (const item of this.#inHand) if (item.state === "settling") return false;
@@ -364,28 +379,6 @@ export class GroupMember<Body> implements Consumer {
     else if (event.kind === "settle_failed") this.#settleFailures++;
     this.#options.onEvent?.(event);
   }
-}
-
-function newItem(delivery: Delivery, content: Item["content"], tally: Tally, nowMs: number): Item {
-  const { topic, partition, sequence, epoch, attempt, notBeforeMs } = delivery;
-  return {
-    delivery,
-    // What is not handled waits for no key: a lane of its own, which no key can name.
-    lane:
-      typeof content === "object" ? content.key : `\0${topic}/${partition}/${sequence}/${epoch}`,
-    content,
-    tally,
-    attempt,
-    notBeforeMs,
-    leaseFromMs: nowMs,
-    failures: 0,
-    settleFailures: 0,
-    firstError: undefined,
-    state: "parked",
-    owned: true,
-    alone: false,
-    timer: undefined,
-  };
 }
 
 function oneByOne<Body>(handle: HandleOne<Body>): HandleBatch<Body> {

@@ -52,6 +52,13 @@ export interface Tally {
   buried: number;
   /** Given back unsettled: partition lost, consumer closed, or settled under an old epoch. */
   returned: number;
+  /** Of those received: put back on their topic after they had been given up on. */
+  redriven: number;
+  /** Of the last delivery; 0: none since the partition was last taken away. */
+  epoch: number;
+  /** Deliveries taken in and settled in that epoch. */
+  epochReceived: number;
+  epochSettled: number;
 }
 
 export interface PartitionStats extends Readonly<Tally> {
@@ -59,10 +66,15 @@ export interface PartitionStats extends Readonly<Tally> {
   readonly inFlight: number;
   /** In hand otherwise: behind their key, ready, or waiting for their retry. */
   readonly parked: number;
+  /** Of these: may be settled without our knowing yet, being at work or having failed once. */
+  readonly doubtful: number;
 }
 
 export interface Tallies {
-  of(topic: string, partition: number): Tally;
+  /** Counts a delivery in. */
+  arrived(delivery: Delivery, isRedriven: boolean): Tally;
+  /** What comes of the partition from now on comes under another epoch. */
+  revoked(topic: string, partition: number): void;
   /** In order of first delivery. */
   snapshot(inHand: Iterable<Item>): readonly PartitionStats[];
 }
@@ -75,16 +87,26 @@ export function createTallies(): Tallies {
     if (partitions === undefined) byTopic.set(topic, (partitions = new Map()));
     let tally = partitions.get(partition);
     if (tally === undefined) {
-      tally = { topic, partition, received: 0, acked: 0, buried: 0, returned: 0 };
+      tally = newTally(topic, partition);
       partitions.set(partition, tally);
     }
     return tally;
   }
 
+  function arrived({ topic, partition, epoch }: Delivery, isRedriven: boolean): Tally {
+    const tally = of(topic, partition);
+    if (tally.epoch !== epoch) begin(tally, epoch);
+    tally.received++;
+    tally.epochReceived++;
+    if (isRedriven) tally.redriven++;
+    return tally;
+  }
+
   function snapshot(inHand: Iterable<Item>): readonly PartitionStats[] {
-    const held = new Map<Tally, { inFlight: number; parked: number }>();
+    const held = new Map<Tally, { inFlight: number; parked: number; doubtful: number }>();
     for (const item of inHand) {
-      const counts = held.get(item.tally) ?? { inFlight: 0, parked: 0 };
+      const counts = held.get(item.tally) ?? { inFlight: 0, parked: 0, doubtful: 0 };
+      if (isDoubtful(item)) counts.doubtful++;
       if (item.state === "running" || item.state === "settling") counts.inFlight++;
       else counts.parked++;
       held.set(item.tally, counts);
@@ -92,9 +114,62 @@ export function createTallies(): Tallies {
     const tallies = [...byTopic.values()].flatMap((partitions) => [...partitions.values()]);
     return tallies.map((tally) => ({
       ...tally,
-      ...(held.get(tally) ?? { inFlight: 0, parked: 0 }),
+      ...(held.get(tally) ?? { inFlight: 0, parked: 0, doubtful: 0 }),
     }));
   }
 
-  return { of, snapshot };
+  return { arrived, revoked: (topic, partition) => begin(of(topic, partition), 0), snapshot };
+}
+
+/** Counts a settlement; what was handed out under an old epoch is not of the present one. */
+export function countSettled({ tally, delivery }: Item, how: "acked" | "buried"): void {
+  tally[how]++;
+  if (tally.epoch === delivery.epoch) tally.epochSettled++;
+}
+
+/** A delivery that has just come into hand. */
+export function newItem(
+  delivery: Delivery,
+  content: Item["content"],
+  tally: Tally,
+  nowMs: number,
+): Item {
+  const { topic, partition, sequence, epoch, attempt, notBeforeMs } = delivery;
+  return {
+    delivery,
+    // What is not handled waits for no key: a lane of its own, which no key can name.
+    lane:
+      typeof content === "object" ? content.key : `\0${topic}/${partition}/${sequence}/${epoch}`,
+    content,
+    tally,
+    attempt,
+    notBeforeMs,
+    leaseFromMs: nowMs,
+    failures: 0,
+    settleFailures: 0,
+    firstError: undefined,
+    state: "parked",
+    owned: true,
+    alone: false,
+    timer: undefined,
+  };
+}
+
+function newTally(topic: string, partition: number): Tally {
+  const counts = { received: 0, acked: 0, buried: 0, returned: 0, redriven: 0 };
+  return { topic, partition, ...counts, epoch: 0, epochReceived: 0, epochSettled: 0 };
+}
+
+function begin(tally: Tally, epoch: number): void {
+  tally.epoch = epoch;
+  tally.epochReceived = 0;
+  tally.epochSettled = 0;
+}
+
+/**
+ * A handler may have committed it and go on with something else, and an attempt that failed may
+ * have settled it before it failed.
+ */
+function isDoubtful({ state, failures, settleFailures }: Item): boolean {
+  return state === "running" || failures + settleFailures > 0;
 }

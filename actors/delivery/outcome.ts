@@ -9,6 +9,7 @@
 import type { Frame } from "../../runtime/frames/frame-header.ts";
 import type { ErrorCode } from "../../runtime/errors.ts";
 import type { Delivery } from "../brokers/broker.ts";
+import type { RetryPolicy } from "./retry-schedule.ts";
 
 import { isShopError } from "../../runtime/errors.ts";
 
@@ -43,8 +44,18 @@ export interface Message<Body> {
 export type Outcome =
   | { readonly kind: "settled" }
   | { readonly kind: "ack" }
-  | { readonly kind: "retry"; readonly error: unknown }
+  | Retry
   | { readonly kind: "bury"; readonly reason: string; readonly error: unknown };
+
+/** Another attempt: by whose schedule, and whether this one counts. */
+export interface Retry {
+  readonly kind: "retry";
+  readonly error: unknown;
+  /** Absent: the schedule of the consumer's policy. */
+  readonly schedule?: RetryPolicy;
+  /** True: the frame is not to blame. Absent: the error's code says. */
+  readonly blameless?: boolean;
+}
 
 export const SETTLED: Outcome = { kind: "settled" };
 export const ACK: Outcome = { kind: "ack" };

@@ -4,8 +4,8 @@
  * The frame keeps its message id, so redriving twice, or being killed half-way and starting over,
  * has no second effect: groups that had handled it find their inbox mark. Its attempts start at 1
  * and the header `redriven` names the dead letter. It joins the end of its partition: later frames
- * of its key have gone on without it. Bytes that are not a frame are refused; they cannot be
- * routed.
+ * of its key have gone on without it, and what it may still change is for the version check of its
+ * entity to say. Bytes that are not a frame are refused; they cannot be routed.
  */
 
 import type { Broker, DeadLetter, Outgoing } from "../brokers/broker.ts";
@@ -19,10 +19,14 @@ export async function redrive(
   broker: Pick<Broker, "publish">,
   letters: readonly DeadLetter[],
 ): Promise<void> {
-  await broker.publish(letters.map(toOutgoing));
+  await broker.publish(letters.map(redrivenFrame));
 }
 
-function toOutgoing(letter: DeadLetter): Outgoing {
+/**
+ * The frame of `letter` as it goes back: no attempts, no deadline, and where it was buried. Throws
+ * `BAD_FRAME`, or `PAYLOAD_TOO_LARGE` when there is no room for the header.
+ */
+export function redrivenFrame(letter: DeadLetter): Outgoing {
   const { group, topic, partition, sequence } = letter;
   const { deadlineMs: _passed, ...frame } = decodeFrame(letter.bytes);
   const origin = `${group}/${topic}/${partition}/${sequence}`;

@@ -15,6 +15,8 @@ export interface RetryPolicy {
   readonly delayMaxMs: number;
   /** 0..1: the delay is spread over ± this share of itself. */
   readonly jitter: number;
+  /** No attempt begins later than this after the frame was made; absent: however late. */
+  readonly deadlineMs?: number;
 }
 
 export type RetryDecision =
@@ -27,6 +29,7 @@ export function checkRetryPolicy(policy: RetryPolicy): void {
   assert(delayMinMs > 0 && delayMinMs <= delayMaxMs, "0 < delayMinMs <= delayMaxMs must hold");
   assert(Number.isFinite(delayMaxMs), "delayMaxMs must be finite");
   assert(jitter >= 0 && jitter <= 1, "jitter must be within 0..1");
+  assert(policy.deadlineMs === undefined || policy.deadlineMs > 0, "deadlineMs must be positive");
 }
 
 /** What follows the failure of attempt `attempt` (from 1). `random` is uniform in [0, 1). */

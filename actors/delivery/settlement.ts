@@ -10,10 +10,13 @@ import type { Environment } from "../../runtime/environment.ts";
 import type { Burial, SettleResult, Subscription } from "../brokers/broker.ts";
 import type { ConsumerEvent } from "./consumer-event.ts";
 import type { DeliveryPolicy } from "./delivery-policy.ts";
+import type { ExpiryClock } from "./expiry-clock.ts";
 import type { Item } from "./in-hand.ts";
-import type { Outcome } from "./outcome.ts";
+import type { Outcome, Retry } from "./outcome.ts";
+import type { RetryPolicy } from "./retry-schedule.ts";
 
 import { describeError, isShopError } from "../../runtime/errors.ts";
+import { createExpiryClock } from "./expiry-clock.ts";
 import { isBlameless } from "./outcome.ts";
 import { afterFailure, backoffMs } from "./retry-schedule.ts";
 
@@ -32,11 +35,13 @@ export interface SettlementOptions {
 export class Settlement {
   readonly #options: SettlementOptions;
   readonly #subscription: Subscription;
+  readonly #expiry: ExpiryClock;
   #acks: Item[] = [];
 
   constructor(subscription: Subscription, options: SettlementOptions) {
     this.#subscription = subscription;
     this.#options = options;
+    this.#expiry = createExpiryClock(options.environment);
   }
 
   /** Decides by `outcome` what becomes of `item`, and does it. */
@@ -52,7 +57,7 @@ export class Settlement {
         this.#startBurial(item, burialOf(item, outcome.reason, outcome.error));
         return;
       case "retry":
-        this.#retry(item, outcome.error);
+        this.#retry(item, outcome);
         return;
     }
   }
@@ -106,17 +111,21 @@ export class Settlement {
     this.#conclude(item, result, "buried");
   }
 
-  #retry(item: Item, error: unknown): void {
-    const { environment, policy } = this.#options;
+  #retry(item: Item, { error, schedule, blameless = isBlameless(error) }: Retry): void {
+    const { environment } = this.#options;
+    const policy = schedule ?? this.#options.policy.retry;
     item.failures++;
     item.firstError ??= describeError(error);
-    const blameless = isBlameless(error);
     const random = environment.random();
     const decision = blameless
-      ? { kind: "wait" as const, delayMs: backoffMs(policy.retry, item.failures, random) }
-      : afterFailure(policy.retry, item.attempt, random);
+      ? { kind: "wait" as const, delayMs: backoffMs(policy, item.failures, random) }
+      : afterFailure(policy, item.attempt, random);
     if (decision.kind === "poison") {
       this.#startBurial(item, burialOf(item, "poison", error));
+      return;
+    }
+    if (this.#isTooLate(item, policy, decision.delayMs)) {
+      this.#startBurial(item, burialOf(item, "too_late", error));
       return;
     }
     const { delayMs } = decision;
@@ -126,6 +135,11 @@ export class Settlement {
     item.leaseFromMs = environment.monotonicMs() + delayMs;
     this.#options.wait(item, delayMs);
     this.#recordWait(item, item.notBeforeMs, describeError(error));
+  }
+
+  #isTooLate({ content }: Item, { deadlineMs }: RetryPolicy, delayMs: number): boolean {
+    if (deadlineMs === undefined || typeof content !== "object") return false;
+    return this.#expiry.hasPassed(content.timeMs + deadlineMs - delayMs);
   }
 
   #recordWait(item: Item, notBeforeMs: number, error: string): void {

@@ -12,7 +12,7 @@ import type { DeliveryRef } from "../brokers/broker.ts";
 import type { Cause } from "../delivery/decode-message.ts";
 import type { CommandOf } from "../contracts/messages.ts";
 import type { OrderState } from "../contracts/order-state.ts";
-import type { CommitResult, InboxMark, Store, Table, UnitOfWork } from "../stores/unit-of-work.ts";
+import type { CommitResult, InboxMark, Store, UnitOfWork } from "../stores/unit-of-work.ts";
 import type { OrderEvent, OrderInput, Refusal } from "./order.ts";
 import type { KeptAnswer, StoredOrder } from "./order-unit.ts";
 
@@ -139,7 +139,7 @@ export class OrderActor {
     return stored === undefined ? undefined : { kind: "unchanged", order: stored.state };
   }
 
-  async #keptAnswer(input: OrderInput, table: Table): Promise<OrderAnswer | undefined> {
+  async #keptAnswer(input: OrderInput, table: string): Promise<OrderAnswer | undefined> {
     if (table !== "idempotency" || !hasKey(input)) return undefined;
     const key = idempotencyRowKey(input.customerId, input.idempotency.key);
     const [row] = await this.#options.store.load("idempotency", [key]);

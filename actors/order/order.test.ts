@@ -223,8 +223,18 @@ describe("a cancelled order", () => {
       .when(refunded)
       .leadsTo([]);
   });
-  test("takes no refund of what was never paid", () =>
-    given(cancelledFresh).when(refunded).leadsTo([]));
+  test("takes the refund of a payment that it was never told of, and then no payment", () => {
+    given(cancelledFresh).when(refunded).leadsTo([refunded]);
+    given([...cancelledFresh, refunded])
+      .when(paid)
+      .leadsTo([]);
+  });
+  test("takes the release of goods that it was never told of, and then no reservation", () => {
+    given(cancelledFresh).when(released).leadsTo([released]);
+    given([...cancelledFresh, released])
+      .when(reserved)
+      .leadsTo([]);
+  });
   test("notes its release once", () => {
     given([...cancelledFresh, reserved])
       .when(released)

@@ -67,11 +67,11 @@ export function decide(input: OrderInput, state: OrderState | undefined): Decisi
     case "payment.processed":
       return payment(input, state);
     case "payment.refunded":
-      return state.paymentStatus === "completed" ? { events: [input] } : NOTHING;
+      return isUndone(state, state.paymentStatus, "completed") ? { events: [input] } : NOTHING;
     case "inventory.reserved":
       return reservation(input, state);
     case "inventory.released":
-      return state.inventoryStatus === "reserved" ? { events: [input] } : NOTHING;
+      return isUndone(state, state.inventoryStatus, "reserved") ? { events: [input] } : NOTHING;
     case "reservation.lapsed":
       return awaitsPayment(state) ? { events: [cancelled(state, "reservation_expired")] } : NOTHING;
     case "shipment.packed":
@@ -161,6 +161,14 @@ function awaitsPayment(state: OrderState): boolean {
     state.inventoryStatus === "reserved" &&
     state.paymentStatus === "pending"
   );
+}
+
+/**
+ * What was done is undone; so is, for a cancelled order, what the order never heard was done: that
+ * report is among the dead letters, and must find the order closed should it be put back.
+ */
+function isUndone<Status>(state: OrderState, status: Status | "pending", done: Status): boolean {
+  return status === done || (status === "pending" && state.status === "cancelled");
 }
 
 function readyToShip(state: OrderState): EventOf<"order.ready_to_ship"> {

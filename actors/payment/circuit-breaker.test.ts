@@ -110,7 +110,7 @@ describe("a closed circuit", () => {
 describe("an open circuit", () => {
   test("refuses at once without calling, to be tried again later", async () => {
     const shop = await openCircuit();
-    expect(await shop.call()).toMatchObject({ code: "PROVIDER_UNAVAILABLE", retry: "later" });
+    expect(await shop.call()).toMatchObject({ code: "CIRCUIT_OPEN", retry: "later" });
     expect(shop.calls()).toBe(5);
   });
   test("lets the first trial through after 30 s, not before", async () => {
@@ -171,7 +171,7 @@ describe("a half-open circuit", () => {
     const gate = Promise.withResolvers<CaptureResult>();
     shop.become(() => gate.promise);
     const trials = Array.from({ length: 100 }, () => shop.call());
-    expect(await shop.call()).toMatchObject({ code: "PROVIDER_UNAVAILABLE" });
+    expect(await shop.call()).toMatchObject({ code: "CIRCUIT_OPEN" });
     expect(shop.calls()).toBe(105);
     gate.resolve(answer);
     for (const trial of await Promise.all(trials)) expect(trial).toEqual(answer);

@@ -41,7 +41,10 @@ export interface RefundResult {
   readonly reference: string;
 }
 
-/** Rejects with `PROVIDER_UNAVAILABLE`, or with `CLOSED` once `signal` is aborted. */
+/**
+ * Rejects with `PROVIDER_UNAVAILABLE`, with `CIRCUIT_OPEN` when the provider was not even asked, or
+ * with `CLOSED` once `signal` is aborted.
+ */
 export interface PaymentGateway {
   capture(request: CaptureRequest, signal: AbortSignal): Promise<CaptureResult>;
   refund(request: RefundRequest, signal: AbortSignal): Promise<RefundResult>;

@@ -1,16 +1,17 @@
 /**
  * The payment service: captures what was ordered, gives back what was cancelled.
  *
- * It asks the provider first and commits row and report together after the answer; should the
- * process die in between, the same idempotency key asks again and gets the same answer. A capture
- * without an answer is given up after a number of attempts and reported as failed; a refund is
- * not given up here. One order's messages must come one at a time; thousands of orders may be
- * under way at once.
+ * It asks the fraud check, then the provider, and commits row and report together after the answer;
+ * should the process die in between, order id and idempotency key ask again and get the same
+ * answers. Without a verdict it captures nothing: the order waits, however long. A capture without
+ * an answer is given up after a number of attempts and reported as failed; a refund is not given
+ * up here. One order's messages must come one at a time; thousands of orders may be under way.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
 import type { Message, Outcome } from "../delivery/outcome.ts";
-import type { ShopEvent } from "../contracts/messages.ts";
+import type { EventOf, ShopEvent } from "../contracts/messages.ts";
+import type { FraudCheck } from "../fraud/fraud-check.ts";
 import type { Store, UnitOfWork } from "../stores/unit-of-work.ts";
 import type { CaptureResult, PaymentGateways, RefundResult } from "./gateways.ts";
 import type { CaptureOutcome, Payment, PaymentChange, PaymentInput } from "./payment.ts";
@@ -20,9 +21,10 @@ import { decodeValue, encodeValue } from "../contracts/codec.ts";
 import { commitDecision } from "../delivery/committer.ts";
 import { causeOf, encodeEvent } from "../delivery/decode-message.ts";
 import { ACK, SETTLED } from "../delivery/outcome.ts";
+import { fraudOrderOf } from "../fraud/fraud-check.ts";
 import { EMPTY_UNIT } from "../stores/unit-of-work.ts";
 import { captureKeyOf, gatewayFor, refundKeyOf } from "./gateways.ts";
-import { afterCapture, afterRefund, closedPayment, nextStep } from "./payment.ts";
+import { afterBlock, afterCapture, afterRefund, closedPayment, nextStep } from "./payment.ts";
 
 export interface PaymentSettings {
   /**
@@ -39,13 +41,18 @@ export interface PaymentServiceOptions {
   readonly environment: Environment;
   readonly slots: number;
   readonly gateways: PaymentGateways;
+  /** Asked before each capture; without one every order is captured. */
+  readonly fraud?: FraudCheck;
   readonly settings?: PaymentSettings;
   /** Called after each commit. Must not throw. */
   readonly onChange?: (change: PaymentChange) => void;
 }
 
 export interface PaymentService {
-  /** Handler of group `payment`. Rejects with `PROVIDER_UNAVAILABLE` to be tried again. */
+  /**
+   * Handler of group `payment`. Rejects with `PROVIDER_UNAVAILABLE`, `CIRCUIT_OPEN` or
+   * `CHECK_UNAVAILABLE` to be tried again; only the first of them counts as an attempt.
+   */
   handle(message: Message<ShopEvent>, signal: AbortSignal): Promise<Outcome>;
   /** Calls to providers under way. */
   inFlight(): number;
@@ -104,15 +111,26 @@ export function createPaymentService(options: PaymentServiceOptions): PaymentSer
         return { payment: closedPayment(input.orderId) };
       case "capture":
         assert(input.type === "order.created", "only a created order is captured");
-        return afterCapture(input, await capture(input, attempt, signal));
+        return await checkAndCapture(input, attempt, signal);
       case "refund":
         assert(payment !== undefined, "only a known payment is refunded");
         return afterRefund(payment, await refund(payment, signal));
     }
   }
 
+  async function checkAndCapture(
+    order: EventOf<"order.created">,
+    attempt: number,
+    signal: AbortSignal,
+  ): Promise<PaymentChange> {
+    const isFree = order.totalMinor === 0;
+    const verdict = isFree ? undefined : await options.fraud?.check(fraudOrderOf(order), signal);
+    if (verdict?.decision === "block") return afterBlock(order, verdict, attempt > 1);
+    return afterCapture(order, await capture(order, attempt, signal), verdict);
+  }
+
   async function capture(
-    order: Extract<PaymentInput, { type: "order.created" }>,
+    order: EventOf<"order.created">,
     attempt: number,
     signal: AbortSignal,
   ): Promise<CaptureOutcome> {

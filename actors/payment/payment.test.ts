@@ -8,7 +8,7 @@ import type { EventOf } from "../contracts/messages.ts";
 import type { Payment, PaymentRowStatus } from "./payment.ts";
 
 import { gatewayFor } from "./gateways.ts";
-import { afterCapture, afterRefund, closedPayment, nextStep } from "./payment.ts";
+import { afterBlock, afterCapture, afterRefund, closedPayment, nextStep } from "./payment.ts";
 
 const created: EventOf<"order.created"> = {
   type: "order.created",
@@ -30,6 +30,7 @@ describe("what is due", () => {
     [undefined, "capture", "close"],
     ["completed", "none", "refund"],
     ["declined", "none", "none"],
+    ["blocked", "none", "none"],
     ["abandoned", "none", "refund"],
     ["refunded", "none", "none"],
     ["voided", "none", "none"],
@@ -65,6 +66,39 @@ describe("a capture", () => {
     const change = afterCapture(created, { status: "unanswered" });
     expect(change.payment.status).toBe("abandoned");
     expect(change.event).toMatchObject({ status: "failed", reason: "unavailable" });
+  });
+});
+
+describe("the fraud check's verdict", () => {
+  const risk = { score: 90, rules: ["card_many_customers", "customer_velocity"] };
+  const block = { decision: "block", ...risk } as const;
+  const captured = { status: "captured", reference: "c1" } as const;
+  test("against a capture fails the payment and says why", () => {
+    expect(afterBlock(created, block, false)).toEqual({
+      payment: { ...charge, gateway: "premium", status: "blocked" },
+      event: {
+        type: "payment.processed",
+        ...charge,
+        gateway: "premium",
+        status: "failed",
+        reason: "fraud",
+        risk,
+      },
+    });
+  });
+  test("against a capture that may have happened leaves the payment open to a refund", () => {
+    const change = afterBlock(created, block, true);
+    expect(change.event).toMatchObject({ status: "failed", reason: "fraud", risk });
+    expect(nextStep(cancelled, change.payment)).toBe("refund");
+  });
+  test("is reported with a capture when any rule fired, and else is not", () => {
+    const pass = { decision: "pass", score: 5, rules: ["address_place_mismatch"] } as const;
+    expect(afterCapture(created, captured, pass).event).toMatchObject({
+      status: "completed",
+      risk: { score: 5, rules: ["address_place_mismatch"] },
+    });
+    const silent = { decision: "pass", score: 0, rules: [] } as const;
+    expect(afterCapture(created, captured, silent)).toEqual(afterCapture(created, captured));
   });
 });
 

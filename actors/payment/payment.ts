@@ -2,19 +2,21 @@
  * One order's payment as a pure state machine: which call to the provider is due, and what its
  * answer means.
  *
- * `capturing` (no row yet) → `completed` | `declined` | `abandoned` → `refunded` | `voided`. A
- * capture that was given up on without an answer is `abandoned`: the money may have moved, so a
- * cancellation asks for it back all the same. Refuses to capture twice, to refund what was
- * declined, and to capture at all once the order was cancelled.
+ * `capturing` (no row yet) → `completed` | `declined` | `blocked` | `abandoned` → `refunded` |
+ * `voided`. A capture that was given up on without an answer is `abandoned`: the money may have
+ * moved, so a cancellation asks for it back all the same. Refuses to capture twice, to refund what
+ * was declined or blocked, and to capture at all once the order was cancelled.
  */
 
 import type { EventOf } from "../contracts/messages.ts";
+import type { Verdict } from "../fraud/fraud-check.ts";
 import type { CaptureResult, GatewayName, RefundResult } from "./gateways.ts";
 
 import { assert } from "../../runtime/errors.ts";
 import { gatewayFor } from "./gateways.ts";
 
-export type PaymentRowStatus = "completed" | "declined" | "abandoned" | "refunded" | "voided";
+export type PaymentRowStatus =
+  "completed" | "declined" | "blocked" | "abandoned" | "refunded" | "voided";
 
 /** The row of table `payments`, by order id. */
 export interface Payment {
@@ -54,21 +56,24 @@ export function nextStep(input: PaymentInput, payment: Payment | undefined): Pay
     case "abandoned":
       return "refund";
     case "declined":
+    case "blocked":
     case "refunded":
     case "voided":
       return "none";
   }
 }
 
-/** The payment of `order` after its capture ended. */
+/**
+ * The payment of `order` after its capture ended. `verdict` let it happen; without one nobody was
+ * asked.
+ */
 export function afterCapture(
   order: EventOf<"order.created">,
   outcome: CaptureOutcome,
+  verdict?: Verdict,
 ): PaymentChange {
-  const { orderId, totalMinor: amountMinor, currency } = order;
-  const gateway = gatewayFor(amountMinor);
-  const payment = { orderId, amountMinor, currency, gateway };
-  const event = { type: "payment.processed", ...payment } as const;
+  const payment = newPayment(order);
+  const event = { type: "payment.processed", ...payment, ...riskOf(verdict) } as const;
   switch (outcome.status) {
     case "captured": {
       const { reference } = outcome;
@@ -91,6 +96,24 @@ export function afterCapture(
 }
 
 /**
+ * The payment of `order` whose capture `verdict` forbids. When an earlier attempt may have asked
+ * the provider, before there was a check, the money may have moved: then a cancellation asks for
+ * it back.
+ */
+export function afterBlock(
+  order: EventOf<"order.created">,
+  verdict: Verdict,
+  mayHaveCaptured: boolean,
+): PaymentChange {
+  const payment = newPayment(order);
+  const event = { type: "payment.processed", ...payment, ...riskOf(verdict) } as const;
+  return {
+    payment: { ...payment, status: mayHaveCaptured ? "abandoned" : "blocked" },
+    event: { ...event, status: "failed", reason: "fraud" },
+  };
+}
+
+/**
  * The payment after a refund was answered. Only a payment that was reported as completed is
  * reported as refunded, so that the events of an order always add up to its total or to nothing.
  */
@@ -110,4 +133,13 @@ export function afterRefund(payment: Payment, result: RefundResult): PaymentChan
 /** The row that keeps a cancelled order from ever being captured. */
 export function closedPayment(orderId: string): Payment {
   return { orderId, amountMinor: 0, currency: "XXX", gateway: "standard", status: "voided" };
+}
+
+function newPayment({ orderId, totalMinor: amountMinor, currency }: EventOf<"order.created">) {
+  return { orderId, amountMinor, currency, gateway: gatewayFor(amountMinor) };
+}
+
+function riskOf(verdict: Verdict | undefined): Pick<EventOf<"payment.processed">, "risk"> {
+  if (verdict === undefined || verdict.rules.length === 0) return {};
+  return { risk: { score: verdict.score, rules: [...verdict.rules] } };
 }

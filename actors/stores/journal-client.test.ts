@@ -55,6 +55,7 @@ function listener() {
   return {
     heard,
     deliveries: (records: readonly DeliveryRecord[]) => void heard.deliveries.push([...records]),
+    standings: () => undefined,
     revoked: (record: unknown) => void heard.revoked.push(record),
     failed: (error: unknown) => void heard.failed.push(error),
   };
@@ -183,6 +184,7 @@ test("a unit of work crosses the ring unchanged", () => {
     outgoing: [{ topic: "orders", frame: data }],
     timersStarted: [{ id: "t", dueAtMs: 6, outgoing: { topic: "inventory", frame: data } }],
     timersCancelled: ["u"],
+    deadLettersRemoved: [7, 9],
   };
   const acks = [{ group: "order", topic: "payments", partition: 1, sequence: 2, epoch: 3 }];
   const cross = (wire: unknown) =>

@@ -8,7 +8,7 @@
  */
 
 import type { MeshNode } from "../../runtime/threads/mesh.ts";
-import type { DeliveryRecord } from "./journal-protocol.ts";
+import type { DeliveryRecord, WireBooks } from "./journal-protocol.ts";
 
 import { isShopError, ShopError } from "../../runtime/errors.ts";
 import {
@@ -21,6 +21,7 @@ import {
   requestNumber,
   RESULT,
   REVOKED,
+  STANDINGS,
 } from "./journal-protocol.ts";
 
 /** Requests of one thread that the journal has not answered yet. */
@@ -35,6 +36,8 @@ export interface RevokedRecord {
 export interface JournalListener {
   deliveries(records: readonly DeliveryRecord[]): void;
   revoked(record: RevokedRecord): void;
+  /** Part of the answer to a request for the standing; in its place among the deliveries. */
+  standings(books: WireBooks): void;
   failed(error: ShopError): void;
 }
 
@@ -119,11 +122,20 @@ export class JournalClient {
       return;
     }
     const request = requestNumber(bytes);
+    if (kind === STANDINGS && this.#passOn(decodeBody<WireBooks>(bytes))) return;
     const waiting = this.#waiting.get(request);
     if (waiting === undefined) return;
     this.#waiting.delete(request);
     if (kind === RESULT) waiting.resolve(decodeBody(bytes));
+    if (kind === STANDINGS) waiting.resolve(undefined);
     if (kind === FAILURE) waiting.reject(decodeFailure(bytes));
+  }
+
+  /** True when more of the answer is to come. */
+  #passOn(books: WireBooks): boolean {
+    this.onTurn();
+    this.#listeners.get(books.subscription)?.standings(books);
+    return !books.isLast;
   }
 
   /** To be called at the end of each turn: hands on the deliveries that it brought. */

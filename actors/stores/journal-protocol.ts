@@ -7,7 +7,13 @@
  */
 
 import type { ErrorCode, Retry } from "../../runtime/errors.ts";
-import type { Burial, Delivery, DeliveryRef, Postponement } from "../brokers/broker.ts";
+import type {
+  Burial,
+  Delivery,
+  DeliveryRef,
+  PartitionStanding,
+  Postponement,
+} from "../brokers/broker.ts";
 import type { WireRef } from "./unit-wire.ts";
 
 import { Packr, Unpackr } from "msgpackr";
@@ -29,12 +35,16 @@ export const SUBSCRIBE = 3;
 export const UNSUBSCRIBE = 4;
 export const PAUSE = 5;
 export const DEAD_LETTERS = 6;
+export const STANDING = 7;
+export const RELEASE_FEED = 8;
 
 /** Kinds of records from the journal. */
 export const RESULT = 17;
 export const FAILURE = 18;
 export const DELIVERY = 19;
 export const REVOKED = 20;
+/** Part of the answer to `STANDING`; the one that is last answers the request. */
+export const STANDINGS = 21;
 
 /** Everything but a commit that settles deliveries. */
 export type SettleRequest =
@@ -51,6 +61,7 @@ export interface SubscribeRequest {
   readonly creditBytes: number;
   readonly leaseMs: number;
   readonly partitions?: readonly number[];
+  readonly types?: readonly number[];
 }
 
 const packr = new Packr({ useRecords: false });
@@ -139,4 +150,71 @@ export function decodeDelivery(bytes: Uint8Array): DeliveryRecord {
       bytes: bytes.slice(DELIVERY_HEADER_BYTES),
     },
   };
+}
+
+/** `token`: names the question in the answer. */
+export interface StandingRequest {
+  readonly subscription: number;
+  readonly token: number;
+}
+
+/** By position, for the reason that units are: see `unit-wire.ts`. `topic` is its index. */
+type WireStanding = readonly [
+  topic: number,
+  partition: number,
+  epoch: number,
+  published: number,
+  passedBy: number,
+  acked: number,
+  dead: number,
+  inHand: number,
+  waiting: number,
+  unread: number,
+  sent: number,
+  settled: number,
+];
+
+export interface WireBooks extends StandingRequest {
+  readonly isLast: boolean;
+  readonly rows: readonly WireStanding[];
+}
+
+export function encodeBooks(
+  of: StandingRequest,
+  topics: readonly string[],
+  standings: readonly PartitionStanding[],
+  isLast: boolean,
+): WireBooks {
+  const rows = standings.map((one): WireStanding => {
+    const topic = topics.indexOf(one.topic);
+    const { partition, epoch, published, passedBy, acked, dead } = one;
+    const { inHand, waiting, unread, sent, settled } = one;
+    return [
+      topic,
+      partition,
+      epoch,
+      published,
+      passedBy,
+      acked,
+      dead,
+      inHand,
+      waiting,
+      unread,
+      sent,
+      settled,
+    ];
+  });
+  return { ...of, isLast, rows };
+}
+
+export function decodeBooks(
+  { rows }: WireBooks,
+  topics: readonly string[],
+): readonly PartitionStanding[] {
+  return rows.map(([topic, partition, epoch, published, passedBy, acked, dead, ...rest]) => {
+    const [inHand, waiting, unread, sent, settled] = rest;
+    const name = topics[topic] ?? "";
+    const counts = { published, passedBy, acked, dead, inHand, waiting, unread, sent, settled };
+    return { topic: name, partition, epoch, ...counts };
+  });
 }

@@ -79,7 +79,8 @@ export function openJournalReads(directory: string): JournalReads {
   };
 }
 
-function openReadOnly(directory: string): Database {
+/** A connection of its own to the journal of `directory`; throws `STORAGE_FAULT` without one. */
+export function openReadOnly(directory: string): Database {
   try {
     const handle = new Database(journalPath(directory), { readonly: true });
     handle.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);

@@ -7,14 +7,15 @@
  */
 
 import type { MeshMemory } from "../../runtime/threads/mesh.ts";
-import type { JournalOptions } from "./journal/journal-types.ts";
+import type { FeedGroup, JournalOptions } from "./journal/journal-types.ts";
 
 import { systemEnvironment } from "../../runtime/system-environment.ts";
 import { CounterWriter } from "../../runtime/threads/counter-page.ts";
 import { MeshNode } from "../../runtime/threads/mesh.ts";
 import { runThread } from "../../runtime/threads/thread-entry.ts";
 import { commitSabotage, isSabotage } from "../sabotage.ts";
-import { journalMetrics, SHOP_LAYOUT } from "../shop-metrics.ts";
+import { SHOP_LAYOUT } from "../shop-metrics.ts";
+import { journalMetrics } from "../store-metrics.ts";
 import { JournalServer } from "./journal-server.ts";
 import { openJournal } from "./journal/journal.ts";
 
@@ -27,6 +28,8 @@ export interface JournalThreadData {
   readonly clients: readonly number[];
   readonly backlogBytesMax: number;
   readonly journal: Omit<JournalOptions, "environment" | "faults">;
+  /** Readers of the log to keep it for, and no others; absent: those that are known stay. */
+  readonly feeds?: readonly FeedGroup[];
 }
 
 /** A client's thread died: forget it, and empty the ring towards it before its successor starts. */
@@ -39,7 +42,8 @@ export interface ThreadGone {
 export type JournalTold =
   | { readonly kind: "thread_reset"; readonly thread: number }
   | { readonly kind: "damage"; readonly detail: string }
-  | { readonly kind: "refused"; readonly detail: string };
+  | { readonly kind: "refused"; readonly detail: string }
+  | { readonly kind: "feeds_forgotten"; readonly names: readonly string[] };
 
 /** Runs the journal in this worker thread. `faults` is for tests of storage that fails. */
 export function runJournal(
@@ -58,6 +62,9 @@ export function runJournal(
         ...(faults === undefined ? {} : { faults }),
       });
       for (const damage of journal.damage) say({ kind: "damage", detail: JSON.stringify(damage) });
+      // Before anything is pruned, and before any of them reads.
+      const names = data.feeds === undefined ? [] : journal.keepFeeds(data.feeds);
+      if (names.length > 0) say({ kind: "feeds_forgotten", names });
       const metrics = journalMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread));
       const server = new JournalServer({
         journal,

@@ -8,40 +8,35 @@
 
 import type { Environment } from "../../runtime/environment.ts";
 import type { DeliveryRef, SettleResult } from "../brokers/broker.ts";
-import type { Member } from "../brokers/group-coordinator.ts";
-import type { Journal, JournalOutcome, JournalUnit, LogRecord } from "./journal/journal-types.ts";
+import type { FeedRelease, Journal, JournalOutcome, JournalUnit } from "./journal/journal-types.ts";
 import type { JournalEvent } from "./journal-clockwork.ts";
-import type { SettleRequest, SubscribeRequest } from "./journal-protocol.ts";
+import type { StandingRequest, SettleRequest, SubscribeRequest } from "./journal-protocol.ts";
 import type { WireUnit } from "./unit-wire.ts";
 
-import {
-  assert,
-  describeError,
-  InvariantError,
-  isShopError,
-  ShopError,
-} from "../../runtime/errors.ts";
-import { GroupCoordinator } from "../brokers/group-coordinator.ts";
+import { assert, describeError, InvariantError, isShopError } from "../../runtime/errors.ts";
 import { JournalClockwork } from "./journal-clockwork.ts";
+import { JournalGroups } from "./journal-groups.ts";
 import {
   COMMIT,
   DEAD_LETTERS,
   decodeBody,
-  DELIVERY,
-  encodeDeliveryHeader,
   encodeFailure,
   encodeRequest,
   FAILURE,
   PAUSE,
+  RELEASE_FEED,
   requestNumber,
   RESULT,
-  REVOKED,
   SETTLE,
+  STANDING,
   SUBSCRIBE,
   UNSUBSCRIBE,
 } from "./journal-protocol.ts";
 import { EMPTY_UNIT } from "./unit-of-work.ts";
 import { refFromWire, unitFromWire } from "./unit-wire.ts";
+
+/** Checks of leases, a quarter of a second apart, between looks at what was only passed by. */
+const PASSED_LEASE_CHECKS = 4;
 
 const COMMITTED = { kind: "committed" } as const;
 
@@ -62,32 +57,32 @@ interface Pending {
   readonly answer: () => unknown;
 }
 
-interface Subscribed {
-  readonly thread: number;
-  readonly group: GroupCoordinator;
-  readonly member: Member;
-}
-
 export class JournalServer {
   readonly #options: JournalServerOptions;
-  readonly #groups = new Map<string, { coordinator: GroupCoordinator; topics: Set<string> }>();
-  readonly #subscribed = new Map<string, Subscribed>();
-  readonly #firstEpoch: number;
+  readonly #groups: JournalGroups;
+  /** Who asked how it stands, answered when all else of the turn has been. */
+  #standings: {
+    readonly thread: number;
+    readonly request: number;
+    readonly of: StandingRequest;
+  }[] = [];
+  #leaseChecks = 0;
   #pending: Pending[] = [];
   readonly #clockwork: JournalClockwork;
   #closed = false;
 
   constructor(options: JournalServerOptions) {
     this.#options = options;
-    // Above every epoch that a run before this one can have reached at 1,000 per millisecond.
-    this.#firstEpoch = options.environment.nowMs() * 1_000;
+    const { journal, environment, slots } = options;
+    const send = this.#send.bind(this);
+    this.#groups = new JournalGroups({ journal, environment, slots, send });
     this.#clockwork = new JournalClockwork({
       journal: options.journal,
       environment: options.environment,
       beforeTimers: () => this.onTurn(),
       onFired: (records) => {
-        for (const record of records) this.#appended(record);
-        this.#flush();
+        for (const record of records) this.#groups.appended(record);
+        this.#groups.flush();
       },
       onLeaseCheck: () => this.#checkLeases(),
       ...(options.onEvent === undefined ? {} : { onEvent: options.onEvent }),
@@ -96,8 +91,13 @@ export class JournalServer {
 
   onRecord(thread: number, kind: number, bytes: Uint8Array): void {
     const request = requestNumber(bytes);
+    this.#orFail(thread, request, () => this.#take(thread, request, kind, bytes));
+  }
+
+  /** What is refused is the answer. */
+  #orFail(thread: number, request: number, act: () => void): void {
     try {
-      this.#take(thread, request, kind, bytes);
+      act();
     } catch (error) {
       if (!isShopError(error)) throw error;
       this.#send(thread, FAILURE, encodeFailure(request, error));
@@ -108,19 +108,18 @@ export class JournalServer {
   onTurn(): void {
     if (this.#closed) return;
     if (this.#pending.length > 0) this.#commit();
-    this.#flush();
+    this.#groups.flush();
+    for (const { thread, request, of } of this.#standings.splice(0)) {
+      this.#orFail(thread, request, () => this.#groups.sendStanding(thread, request, of));
+    }
     this.#options.journal.maintain();
   }
 
   /** The thread is dead: its subscriptions end, what it had in hand goes to whoever is next. */
   threadGone(thread: number): void {
     this.onTurn();
-    for (const [id, subscribed] of this.#subscribed) {
-      if (subscribed.thread !== thread) continue;
-      this.#subscribed.delete(id);
-      subscribed.group.leave(subscribed.member);
-    }
-    this.#flush();
+    this.#groups.threadGone(thread);
+    this.#groups.flush();
   }
 
   close(): void {
@@ -134,7 +133,7 @@ export class JournalServer {
     switch (kind) {
       case COMMIT: {
         const { unit, acks } = unitFromWire(decodeBody<WireUnit>(bytes));
-        const held = acks.filter((ref) => this.#probe(ref) === "settled");
+        const held = acks.filter((ref) => this.#groups.probe(ref) === "settled");
         this.#clockwork.noteTimers(unit.timersStarted);
         this.#pending.push({
           thread,
@@ -153,18 +152,23 @@ export class JournalServer {
         this.#subscribe(thread, decodeBody<SubscribeRequest>(bytes));
         break;
       case UNSUBSCRIBE: {
-        const id = subscriptionId(thread, decodeBody<{ subscription: number }>(bytes).subscription);
-        const subscribed = this.#subscribed.get(id);
-        this.#subscribed.delete(id);
-        subscribed?.group.leave(subscribed.member);
+        this.#groups.unsubscribe(thread, decodeBody<{ subscription: number }>(bytes).subscription);
         break;
       }
       case PAUSE: {
         const { subscription, paused } = decodeBody<{ subscription: number; paused: boolean }>(
           bytes,
         );
-        const subscribed = this.#subscribed.get(subscriptionId(thread, subscription));
-        subscribed?.group.setPaused(subscribed.member, paused);
+        this.#groups.setPaused(thread, subscription, paused);
+        break;
+      }
+      case STANDING: {
+        this.#standings.push({ thread, request, of: decodeBody<StandingRequest>(bytes) });
+        return;
+      }
+      case RELEASE_FEED: {
+        const { name, released } = decodeBody<FeedRelease>(bytes);
+        this.#options.journal.releaseFeed(name, released);
         break;
       }
       case DEAD_LETTERS: {
@@ -183,14 +187,10 @@ export class JournalServer {
     this.#send(thread, RESULT, encodeRequest(request, null));
   }
 
-  #probe(ref: { readonly group: string } & Parameters<GroupCoordinator["probe"]>[0]): SettleResult {
-    return this.#groups.get(ref.group)?.coordinator.probe(ref) ?? "stale";
-  }
-
   /** What is not in hand any more is answered without touching the journal. */
   #settle(thread: number, request: number, settle: SettleRequest): void {
     const refs = settle.kind === "ack" ? settle.refs.map(refFromWire) : [settle.ref];
-    const results = refs.map((ref) => this.#probe(ref));
+    const results = refs.map((ref) => this.#groups.probe(ref));
     if (!results.includes("settled")) {
       this.#send(thread, RESULT, encodeRequest(request, results));
       return;
@@ -208,13 +208,12 @@ export class JournalServer {
       return { unit: { unit: EMPTY_UNIT, acks }, answer: () => results };
     }
     const { ref } = settle;
-    const coordinator = this.#groups.get(ref.group)?.coordinator;
-    assert(coordinator !== undefined, "what is in hand belongs to a group");
+    const coordinator = this.#groups.coordinator(ref.group);
     if (settle.kind === "bury") {
       const burials = [{ delivery: ref, burial: settle.burial }];
       return {
         unit: { unit: EMPTY_UNIT, acks: [], burials },
-        answer: () => [coordinator.settle(ref)],
+        answer: () => [coordinator.settle(ref, "dead")],
       };
     }
     const { postponement } = settle;
@@ -229,86 +228,21 @@ export class JournalServer {
   }
 
   #subscribe(thread: number, request: SubscribeRequest): void {
-    const { journal, environment, slots } = this.#options;
-    const { group, topics, from } = request;
     // Everything published so far must be in the log before positions are read.
     if (this.#pending.length > 0) this.#commit();
-    journal.registerGroup(group, topics, from);
-    const known = this.#groups.get(group);
-    const isCovered = topics.every((topic) => known?.topics.has(topic));
-    if (known !== undefined && !isCovered) {
-      const problem = `group ${group} is subscribed with other topics already`;
-      throw new ShopError("BAD_CONFIGURATION", problem, "never");
-    }
-    const coordinator = known?.coordinator ?? this.#createGroup(group, topics, slots, environment);
-    const member = coordinator.join({
-      topics,
-      creditFrames: request.creditFrames,
-      creditBytes: request.creditBytes,
-      leaseMs: request.leaseMs,
-      ...(request.partitions === undefined ? {} : { partitions: request.partitions }),
-      deliver: (deliveries) => {
-        for (const delivery of deliveries) {
-          const topic = topics.indexOf(delivery.topic);
-          const header = encodeDeliveryHeader(request.subscription, topic, delivery);
-          this.#send(thread, DELIVERY, header, delivery.bytes);
-        }
-      },
-      revoked: (topic, partitions) => {
-        const body = { subscription: request.subscription, topic, partitions };
-        this.#send(thread, REVOKED, encodeRequest(0, body));
-      },
-    });
-    const id = subscriptionId(thread, request.subscription);
-    this.#subscribed.set(id, { thread, group: coordinator, member });
-  }
-
-  #createGroup(
-    group: string,
-    topics: readonly string[],
-    slots: number,
-    environment: Environment,
-  ): GroupCoordinator {
-    const { journal } = this.#options;
-    const positions = new Map(
-      journal
-        .positions(group)
-        .map((position) => [`${position.topic}/${position.partition}`, position]),
-    );
-    const coordinator = new GroupCoordinator({
-      environment,
-      group,
-      topics,
-      partitions: slots,
-      firstEpoch: this.#firstEpoch,
-      stored(topic, partition) {
-        const found = positions.get(`${topic}/${partition}`);
-        assert(found !== undefined, `group ${group} has no position in ${topic}/${partition}`);
-        return {
-          position: found.position,
-          settledAbove: found.settledAbove,
-          postponed: new Map(
-            found.postponed.map(({ sequence, attempt, notBeforeMs, lastError }) => [
-              sequence,
-              { attempt, notBeforeMs, error: lastError },
-            ]),
-          ),
-          tail: found.last,
-        };
-      },
-      read: (topic, partition, after, framesMax, bytesMax) =>
-        journal.read(topic, partition, after, framesMax, bytesMax),
-    });
-    this.#groups.set(group, { coordinator, topics: new Set(topics) });
-    return coordinator;
+    this.#groups.subscribe(thread, request);
   }
 
   #commit(): void {
     const { environment, onEvent } = this.#options;
     const pending = this.#pending;
+    const passed = this.#groups.takePassed();
+    if (pending.length + passed.length === 0) return;
     this.#pending = [];
     const startedMs = environment.monotonicMs();
-    const outcomes = this.#commitOrDie(pending.map(({ unit }) => unit));
+    const units = pending.map(({ unit }) => unit);
+    if (passed.length > 0) units.push({ unit: EMPTY_UNIT, acks: [], passed });
+    const outcomes = this.#commitOrDie(units);
     const durationMs = environment.monotonicMs() - startedMs;
     let refused = 0;
     pending.forEach((one, index) => {
@@ -320,6 +254,11 @@ export class JournalServer {
       }
       this.#answer(one, outcome);
     });
+    const passing = outcomes[pending.length];
+    if (passing?.kind === "refused") {
+      onEvent?.({ kind: "refused", error: passing.error });
+      if (passing.error.retry !== "never") this.#groups.keepPassed(passed);
+    }
     onEvent?.({ kind: "committed", units: pending.length, refused, durationMs });
   }
 
@@ -341,31 +280,21 @@ export class JournalServer {
       this.#send(thread, RESULT, encodeRequest(request, outcome));
       return;
     }
-    for (const ref of unit.acks) this.#groups.get(ref.group)?.coordinator.settle(ref);
-    for (const record of outcome.appended) this.#appended(record);
+    for (const ref of unit.acks) this.#groups.acked(ref);
+    for (const record of outcome.appended) this.#groups.appended(record);
     this.#send(thread, RESULT, encodeRequest(request, answer()));
-  }
-
-  #appended(record: LogRecord): void {
-    for (const { coordinator, topics } of this.#groups.values()) {
-      if (topics.has(record.topic)) {
-        coordinator.appended(record.topic, record.partition, record);
-      }
-    }
-  }
-
-  #flush(): void {
-    for (const { coordinator } of this.#groups.values()) coordinator.flush();
   }
 
   #checkLeases(): void {
     // What was handed out must be on its way before it can be taken back.
-    this.#flush();
-    for (const [group, { coordinator }] of this.#groups) {
-      coordinator.expireLeases();
-      this.#options.onEvent?.({ kind: "depth", group, ...coordinator.depth() });
-    }
-    this.#flush();
+    this.#groups.flush();
+    this.#groups.expireLeases((group, depth) =>
+      this.#options.onEvent?.({ kind: "depth", group, ...depth }),
+    );
+    this.#groups.flush();
+    this.#leaseChecks++;
+    // What was passed by while nothing else was committed must not hold the log back for ever.
+    if (this.#leaseChecks % PASSED_LEASE_CHECKS === 0) this.#commit();
   }
 
   #send(thread: number, kind: number, first: Uint8Array, second?: Uint8Array): void {
@@ -373,8 +302,4 @@ export class JournalServer {
     // Credits bound what a thread can be sent; a full backlog means that they were not honoured.
     assert(isSent, "no room for a record towards a thread");
   }
-}
-
-function subscriptionId(thread: number, subscription: number): string {
-  return `${thread}/${subscription}`;
 }

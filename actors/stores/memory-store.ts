@@ -8,6 +8,7 @@
  */
 
 import type { DeliveryRef, Outgoing } from "../brokers/broker.ts";
+import type { MemoryLog } from "../brokers/memory-log.ts";
 import type { Environment, Timer } from "../../runtime/environment.ts";
 import type {
   CommitResult,
@@ -24,7 +25,7 @@ import type {
 } from "./unit-of-work.ts";
 
 import { assert } from "../../runtime/errors.ts";
-import { TABLES } from "./unit-of-work.ts";
+import { DEAD_LETTERS, TABLES } from "./unit-of-work.ts";
 
 /** Where a hook stands: `before` nothing has happened yet, `after` it has, unanswered. */
 export type StoreStep = "before_commit" | "after_commit" | "before_load" | "after_load";
@@ -35,6 +36,8 @@ export interface MemoryStoreOptions {
   readonly onOutgoing?: (outgoing: Outgoing) => void;
   /** Deliveries whose unit was committed. */
   readonly onAcknowledged?: (deliveries: readonly DeliveryRef[]) => void;
+  /** Where units take dead letters from; absent: there are none. */
+  readonly deadLetters?: Pick<MemoryLog, "hasDeadLetter" | "removeDeadLetter">;
   /** Awaited at each step: may delay it, or reject it as a fault would. */
   readonly onStep?: (step: StoreStep) => Promise<void> | void;
 }
@@ -70,6 +73,15 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
       return { kind: "duplicate", messageIds: repeated.map((mark) => mark.messageId) };
     }
     assertDistinctRows(unit.rows);
+    const { deadLettersRemoved } = unit;
+    assert(
+      new Set(deadLettersRemoved).size === deadLettersRemoved.length,
+      "a unit removes one dead letter twice",
+    );
+    for (const id of deadLettersRemoved) {
+      if (options.deadLetters?.hasDeadLetter(id) === true) continue;
+      return { kind: "conflict", table: DEAD_LETTERS, key: `${id}`, version: 0 };
+    }
     for (const { table, key, expectedVersion } of unit.rows) {
       const version = rowsOf(table).get(key)?.version ?? 0;
       if (version !== expectedVersion) return { kind: "conflict", table, key, version };
@@ -82,6 +94,7 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
     for (const entry of unit.timeline) appendEntry(entry);
     for (const id of unit.timersCancelled) cancelTimer(id);
     for (const start of unit.timersStarted) startTimer(start);
+    for (const id of deadLettersRemoved) options.deadLetters?.removeDeadLetter(id);
     for (const outgoing of unit.outgoing) options.onOutgoing?.(outgoing);
     return { kind: "committed" };
   }

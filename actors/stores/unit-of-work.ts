@@ -78,16 +78,24 @@ export interface UnitOfWork {
   readonly outgoing: readonly Outgoing[];
   readonly timersStarted: readonly TimerStart[];
   readonly timersCancelled: readonly string[];
+  /** Dead letters taken out, each named once. One that is not there makes the unit a conflict. */
+  readonly deadLettersRemoved: readonly number[];
 }
+
+/** What a conflict about a dead letter names instead of a table; its key is the id as text. */
+export const DEAD_LETTERS = "dead_letters";
 
 export type CommitResult =
   | { readonly kind: "committed" }
   /** Some inbox marks were there already; nothing was written. */
   | { readonly kind: "duplicate"; readonly messageIds: readonly string[] }
-  /** A row was not at its expected version; nothing was written. `version` is the stored one. */
+  /**
+   * A row was not at its expected version, or a dead letter was gone; nothing was written.
+   * `version` is the stored one, 0 for a dead letter.
+   */
   | {
       readonly kind: "conflict";
-      readonly table: Table;
+      readonly table: Table | typeof DEAD_LETTERS;
       readonly key: string;
       readonly version: number;
     };
@@ -129,4 +137,5 @@ export const EMPTY_UNIT: UnitOfWork = {
   outgoing: [],
   timersStarted: [],
   timersCancelled: [],
+  deadLettersRemoved: [],
 };

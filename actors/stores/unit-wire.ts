@@ -42,6 +42,7 @@ export type WireUnit = readonly [
   ])[],
   timersCancelled: readonly string[],
   acks: readonly WireRef[],
+  deadLettersRemoved: readonly number[],
 ];
 
 export interface UnitAndAcks {
@@ -75,6 +76,7 @@ export function unitToWire(unit: UnitOfWork, acks: readonly DeliveryRef[]): Wire
     ]),
     unit.timersCancelled,
     acks.map(refToWire),
+    unit.deadLettersRemoved,
   ];
 }
 
@@ -87,7 +89,7 @@ export function refFromWire([group, topic, partition, sequence, epoch]: WireRef)
 }
 
 export function unitFromWire(wire: WireUnit): UnitAndAcks {
-  const [inbox, rows, timeline, outgoing, timersStarted, timersCancelled, acks] = wire;
+  const [inbox, rows, timeline, outgoing, timersStarted, timersCancelled, acks, removed] = wire;
   return {
     unit: {
       inbox: inbox.map(([group, messageId]) => ({ group, messageId })),
@@ -116,6 +118,7 @@ export function unitFromWire(wire: WireUnit): UnitAndAcks {
         outgoing: { topic, frame },
       })),
       timersCancelled,
+      deadLettersRemoved: removed,
     },
     acks: acks.map(refFromWire),
   };

@@ -6,8 +6,15 @@
  */
 
 import type { Static } from "@sinclair/typebox";
+import type { Frozen } from "./setting-types.ts";
 import { Type } from "@sinclair/typebox";
 
+import { AnalyticsSettingsSchema } from "./analytics-settings.ts";
+import { AuditSettings } from "./audit-settings.ts";
+import { FraudConfig } from "./fraud-settings.ts";
+import { LedgerGroup } from "./ledger-settings.ts";
+import { NotificationGroup } from "./notification-settings.ts";
+import { RouterGroup } from "./router-settings.ts";
 import {
   DAY_MS,
   GIB,
@@ -23,10 +30,19 @@ import {
   text,
   YEAR_MS,
 } from "./setting-types.ts";
+import { ViewsConfig } from "./views-settings.ts";
 
 export const SHARDS_MAX = 64;
 export const SLOTS_MAX = 4096;
-export const ROLES = ["order", "payment", "inventory", "shipping"] as const;
+export const ROLES = [
+  "order",
+  "payment",
+  "inventory",
+  "shipping",
+  "notification",
+  "audit",
+  "analytics",
+] as const;
 
 const Shards = Type.Union(
   [Type.Literal("auto"), Type.Integer({ minimum: 1, maximum: SHARDS_MAX })],
@@ -112,13 +128,14 @@ export const ConfigSchema = group({
   payment: Payment,
   inventory: Inventory,
   shipping: Shipping,
+  fraud: FraudConfig,
+  notification: NotificationGroup,
+  router: RouterGroup,
+  views: ViewsConfig,
+  audit: AuditSettings,
+  analytics: AnalyticsSettingsSchema,
+  ledger: LedgerGroup,
 });
-
-type Frozen<Value> = Value extends readonly (infer Item)[]
-  ? readonly Frozen<Item>[]
-  : Value extends object
-    ? { readonly [Name in keyof Value]: Frozen<Value[Name]> }
-    : Value;
 
 /** A complete, checked configuration. */
 export type ShopConfig = Frozen<Static<typeof ConfigSchema>>;

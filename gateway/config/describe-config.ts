@@ -2,7 +2,7 @@
  * The configuration as text: each value with its origin, and the help that lists every setting.
  *
  * Both are made from the schema, so they cannot name a setting that does not exist or miss one.
- * Secrets inside an address are never printed.
+ * Secrets are never printed.
  */
 
 import type { LoadedConfig } from "./load-config.ts";
@@ -13,7 +13,7 @@ import { describeAllowed, printValue } from "./setting-values.ts";
 /** One line for each setting: `payment.timeoutMs = 2000    (environment SHOPSTREAM_…)`. */
 export function describeConfig(loaded: LoadedConfig): string {
   const lines = SETTINGS.map((setting) => ({
-    assignment: `${setting.path} = ${printValue(valueAt(loaded.config, setting))}`,
+    assignment: `${setting.path} = ${printValue(setting.schema, valueAt(loaded.config, setting))}`,
     origin: loaded.origins.get(setting.path) ?? "default",
   }));
   const width = Math.max(...lines.map(({ assignment }) => assignment.length));
@@ -28,7 +28,7 @@ export function configHelp(): string {
     [
       `${flag}  (${path}, ${environmentName})`,
       `    ${schema.description ?? ""}`,
-      `    default ${printValue(schema["default"])}; ${describeAllowed(schema)}`,
+      `    default ${printValue(schema, schema["default"])}; ${describeAllowed(schema)}`,
     ].join("\n"),
   );
   return [

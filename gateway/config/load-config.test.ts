@@ -49,7 +49,15 @@ describe("the defaults", () => {
     expect(config.data).toBe("./data");
     expect(config.shards).toBe("auto");
     expect(config.slots).toBe(64);
-    expect(config.roles).toEqual(["order", "payment", "inventory", "shipping"]);
+    expect(config.roles).toEqual([
+      "order",
+      "payment",
+      "inventory",
+      "shipping",
+      "notification",
+      "audit",
+      "analytics",
+    ]);
     expect(config.limits.bodyBytes).toBe(262_144);
     expect(config.payment.latency).toEqual({ kind: "lognormal", medianMs: 120, sigma: 0.4 });
     expect(config.payment.declineRate).toBe(0);

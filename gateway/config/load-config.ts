@@ -23,7 +23,7 @@ import {
   settingOfEnvironment,
   settingOfFlag,
 } from "./setting-names.ts";
-import { allows, describeAllowed, printValue, readText } from "./setting-values.ts";
+import { allows, describeAllowed, describeFault, printValue, readText } from "./setting-values.ts";
 
 export const DEFAULT_FILE = "shopstream.toml";
 
@@ -68,7 +68,8 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
   for (const { setting, value, origin } of [...file, ...variables, ...flags.given]) {
     if (!allows(setting, value)) {
       const allowed = describeAllowed(setting.schema);
-      problems.push(`${setting.path} = ${printValue(value)} (${origin}): allowed is ${allowed}`);
+      const given = `${setting.path} = ${printValue(setting.schema, value)} (${origin})`;
+      problems.push(`${given}: allowed is ${allowed}${describeFault(setting, value)}`);
       continue;
     }
     assign(config, setting.steps, value);

@@ -43,3 +43,10 @@ export function oneOf<const Names extends readonly string[]>(
 export function group<const Settings extends Record<string, TSchema>>(settings: Settings) {
   return Type.Object(settings, { additionalProperties: false });
 }
+
+/** A value that nothing may change. */
+export type Frozen<Value> = Value extends readonly (infer Item)[]
+  ? readonly Frozen<Item>[]
+  : Value extends object
+    ? { readonly [Name in keyof Value]: Frozen<Value[Name]> }
+    : Value;

@@ -2,8 +2,9 @@
  * One setting's value: from the text of a flag or variable, checked, and described.
  *
  * Text is read strictly: a number is digits, a boolean is one of four words, a list is split at
- * commas. What does not read as the setting's type stays text and is then refused by the check,
- * so that every refusal says the same thing: what was given, where, and what is allowed.
+ * commas, a table or a list of tables is JSON. What does not read as the setting's type stays text
+ * and is then refused by the check, so that every refusal says the same thing: what was given,
+ * where, and what is allowed.
  */
 
 import type { TSchema } from "@sinclair/typebox";
@@ -23,6 +24,7 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
 /** What `text` says as a value of `schema`; the text itself when it cannot be read as one. */
 export function readText(schema: TSchema, text: string): unknown {
   if (KindGuard.IsBoolean(schema)) return BOOLEANS.get(text) ?? text;
+  if (isStructured(schema)) return readJson(text);
   if (KindGuard.IsArray(schema)) {
     return text.split(",").map((item) => readText(schema.items, item.trim()));
   }
@@ -30,6 +32,7 @@ export function readText(schema: TSchema, text: string): unknown {
     if (schema.anyOf.some((option) => KindGuard.IsLiteral(option) && option.const === text)) {
       return text;
     }
+    if (schema.anyOf.some((option) => isStructured(option))) return readJson(text);
     const numeric = schema.anyOf.find((option) => isNumeric(option));
     return numeric === undefined ? text : readText(numeric, text);
   }
@@ -47,6 +50,10 @@ export function describeAllowed(schema: TSchema): string {
   if (KindGuard.IsLiteral(schema)) return String(schema.const);
   if (KindGuard.IsInteger(schema)) return `a whole number ${describeRange(schema)}`;
   if (KindGuard.IsNumber(schema)) return `a number ${describeRange(schema)}`;
+  if (KindGuard.IsObject(schema)) return `a table of ${Object.keys(schema.properties).join(", ")}`;
+  if (KindGuard.IsArray(schema) && isStructured(schema)) {
+    return `a list of which each is ${describeAllowed(schema.items)}`;
+  }
   if (KindGuard.IsArray(schema)) {
     return `a list without repeats of ${describeAllowed(schema.items)}`;
   }
@@ -57,10 +64,33 @@ export function describeAllowed(schema: TSchema): string {
   return schema["pattern"] === undefined ? "a text that is not empty" : "an http or https address";
 }
 
-/** The value as printed: secrets that an address carries are left out. */
-export function printValue(value: unknown): string {
+/** Where inside a table or a list of tables the fault is; empty for a plain value. */
+export function describeFault(setting: Setting, value: unknown): string {
+  if (typeof value !== "object") return "";
+  const first = Value.Errors(setting.schema, value).First();
+  return first === undefined || first.path === "" ? "" : `; at ${first.path}: ${first.message}`;
+}
+
+/** The value as printed: a setting marked as secret, and what an address carries, is left out. */
+export function printValue(schema: TSchema, value: unknown): string {
+  if (schema["secret"] === true && value !== "") return '"***"';
   if (typeof value !== "string") return JSON.stringify(value);
   return JSON.stringify(value.replace(/^([a-z]+:\/\/)[^/?#]*@/i, "$1***@"));
+}
+
+/** Tables and lists of tables, which text can only give as JSON. */
+function isStructured(schema: TSchema): boolean {
+  return (
+    KindGuard.IsObject(schema) || (KindGuard.IsArray(schema) && KindGuard.IsObject(schema.items))
+  );
+}
+
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
 
 function isNumeric(schema: TSchema): boolean {

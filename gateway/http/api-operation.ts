@@ -7,6 +7,8 @@
 
 import type { TSchema } from "@sinclair/typebox";
 
+import type { AuditSchemaName } from "./audit-schemas.ts";
+import type { DeadLetterSchemaName } from "./dead-letter-schemas.ts";
 import type { ProblemKind } from "./problem.ts";
 import { Problem, PROBLEM_MEDIA_TYPE } from "./problem.ts";
 
@@ -14,7 +16,22 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** Name of a schema under `#/components/schemas`. */
 export type SchemaName =
-  "NewOrder" | "Order" | "OrderPage" | "Timeline" | "Stock" | "StockChange" | "Health" | "Problem";
+  | AuditSchemaName
+  | DeadLetterSchemaName
+  | "NewOrder"
+  | "Order"
+  | "OrderPage"
+  | "Timeline"
+  | "Stock"
+  | "StockChange"
+  | "Health"
+  | "Problem"
+  | "NotificationLedger"
+  | "Ledger"
+  | "NewEvents"
+  | "EventsAccepted"
+  | "AnalyticsRealtime"
+  | "AnalyticsRows";
 
 export interface ParameterSpec {
   readonly name: string;
@@ -41,7 +58,7 @@ export interface OperationSpec {
   readonly operationId: string;
   readonly summary: string;
   readonly description: string;
-  readonly tag: "orders" | "inventory" | "operations";
+  readonly tag: "orders" | "inventory" | "operations" | "analytics" | "audit";
   readonly parameters?: readonly ParameterSpec[];
   readonly body?: {
     readonly schema: SchemaName;

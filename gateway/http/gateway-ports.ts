@@ -9,7 +9,13 @@ import type { Environment } from "../../runtime/environment.ts";
 import type { ShopCommand } from "../../actors/contracts/messages.ts";
 import type { CommandReply, StockState } from "../../actors/contracts/order-state.ts";
 import type { OrderReads } from "../../actors/stores/unit-of-work.ts";
+import type { DeadLetterReads } from "../../actors/dead-letters/letter-port.ts";
 import type { LimitsConfig } from "../config/config-schema.ts";
+import type { AnalyticsRouteDeps } from "./analytics-routes.ts";
+import type { AuditDeps } from "./audit-routes.ts";
+import type { LetterJobs } from "./dead-letter-jobs.ts";
+import type { LedgerPort } from "./ledger-routes.ts";
+import type { NotificationReads } from "./notification-routes.ts";
 
 export interface CommandOptions {
   /** How long an answer is waited for, in ms from now; after that the command is worthless. */
@@ -76,6 +82,16 @@ export interface MetricsText {
   readonly body: string;
 }
 
+/** What stands around the order pipeline. */
+export interface PlatformPorts {
+  readonly notifications: NotificationReads;
+  readonly audit: AuditDeps["audit"];
+  readonly analytics: AnalyticsRouteDeps["analytics"];
+  readonly letters: DeadLetterReads;
+  readonly letterJobs: LetterJobs;
+  readonly ledger: LedgerPort;
+}
+
 /** Everything `createHttpApp` needs. */
 export interface GatewayDeps {
   readonly environment: Environment;
@@ -88,6 +104,7 @@ export interface GatewayDeps {
   readonly availability: AvailabilityPort;
   readonly health: HealthPort;
   readonly events: OrderEvents;
+  readonly platform: PlatformPorts;
   readonly metricsText: () => Promise<MetricsText>;
   /** Told of every 500 with its cause, for the log; the client sees neither text nor stack. */
   readonly onFailure?: (error: unknown, correlationId: string) => void;

@@ -19,6 +19,7 @@ import { inventoryRoutes } from "./inventory-routes.ts";
 import type { MetricRow } from "./metric-row.ts";
 import { openApiJson } from "./openapi-document.ts";
 import { orderRoutes } from "./order-routes.ts";
+import { platformRoutes } from "./platform-routes.ts";
 import { Problem } from "./problem.ts";
 import { describe } from "./shop-problems.ts";
 import { createStreamRegistry } from "./sse.ts";
@@ -48,6 +49,7 @@ export function createHttpApp(deps: GatewayDeps): HttpApp {
   const counters = addRoutes(app, door, [
     ...orderRoutes(deps, streams),
     ...inventoryRoutes(deps),
+    ...platformRoutes(deps),
     ...healthRoutes(deps),
     ...docsRoutes(() => (documentJson ??= openApiJson(app))),
   ]);

@@ -20,6 +20,16 @@ import {
   StockSchema,
   TimelineSchema,
 } from "./api-schemas.ts";
+import {
+  AnalyticsRealtimeSchema,
+  AnalyticsRowsSchema,
+  EventsAcceptedSchema,
+  NewEventsSchema,
+} from "./analytics-schemas.ts";
+import { AUDIT_SCHEMAS } from "./audit-schemas.ts";
+import { DEAD_LETTER_SCHEMAS } from "./dead-letter-schemas.ts";
+import { LEDGER_SCHEMAS } from "./ledger-schemas.ts";
+import { NotificationLedgerSchema } from "./notification-schemas.ts";
 import { NEW_ORDER, openShop } from "./testing/api-client.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -54,14 +64,30 @@ interface Document {
 }
 
 const OPERATIONS = [
+  "GET /admin/dead-letters",
+  "GET /admin/dead-letters/jobs/{id}",
+  "GET /admin/dead-letters/summary",
+  "GET /admin/dead-letters/{id}",
+  "GET /admin/ledger",
   "GET /health",
   "GET /live",
   "GET /metrics",
   "GET /ready",
+  "GET /v1/analytics/query",
+  "GET /v1/analytics/realtime",
+  "GET /v1/audit",
+  "GET /v1/audit/head",
   "GET /v1/inventory/{productId}",
   "GET /v1/orders",
   "GET /v1/orders/{id}",
   "GET /v1/orders/{id}/events",
+  "GET /v1/orders/{id}/notifications",
+  "POST /admin/audit/verify",
+  "POST /admin/dead-letters/discard",
+  "POST /admin/dead-letters/redrive",
+  "POST /admin/dead-letters/{id}/discard",
+  "POST /admin/dead-letters/{id}/redrive",
+  "POST /v1/events",
   "POST /v1/orders",
   "POST /v1/orders/{id}/cancel",
   "PUT /v1/inventory/{productId}",
@@ -76,6 +102,14 @@ const SCHEMAS = {
   Stock: StockSchema,
   StockChange: StockChangeSchema,
   Timeline: TimelineSchema,
+  ...AUDIT_SCHEMAS,
+  NotificationLedger: NotificationLedgerSchema,
+  ...LEDGER_SCHEMAS,
+  ...DEAD_LETTER_SCHEMAS,
+  NewEvents: NewEventsSchema,
+  EventsAccepted: EventsAcceptedSchema,
+  AnalyticsRealtime: AnalyticsRealtimeSchema,
+  AnalyticsRows: AnalyticsRowsSchema,
 } as const;
 
 FormatRegistry.Set("date-time", (text) => new Date(text).toISOString() === text);

@@ -19,7 +19,17 @@ import {
   StockSchema,
   TimelineSchema,
 } from "./api-schemas.ts";
+import {
+  AnalyticsRealtimeSchema,
+  AnalyticsRowsSchema,
+  EventsAcceptedSchema,
+  NewEventsSchema,
+} from "./analytics-schemas.ts";
 import type { SchemaName } from "./api-operation.ts";
+import { AUDIT_SCHEMAS } from "./audit-schemas.ts";
+import { DEAD_LETTER_SCHEMAS } from "./dead-letter-schemas.ts";
+import { LedgerSchema } from "./ledger-schemas.ts";
+import { NotificationLedgerSchema } from "./notification-schemas.ts";
 
 export const OPENAPI_VERSION = "3.1.2";
 
@@ -32,6 +42,14 @@ const SCHEMAS: Readonly<Record<SchemaName, object>> = {
   StockChange: StockChangeSchema,
   Health: HealthSchema,
   Problem: ProblemSchema,
+  ...AUDIT_SCHEMAS,
+  NotificationLedger: NotificationLedgerSchema,
+  Ledger: LedgerSchema,
+  ...DEAD_LETTER_SCHEMAS,
+  NewEvents: NewEventsSchema,
+  EventsAccepted: EventsAcceptedSchema,
+  AnalyticsRealtime: AnalyticsRealtimeSchema,
+  AnalyticsRows: AnalyticsRowsSchema,
 };
 
 const INFO = {
@@ -46,6 +64,11 @@ const INFO = {
 const TAGS = [
   { name: "orders", description: "Place, watch and cancel orders." },
   { name: "inventory", description: "What there is of each product." },
+  { name: "analytics", description: "What visitors do, and what the shop's events add up to." },
+  {
+    name: "audit",
+    description: "What happened, when, because of what; and whether it still says so.",
+  },
   { name: "operations", description: "Probes and metrics." },
 ];
 

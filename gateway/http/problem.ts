@@ -12,6 +12,7 @@ const KINDS = {
   not_found: [404, "There is no such resource"],
   method_not_allowed: [405, "The resource does not know this method"],
   not_cancellable: [409, "The order can no longer be cancelled"],
+  not_redrivable: [409, "The dead letter cannot be put back"],
   stale_version: [412, "The resource has changed since it was read"],
   body_too_large: [413, "The body is too large"],
   unsupported_media_type: [415, "The body must be application/json"],

@@ -18,7 +18,8 @@ export function readQuery<const Name extends string>(
   for (const [name, value] of new URLSearchParams(request.url.slice(start))) {
     const known = names.find((candidate) => candidate === name);
     if (known === undefined) {
-      const detail = `is not known; known are ${names.join(", ")}`;
+      const others = names.length === 0 ? "none is taken here" : `known are ${names.join(", ")}`;
+      const detail = `is not known; ${others}`;
       return invalidRequest([{ parameter: name, detail }]);
     }
     if (found.has(known)) return invalidRequest([{ parameter: name, detail: "is given twice" }]);

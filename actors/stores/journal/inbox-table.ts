@@ -76,6 +76,8 @@ export class InboxTable {
     assert(id !== undefined, "a group has a number in the inbox");
     assert(writeUuid(messageId, scratch, 0), "a message id was not checked");
     if (this.#insert.run(id, scratch).changes === 0) return false;
+    // The first of a transaction: when that is rolled back, none of its marks was made.
+    if (this.#marksCount === 0) this.#undo.push(() => void (this.#marksCount = 0));
     const at = this.#marksCount * MARK_BYTES;
     if (at === this.#marks.length) {
       const larger = new Uint8Array(this.#marks.length * 2);

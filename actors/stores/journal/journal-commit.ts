@@ -38,11 +38,12 @@ export function commitBatch(
 }
 
 /** True when the unit settles deliveries and changes nothing else: it needs next to no space. */
-export function isSettlingOnly({ unit, acks, burials = [] }: JournalUnit): boolean {
+export function isSettlingOnly({ unit, acks, burials = [], passed = [] }: JournalUnit): boolean {
   const { inbox, rows, timeline, outgoing, timersStarted, timersCancelled } = unit;
-  const changes = inbox.length + rows.length + timeline.length + outgoing.length;
+  const letters = unit.deadLettersRemoved.length;
+  const changes = inbox.length + rows.length + timeline.length + outgoing.length + letters;
   return (
-    acks.length > 0 &&
+    acks.length + passed.length > 0 &&
     changes + burials.length + timersStarted.length + timersCancelled.length === 0
   );
 }
@@ -60,6 +61,15 @@ export function makeRoom(core: JournalCore, moreBytes: number, options: JournalO
     });
     if (removed === 0) return;
   }
+}
+
+/** Bytes that `units` would add to the log. */
+export function outgoingBytes(units: readonly JournalUnit[]): number {
+  let bytes = 0;
+  for (const { unit } of units) {
+    for (const { frame } of unit.outgoing) bytes += frame.length;
+  }
+  return bytes;
 }
 
 export function logFull(core: JournalCore): ShopError {

@@ -14,7 +14,7 @@ import type {
   PruneResult,
 } from "./journal-types.ts";
 import type { JournalState } from "./journal-state.ts";
-import type { Topology } from "./topology.ts";
+import type { Topology } from "./log-parts.ts";
 import type { UnitTables } from "./unit-apply.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
@@ -30,7 +30,7 @@ import { Pruner } from "./retention.ts";
 import { RowTables } from "./row-tables.ts";
 import { SettleTable } from "./settle-table.ts";
 import { TimerTable } from "./timer-table.ts";
-import { openTopology } from "./topology.ts";
+import { openTopology } from "./log-parts.ts";
 import { Scrubber, verifyTimers, verifyUnsettled } from "./verify.ts";
 
 export interface JournalCore extends UnitTables {

@@ -3,15 +3,14 @@
  *
  * The log is one table in order of arrival (measured: 3 to 10 times faster to append to than one
  * keyed by partition, because a commit touches the last pages and no others); `log_segment` keeps
- * the way from a partition to its records. Refuses a file of a newer version or of other settings.
+ * the way from a partition to its records. A file of an older version is brought up to this one,
+ * step by step. Refuses a file of a newer version or of other settings.
  */
 
 import type { Database } from "bun:sqlite";
 
 import { ShopError } from "../../../runtime/errors.ts";
 import { TABLES } from "../unit-of-work.ts";
-
-const SCHEMA_VERSION = 1;
 
 const ROW_COLUMNS = `
   key TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, crc INTEGER NOT NULL,
@@ -80,9 +79,25 @@ CREATE INDEX dead_letter_topic ON dead_letter (topic, id);
 `;
 
 /**
- * Makes the tables in an empty file, or checks that the file was made by this version and for
- * this number of slots. Throws `DATA_DAMAGED` for a version that is newer than this program, and
- * `BAD_CONFIGURATION` for another number of slots.
+ * What each version adds to the one before: the first step leads from version 1 to 2. A step that
+ * was released is never edited; the next version is one more step, and the same change in `DDL`.
+ */
+const STEPS: readonly string[] = [
+  // "If not exists": builds between the two made these tables in files that said version 1.
+  `CREATE TABLE IF NOT EXISTS fraud (
+     key TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, crc INTEGER NOT NULL,
+     data BLOB NOT NULL) WITHOUT ROWID;
+   CREATE TABLE IF NOT EXISTS notifications (
+     key TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, crc INTEGER NOT NULL,
+     data BLOB NOT NULL) WITHOUT ROWID;`,
+];
+
+const SCHEMA_VERSION = 1 + STEPS.length;
+
+/**
+ * Makes the tables in an empty file, or brings those of an older version up to date, and checks
+ * that the file was made for this number of slots. Throws `DATA_DAMAGED` for a version that is
+ * newer than this program, and `BAD_CONFIGURATION` for another number of slots.
  */
 export function prepareSchema(handle: Database, slots: number): void {
   const tables = handle.prepare<{ tables: number }, []>(
@@ -96,7 +111,7 @@ export function prepareSchema(handle: Database, slots: number): void {
       .map((row) => [row.name, row.value]),
   );
   const version = Number(meta.get("schema_version"));
-  if (version !== SCHEMA_VERSION) {
+  if (!Number.isSafeInteger(version) || version < 1 || version > SCHEMA_VERSION) {
     const message = `the data was written by schema version ${meta.get("schema_version")}`;
     throw new ShopError("DATA_DAMAGED", `${message}; this is ${SCHEMA_VERSION}`, "never");
   }
@@ -104,6 +119,17 @@ export function prepareSchema(handle: Database, slots: number): void {
     const message = `slots is fixed for the life of the data: it is ${meta.get("slots")}`;
     throw new ShopError("BAD_CONFIGURATION", `${message}, not ${slots}`, "never");
   }
+  if (version < SCHEMA_VERSION) upgrade(handle, version);
+}
+
+/** All steps or none: a file is never between two versions. */
+function upgrade(handle: Database, from: number): void {
+  handle.transaction(() => {
+    for (const step of STEPS.slice(from - 1)) handle.run(step);
+    handle
+      .prepare<unknown, [string]>("UPDATE meta SET value = ? WHERE name = 'schema_version'")
+      .run(String(SCHEMA_VERSION));
+  })();
 }
 
 function create(handle: Database, slots: number): void {

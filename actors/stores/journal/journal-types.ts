@@ -15,6 +15,7 @@ import type {
   Postponement,
   SettleResult,
 } from "../../brokers/broker.ts";
+import type { PassedRange } from "../../brokers/log-source.ts";
 import type { CommitResult, Row, Table, UnitOfWork } from "../unit-of-work.ts";
 
 /** How long and how much is kept. Nothing that a registered group has not settled is removed. */
@@ -68,8 +69,8 @@ export interface JournalUnit {
   readonly acks: readonly DeliveryRef[];
   readonly postponements?: readonly JournalPostponement[];
   readonly burials?: readonly JournalBurial[];
-  /** Dead letters to remove, for a redrive or a discard. */
-  readonly deadLettersRemoved?: readonly number[];
+  /** Records that do not concern a group, settled without having been handed out. */
+  readonly passed?: readonly PassedRange[];
 }
 
 export interface JournalPostponement {
@@ -80,6 +81,23 @@ export interface JournalPostponement {
 export interface JournalBurial {
   readonly delivery: DeliveryRef;
   readonly burial: Burial;
+}
+
+/** A reader of the log that keeps its own cursor; see `feed-groups.ts`. */
+export interface FeedGroup {
+  readonly name: string;
+  readonly topics: readonly string[];
+}
+
+/** How far a feed needs nothing more of a topic: by partition, the last sequence; 0: nothing. */
+export interface ReleasedTopic {
+  readonly topic: string;
+  readonly sequences: readonly number[];
+}
+
+export interface FeedRelease {
+  readonly name: string;
+  readonly released: readonly ReleasedTopic[];
 }
 
 /** A frame in the log. `bytes` of an appended record are those that were given, not a copy. */
@@ -200,6 +218,13 @@ export interface Journal {
   registerGroup(group: string, topics: readonly string[], from: "earliest" | "latest"): void;
   /** Forgets a group and its positions, so that it no longer holds the log back. */
   forgetGroup(group: string): void;
+  /**
+   * Keeps the log for `feeds` and no others; a new one begins at the oldest record. Returns the
+   * names of feeds that are forgotten with this, and hold the log back no longer.
+   */
+  keepFeeds(feeds: readonly FeedGroup[]): readonly string[];
+  /** The feed needs nothing up to `released` any more. Throws `STALE` for one that is not kept. */
+  releaseFeed(name: string, released: readonly ReleasedTopic[]): void;
   /** Every partition of every topic of `group`; empty when it is not registered. */
   positions(group: string): readonly PartitionPosition[];
   /** When the next timer may be due; `undefined`: there is none. May be early, never late. */

@@ -207,6 +207,8 @@ test.each([
     "BAD_MESSAGE",
   ],
   ["a timeline from version 0", { timeline: [entry("o", 0)] }, "BAD_MESSAGE"],
+  ["a dead letter taken twice", { deadLettersRemoved: [7, 7] }, "BAD_MESSAGE"],
+  ["a dead letter without a number", { deadLettersRemoved: [0] }, "BAD_MESSAGE"],
 ])("%s makes the unit refused and nothing else", (_, parts, code) => {
   const journal = openTestJournal(makeDirectory());
   const bad = unitOf({ rows: [stockRow("bad", 0)], ...parts });

@@ -11,6 +11,7 @@ import type { Row, Table } from "../unit-of-work.ts";
 import type { JournalCore } from "./journal-core.ts";
 import type {
   Damage,
+  FeedGroup,
   Journal,
   JournalDeadLetter,
   JournalOptions,
@@ -21,23 +22,26 @@ import type {
   LogRecord,
   PartitionPosition,
   PruneResult,
+  ReleasedTopic,
 } from "./journal-types.ts";
 import type { ProcessLock } from "./process-lock.ts";
-import type { Topology } from "./topology.ts";
+import type { Topology } from "./log-parts.ts";
 
-import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 
 import { assert, ShopError } from "../../../runtime/errors.ts";
+import { areFeedsKept, keepFeeds, releaseFeed } from "./feed-groups.ts";
 import {
   commitBatch,
   isSettlingOnly,
   logBytesHardMax,
   logFull,
   makeRoom,
+  outgoingBytes,
 } from "./journal-commit.ts";
 import { finishTransaction, openCore, readRecords } from "./journal-core.ts";
 import { JOURNAL_TUNING } from "./journal-limits.ts";
+import { makeDurableDirectory } from "./durable-directory.ts";
 import { lockDirectory } from "./process-lock.ts";
 import { sqliteFailure, storageError } from "./sqlite-failure.ts";
 
@@ -54,7 +58,7 @@ export function journalPath(directory: string): string {
  */
 export function openJournal(options: JournalOptions): Journal {
   const directory = options.directory;
-  if (mkdirSync(directory, { recursive: true }) !== undefined) syncDirectory(dirname(directory));
+  makeDurableDirectory(directory);
   const lock = lockDirectory(directory);
   try {
     return new SqliteJournal(options, lock);
@@ -126,22 +130,27 @@ class SqliteJournal implements Journal {
     // A group that is known is joined without a write: a full disk must not keep it out.
     const known = new Set(this.positions(group).map(({ topic }) => topic));
     if (topics.every((topic) => known.has(topic))) return;
-    this.#write((core, nowMs) => {
+    this.#writeWhole(({ topology, settle }) => {
       for (const topic of topics) {
-        if (core.topology.firstPart(topic) === undefined) {
+        if (topology.firstPart(topic) === undefined) {
           throw new ShopError("UNKNOWN_TOPIC", `no topic ${topic}`, "never");
         }
-        core.settle.register(group, topic, from);
+        settle.register(group, topic, from);
       }
-      finishTransaction(core, nowMs);
     });
   }
 
   forgetGroup(group: string): void {
-    this.#write((core, nowMs) => {
-      core.settle.forget(group);
-      finishTransaction(core, nowMs);
-    });
+    this.#writeWhole(({ settle }) => settle.forget(group));
+  }
+
+  keepFeeds(feeds: readonly FeedGroup[]): readonly string[] {
+    if (this.#run((core) => areFeedsKept(core, feeds))) return [];
+    return this.#writeWhole((core) => keepFeeds(core, feeds));
+  }
+
+  releaseFeed(name: string, released: readonly ReleasedTopic[]): void {
+    this.#writeWhole((core) => releaseFeed(core, name, released));
   }
 
   positions(group: string): readonly PartitionPosition[] {
@@ -281,6 +290,15 @@ class SqliteJournal implements Journal {
     }
   }
 
+  /** As `#write`, with what every transaction leaves for its end. */
+  #writeWhole<T>(work: (core: JournalCore) => T): T {
+    return this.#write((core, nowMs) => {
+      const result = work(core);
+      finishTransaction(core, nowMs);
+      return result;
+    });
+  }
+
   /**
    * Reopens after a fault: was the transaction after batch `inBatch` committed? If it may have
    * been, there is no going on without an answer: others would see records nobody knows of.
@@ -373,24 +391,6 @@ function partOf({ knownFirstPart, slots }: Topology, topic: string, partition: n
   return firstPart + partition;
 }
 
-function outgoingBytes(units: readonly JournalUnit[]): number {
-  let bytes = 0;
-  for (const { unit } of units) {
-    for (const { frame } of unit.outgoing) bytes += frame.length;
-  }
-  return bytes;
-}
-
 function refuseAll(units: readonly JournalUnit[], error: ShopError, isFull = false): Attempt {
   return { outcomes: units.map(() => ({ kind: "refused", error })), isFull };
-}
-
-/** Makes a new directory's entry durable. */
-function syncDirectory(directory: string): void {
-  const descriptor = openSync(directory, "r");
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }

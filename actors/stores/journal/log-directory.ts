@@ -15,7 +15,7 @@ import type { Damage } from "./journal-types.ts";
 import { createPartitionIndex } from "./partition-index.ts";
 import type { PartitionIndex } from "./partition-index.ts";
 import { recordChecksum } from "./record-checksum.ts";
-import type { Topology } from "./topology.ts";
+import type { Topology } from "./log-parts.ts";
 
 /** Stands in a segment for a record that was lost before its part was known. */
 export const PART_LOST = 0xffff;
@@ -113,7 +113,8 @@ export function encodeBase({ pruned, dropped }: LogDirectory): Uint8Array {
   return new Uint8Array(both.buffer);
 }
 
-function loadBase(
+/** Per part, what is gone from the log; throws `DATA_DAMAGED` for a row that is not as written. */
+export function loadBase(
   handle: Database,
   parts: number,
 ): Pick<LogDirectory, "pruned" | "dropped" | "prunedBytes"> {

@@ -22,7 +22,7 @@ import {
 import type { LogDirectory, Segment } from "./log-directory.ts";
 import type { PartitionIndex } from "./partition-index.ts";
 import { logChecksum } from "./record-checksum.ts";
-import type { Topology } from "./topology.ts";
+import type { Topology } from "./log-parts.ts";
 import type { UndoLog } from "./undo-log.ts";
 
 /** A record as it was found, or what is wrong with it; bytes as far as they could be read. */

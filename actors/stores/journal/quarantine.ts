@@ -9,7 +9,7 @@
 
 import type { Damage } from "./journal-types.ts";
 import type { StoredTimer } from "./timer-table.ts";
-import type { Topology } from "./topology.ts";
+import type { Topology } from "./log-parts.ts";
 import type { UnitTables } from "./unit-apply.ts";
 
 import { TIMER_COLUMNS } from "./timer-table.ts";

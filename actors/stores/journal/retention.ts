@@ -13,7 +13,7 @@ import type { DeadLetterTable } from "./dead-letter-table.ts";
 import type { InboxTable } from "./inbox-table.ts";
 import type { LogTable } from "./log-table.ts";
 import type { SettleTable } from "./settle-table.ts";
-import type { Topology } from "./topology.ts";
+import type { Topology } from "./log-parts.ts";
 
 /** A log over its size is pruned to this share of it, so that the next publish has room. */
 const LOG_TARGET_SHARE = 0.9;

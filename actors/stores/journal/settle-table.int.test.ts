@@ -6,6 +6,7 @@ import type { Journal, PartitionPosition } from "./journal-types.ts";
 
 import {
   commitOne,
+  idOf,
   frameOf,
   makeDirectory,
   openTestJournal,
@@ -208,11 +209,34 @@ test("a redrive removes the dead letter and publishes its frame in one transacti
   commitOne(journal, unitOf({}, { burials: [{ delivery: at(1), burial }] }));
   const [letter] = journal.deadLetters("orders", 0, 1);
   const id = letter?.id ?? 0;
-  journal.commit([unitOf({ outgoing: [outgoing("nowhere", 1)] }, { deadLettersRemoved: [id] })]);
+  const deadLettersRemoved = [id];
+  journal.commit([unitOf({ outgoing: [outgoing("nowhere", 1)], deadLettersRemoved })]);
   expect(journal.stats().deadLetters).toBe(1);
   const frame = letter?.bytes ?? new Uint8Array(0);
-  const redrive = unitOf({ outgoing: [{ topic: "orders", frame }] }, { deadLettersRemoved: [id] });
+  const redrive = unitOf({ outgoing: [{ topic: "orders", frame }], deadLettersRemoved });
   expect(commitOne(journal, redrive).appended).toMatchObject([{ sequence: 2 }]);
   expect(journal.stats().deadLetters).toBe(0);
+  journal.close();
+});
+
+test("of units in one batch that take out the same letter only the first does anything", () => {
+  const journal = openTestJournal(makeDirectory());
+  journal.registerGroup("readers", ["orders"], "earliest");
+  publish(journal, "orders", 1, 2);
+  for (const sequence of [1, 2]) {
+    commitOne(journal, unitOf({}, { burials: [{ delivery: at(sequence), burial }] }));
+  }
+  const [first, second] = journal.deadLetters("orders", 0, 2).map(({ id }) => id);
+  const take = (number: number, ...deadLettersRemoved: number[]) =>
+    unitOf({
+      inbox: [{ group: "readers", messageId: idOf(number) }],
+      outgoing: [outgoing("payments", 0)],
+      deadLettersRemoved,
+    });
+  const units = [take(1, first ?? 0), take(2, second ?? 0, first ?? 0), take(2, second ?? 0)];
+  // The mark of the second unit is undone with it: the third has the same, and is no duplicate.
+  const gone = { kind: "conflict", table: "dead_letters", key: String(first), version: 0 } as const;
+  expect(journal.commit(units)).toMatchObject([{ kind: "committed" }, gone, { kind: "committed" }]);
+  expect(journal.stats()).toMatchObject({ deadLetters: 0, inboxMarks: 2, logRecords: 4 });
   journal.close();
 });

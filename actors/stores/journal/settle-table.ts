@@ -8,10 +8,11 @@
 
 import type { DeliveryRef, Postponement, SettleResult } from "../../brokers/broker.ts";
 import type { JournalDatabase } from "./journal-database.ts";
+import type { PassedRange } from "../../brokers/log-source.ts";
 import type { Damage, PartitionPosition, Postponed } from "./journal-types.ts";
 import type { LogTable } from "./log-table.ts";
 import type { SettledSet } from "./settled-set.ts";
-import type { Topology } from "./topology.ts";
+import type { Topology } from "./log-parts.ts";
 import type { UndoLog } from "./undo-log.ts";
 
 import { assert } from "../../../runtime/errors.ts";
@@ -19,10 +20,12 @@ import { ERROR_CHARS_MAX } from "./journal-limits.ts";
 import { recordChecksum } from "./record-checksum.ts";
 import {
   addSettled,
+  addSettledRange,
   decodeSettled,
   encodeSettled,
   hasSettled,
   settledAbove,
+  settleThrough,
 } from "./settled-set.ts";
 
 /** One group's view of one topic. */
@@ -134,6 +137,30 @@ export class SettleTable {
       this.#undo.push(() => void postponed.set(sequence, before));
     }
     return "settled";
+  }
+
+  /** Every group that is registered. */
+  groups(): readonly string[] {
+    return [...this.#consumers.keys()];
+  }
+
+  /** Settles all up to `sequence`, as far as the log goes; a group or topic unknown is ignored. */
+  advance(group: string, topic: string, partition: number, sequence: number): void {
+    const consumer = this.#consumers.get(group)?.get(topic);
+    if (consumer === undefined || partition >= this.#topology.slots) return;
+    const set = setOf(consumer, partition);
+    const through = Math.min(sequence, this.#log.last(consumer.firstPart + partition));
+    if (through <= set.position) return;
+    this.#save(consumer, partition, set);
+    settleThrough(set, through);
+  }
+
+  /** What was passed by was never in hand, so there is no postponement to forget. */
+  passBy(consumer: Consumer, { partition, first, last }: PassedRange): void {
+    const set = setOf(consumer, partition);
+    this.#save(consumer, partition, set);
+    this.#touch(consumer);
+    addSettledRange(set, first, last);
   }
 
   /** Remembers attempt and due time; the first error stays. */

@@ -10,10 +10,13 @@ import type { SettledSet } from "./settled-set.ts";
 
 import {
   addSettled,
+  addSettledRange,
   decodeSettled,
   encodeSettled,
   hasSettled,
+  nextUnsettled,
   settledAbove,
+  settleThrough,
 } from "./settled-set.ts";
 
 const SEQUENCES_MAX = 40;
@@ -40,6 +43,30 @@ test("acks in any order, repeated or not, are answered and kept as a plain set w
       const above = [...model].filter((sequence) => sequence > set.position);
       expect(settledAbove(set)).toEqual(above.toSorted((a, b) => a - b));
       expect(model.has(set.position + 1)).toBe(false);
+    }),
+  );
+});
+
+test("a range is added as its sequences one by one would be", () => {
+  const edge = fc.integer({ min: 1, max: SEQUENCES_MAX });
+  fc.assert(
+    fc.property(sequences, edge, edge, (added, a, b) => {
+      const [first, last] = [Math.min(a, b), Math.max(a, b)];
+      const set = setOf(0, added);
+      addSettledRange(set, first, last);
+      const each = Array.from({ length: last - first + 1 }, (_, index) => first + index);
+      expect(set).toEqual(setOf(0, [...added, ...each]));
+    }),
+  );
+});
+
+test("the next unsettled sequence is the lowest from there on that is not in the set", () => {
+  fc.assert(
+    fc.property(sequences, fc.integer({ min: 1, max: SEQUENCES_MAX }), (added, from) => {
+      const set = setOf(0, added);
+      let expected = from;
+      while (hasSettled(set, expected)) expected++;
+      expect(nextUnsettled(set, from)).toBe(expected);
     }),
   );
 });
@@ -80,4 +107,16 @@ test("bytes that end early or go on too long are refused", () => {
   const bytes = encodeSettled([setOf(300, [305, 306, 400]), setOf(0, [2])]);
   expect(() => decodeSettled(bytes.subarray(0, bytes.length - 1), 2)).toThrow("end in the middle");
   expect(() => decodeSettled(Uint8Array.of(...bytes, 0), 2)).toThrow("left over");
+});
+
+test("settling all up to a sequence is settling each up to it", () => {
+  fc.assert(
+    fc.property(fc.nat(10), sequences, fc.nat(SEQUENCES_MAX), (start, added, through) => {
+      const one = setOf(start, added);
+      const each = setOf(start, added);
+      for (let sequence = 1; sequence <= through; sequence++) addSettled(each, sequence);
+      expect(settleThrough(one, through)).toBe(through > setOf(start, added).position);
+      expect(one).toEqual(each);
+    }),
+  );
 });

@@ -44,6 +44,40 @@ export function addSettled(set: SettledSet, sequence: number): boolean {
   return true;
 }
 
+/** Adds everything up to `sequence`; false when all of it was there. */
+export function settleThrough(set: SettledSet, sequence: number): boolean {
+  if (sequence <= set.position) return false;
+  const { ranges } = set;
+  let position = sequence;
+  let gone = 0;
+  // Ranges that begin at or right behind the new position become part of it.
+  for (; gone < ranges.length; gone += 2) {
+    const start = ranges[gone]!; // `!`: within the loop's bound
+    if (start > position + 1) break;
+    position = Math.max(position, ranges[gone + 1]!); // `!`: ranges come in pairs
+  }
+  ranges.splice(0, gone);
+  set.position = position;
+  return true;
+}
+
+/** Adds every sequence from `first` to `last`. */
+export function addSettledRange(set: SettledSet, first: number, last: number): void {
+  if (set.ranges.length === 0 && first <= set.position + 1) {
+    set.position = Math.max(set.position, last);
+    return;
+  }
+  for (let sequence = first; sequence <= last; sequence++) addSettled(set, sequence);
+}
+
+/** The lowest sequence from `from` on that is not in the set. */
+export function nextUnsettled(set: SettledSet, from: number): number {
+  const next = Math.max(from, set.position + 1);
+  const at = rangeBefore(set.ranges, next);
+  if (at < 0) return next;
+  return Math.max(next, set.ranges[at + 1]! + 1); // `!`: ranges come in pairs
+}
+
 /** The sequences above the position, ascending. */
 export function settledAbove(set: SettledSet): number[] {
   const above: number[] = [];

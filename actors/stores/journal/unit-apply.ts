@@ -20,6 +20,7 @@ import type { CheckedUnit } from "./unit-check.ts";
 
 import { assert } from "../../../runtime/errors.ts";
 import { frameSlot } from "../../../runtime/frames/frame.ts";
+import { DEAD_LETTERS } from "../unit-of-work.ts";
 
 export interface UnitTables {
   readonly database: JournalDatabase;
@@ -45,9 +46,9 @@ export function applyUnit(
   nowMs: number,
   isCareful: boolean,
 ): JournalOutcome {
-  const { inbox, rows, timeline } = checked.unit.unit;
+  const { inbox, rows, timeline, deadLettersRemoved } = checked.unit.unit;
   for (const { group } of inbox) tables.inbox.addGroup(group);
-  const conditions = inbox.length + rows.length + timeline.length;
+  const conditions = inbox.length + rows.length + timeline.length + deadLettersRemoved.length;
   let failed: Failed | undefined;
   if (conditions > 1 && (isCareful || inbox.length > 1 || rows.length > 1)) {
     const marks = tables.inbox.marksCount;
@@ -79,6 +80,11 @@ function applyConditions(
     return { outcome: { kind: "duplicate", messageIds }, hasWritten };
   }
   let hasWritten = unit.inbox.length > 0;
+  for (const id of unit.deadLettersRemoved) {
+    if (tables.deadLetters.has(id)) continue;
+    const outcome: Failed = { kind: "conflict", table: DEAD_LETTERS, key: `${id}`, version: 0 };
+    return { outcome, hasWritten };
+  }
   for (const write of unit.rows) {
     const version = tables.rows.write(write, nowMs);
     if (version !== undefined) {
@@ -100,12 +106,12 @@ function applyConditions(
 
 /** Everything that cannot fail any more. */
 function applyRest(tables: UnitTables, checked: CheckedUnit, nowMs: number): JournalOutcome {
-  const { unit, deadLettersRemoved = [] } = checked.unit;
+  const { unit } = checked.unit;
   for (const id of unit.timersCancelled) tables.timers.cancel(id);
   unit.timersStarted.forEach(({ id, dueAtMs, outgoing }, index) => {
     tables.timers.start(id, dueAtMs, checked.timerParts[index] ?? -1, outgoing.frame);
   });
-  for (const id of deadLettersRemoved) tables.deadLetters.remove(id);
+  for (const id of unit.deadLettersRemoved) tables.deadLetters.remove(id);
   const appended: LogRecord[] = unit.outgoing.map(({ topic, frame }, index) => {
     const part = checked.outgoingParts[index] ?? -1;
     const sequence = tables.log.append(part, frame, nowMs);
@@ -121,8 +127,9 @@ interface Settlements {
 }
 
 function applySettlements(tables: UnitTables, checked: CheckedUnit, nowMs: number): Settlements {
-  const { acks, postponements = [], burials = [] } = checked.unit;
+  const { acks, postponements = [], burials = [], passed = [] } = checked.unit;
   const { settle } = tables;
+  passed.forEach((range, index) => settle.passBy(consumerAt(checked.passed, index), range));
   return {
     acks: acks.map(({ partition, sequence }, index) =>
       settle.settle(consumerAt(checked.acks, index), partition, sequence),

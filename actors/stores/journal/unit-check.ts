@@ -10,7 +10,7 @@ import type { DeliveryRef, Outgoing } from "../../brokers/broker.ts";
 import type { OrderColumns, RowWrite } from "../unit-of-work.ts";
 import type { JournalUnit } from "./journal-types.ts";
 import type { Consumer, SettleTable } from "./settle-table.ts";
-import type { Topology } from "./topology.ts";
+import type { Topology } from "./log-parts.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
 import { TABLES } from "../unit-of-work.ts";
@@ -26,6 +26,7 @@ export interface CheckedUnit {
   readonly acks: readonly Consumer[];
   readonly postponements: readonly Consumer[];
   readonly burials: readonly Consumer[];
+  readonly passed: readonly Consumer[];
   readonly outgoingBytes: number;
 }
 
@@ -37,7 +38,7 @@ export function checkUnit(
   topology: Topology,
   settle: SettleTable,
 ): CheckedUnit | ShopError {
-  const { unit, acks, postponements = [], burials = [] } = journalUnit;
+  const { unit, acks, postponements = [], burials = [], passed = [] } = journalUnit;
   const problem = checkState(journalUnit);
   if (problem !== undefined) return new ShopError("BAD_MESSAGE", problem, "never");
   const timers = unit.timersStarted.map((timer) => timer.outgoing);
@@ -57,6 +58,11 @@ export function checkUnit(
     settle,
   );
   if (buried instanceof ShopError) return buried;
+  const passedBy = resolve(
+    passed.map(({ last, ...where }) => ({ ...where, sequence: last, epoch: 0 })),
+    settle,
+  );
+  if (passedBy instanceof ShopError) return passedBy;
   return {
     unit: journalUnit,
     outgoingParts,
@@ -64,6 +70,7 @@ export function checkUnit(
     acks: acked,
     postponements: postponed,
     burials: buried,
+    passed: passedBy,
     outgoingBytes: unit.outgoing.reduce((sum, { frame }) => sum + frame.length, 0),
   };
 }
@@ -107,6 +114,11 @@ function checkState({ unit, postponements = [] }: JournalUnit): string | undefin
   for (const { id, dueAtMs } of unit.timersStarted) {
     if (!isKey(id)) return `a timer's id is not a key: ${id}`;
     if (!isCount(dueAtMs, 0)) return `timer ${id} is due at ${dueAtMs}`;
+  }
+  const { deadLettersRemoved } = unit;
+  if (!deadLettersRemoved.every((id) => isCount(id, 1))) return "a dead letter's id is a count";
+  if (new Set(deadLettersRemoved).size < deadLettersRemoved.length) {
+    return "a unit removes one dead letter twice";
   }
   for (const { postponement } of postponements) {
     if (!isCount(postponement.attempt, 0) || !isCount(postponement.notBeforeMs, 0)) {

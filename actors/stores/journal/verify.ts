@@ -15,7 +15,7 @@ import type { StoredRow } from "./row-tables.ts";
 import type { SettleTable } from "./settle-table.ts";
 import type { StoredDeadLetter } from "./dead-letter-table.ts";
 import type { StoredTimer } from "./timer-table.ts";
-import type { Topology } from "./topology.ts";
+import type { Topology } from "./log-parts.ts";
 
 import { TABLES } from "../unit-of-work.ts";
 import { DEAD_LETTER_COLUMNS, deadLetterChecksum } from "./dead-letter-table.ts";

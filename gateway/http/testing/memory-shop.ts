@@ -18,8 +18,9 @@ import type { OrderInput } from "../../../actors/order/order.ts";
 import { decide, evolve } from "../../../actors/order/order.ts";
 import type { OrderReads, Row, TimelineEntry } from "../../../actors/stores/unit-of-work.ts";
 import type { Environment } from "../../../runtime/environment.ts";
+import { emptyPlatform } from "./empty-platform.ts";
 import { ShopError } from "../../../runtime/errors.ts";
-import type { CommandOptions, GatewayDeps, ServiceStatus } from "../gateway-ports.ts";
+import type { CommandOptions, CommandPort, GatewayDeps, ServiceStatus } from "../gateway-ports.ts";
 
 export const TEST_LIMITS: GatewayDeps["limits"] = {
   bodyBytes: 256 * 1024,
@@ -59,10 +60,12 @@ export class MemoryShop {
 
   constructor(environment: Environment, limits: Partial<GatewayDeps["limits"]> = {}) {
     this.#environment = environment;
+    const commands: CommandPort = { send: (command, options) => this.#send(command, options) };
     this.deps = {
       environment,
       limits: { ...TEST_LIMITS, ...limits },
-      commands: { send: (command, options) => this.#send(command, options) },
+      commands,
+      platform: emptyPlatform(environment, commands),
       reads: this.#reads(),
       availability: {
         get: async (id) => this.#cached(id),
@@ -146,6 +149,8 @@ export class MemoryShop {
         return this.#cancel(command);
       case "inventory.set":
         return this.#setStock(command);
+      case "behavior.record":
+        return { kind: "recorded", events: command.offsetMs.length };
       default:
         throw new ShopError("BAD_MESSAGE", `this shop takes no ${command.type}`, "never");
     }

@@ -1,0 +1,137 @@
+/**
+ * From a record of the feed to what the audit keeps of it.
+ *
+ * Nothing is refused: bytes that are no frame and payloads that do not decode are kept as they are,
+ * with their fault. The identity says what counts as the same message: the message id of a frame,
+ * the digest of bytes that are none; under one topic it is recorded once, so a redelivery, a
+ * redrive or a replay of a whole day adds nothing.
+ */
+
+import type { FrameFault } from "../../runtime/frames/frame-header.ts";
+import type { FeedRecord } from "../brokers/feed.ts";
+import type { ShopEvent } from "../contracts/messages.ts";
+import type { AuditRecord } from "./audit-record.ts";
+
+import { assert, isShopError } from "../../runtime/errors.ts";
+import {
+  checkFrame,
+  decodeFrame,
+  frameId,
+  frameKey,
+  framePayload,
+  frameTimeMs,
+  frameType,
+} from "../../runtime/frames/frame.ts";
+import { writeUuid } from "../../runtime/frames/hex-bytes.ts";
+import { EVENTS } from "../contracts/messages.ts";
+import { decodeEvent } from "../delivery/decode-message.ts";
+import { UNREADABLE_TYPE } from "./audit-record.ts";
+import { textsOf } from "./audit-text.ts";
+
+/**
+ * `ID_REUSED`: another content under a message id that was recorded before. The others are about
+ * the frame or its payload.
+ */
+export type AuditFault = FrameFault | "UNKNOWN_TYPE" | "BAD_PAYLOAD" | "ID_REUSED";
+
+/** A record that has no place in the chain yet, and the texts it can be found by. */
+export interface AuditEntry extends Omit<AuditRecord, "seq"> {
+  readonly texts: readonly string[];
+}
+
+/** `event` or why there is none, of bytes that are a frame. */
+export type Reading = { readonly event: ShopEvent } | { readonly fault: AuditFault };
+
+export const IDENTITY_BYTES = 16;
+/** The last instant that a `Date` can name. */
+const TIME_MS_MAX = 8_640_000_000_000_000;
+const KNOWN_TYPES: ReadonlySet<number> = new Set(EVENTS.map(({ number }) => number));
+const NO_TEXTS: readonly string[] = [];
+
+export function readEntry(record: FeedRecord): AuditEntry {
+  const { topic, partition, sequence, bytes } = record;
+  const storedAtMs = instant(record.storedAtMs);
+  const place = { topic, partition, sequence, storedAtMs, frame: bytes };
+  const reading = readFrame(bytes);
+  const isFrame = "event" in reading || isPayloadFault(reading.fault);
+  const found = {
+    ...place,
+    identity: isFrame ? identityOfId(frameId(bytes)) : digest(bytes),
+    atMs: isFrame ? instant(frameTimeMs(bytes)) : storedAtMs,
+  };
+  if ("fault" in reading) {
+    const { fault } = reading;
+    const nothing = { orderId: null, customerId: null, texts: NO_TEXTS };
+    return { ...found, ...nothing, type: UNREADABLE_TYPE, fault };
+  }
+  const { event } = reading;
+  return {
+    ...found,
+    type: frameType(bytes),
+    orderId: textField(event, "orderId"),
+    customerId: textField(event, "customerId"),
+    fault: null,
+    texts: textsOf(event),
+  };
+}
+
+/** What `bytes` say, as far as they can be read. */
+export function readFrame(bytes: Uint8Array): Reading {
+  try {
+    const frame = decodeFrame(bytes);
+    return KNOWN_TYPES.has(frame.type) ? { event: decodeEvent(frame) } : { fault: "UNKNOWN_TYPE" };
+  } catch (error) {
+    if (!isShopError(error, "BAD_FRAME", "BAD_MESSAGE")) throw error;
+    return { fault: checkFrame(bytes) ?? "BAD_PAYLOAD" };
+  }
+}
+
+/** True when the frame around it was whole, so that its header can be believed. */
+export function isPayloadFault(fault: string | null): boolean {
+  return fault === null || ["UNKNOWN_TYPE", "BAD_PAYLOAD", "ID_REUSED"].includes(fault);
+}
+
+/**
+ * True when two frames of one identity say the same. Attempts and headers may differ: a redrive
+ * changes them.
+ */
+export function isSameMessage(one: Uint8Array, other: Uint8Array): boolean {
+  if (checkFrame(one) !== undefined || checkFrame(other) !== undefined) {
+    return Buffer.compare(one, other) === 0;
+  }
+  return (
+    frameType(one) === frameType(other) &&
+    frameKey(one) === frameKey(other) &&
+    Buffer.compare(framePayload(one), framePayload(other)) === 0
+  );
+}
+
+/** `entry` as another message under an id that was taken: by its content, so that it stays once. */
+export function asReused(entry: AuditEntry): AuditEntry {
+  const { frame } = entry;
+  const parts = [`${frameId(frame)} ${frameType(frame)} ${frameKey(frame)}\n`, framePayload(frame)];
+  const content = Buffer.concat(parts.map((part) => Buffer.from(part)));
+  return { ...entry, identity: digest(content), fault: "ID_REUSED" };
+}
+
+function identityOfId(id: string): Uint8Array {
+  const identity = new Uint8Array(IDENTITY_BYTES);
+  assert(writeUuid(id, identity, 0), "the id of a frame is canonical");
+  return identity;
+}
+
+function digest(bytes: Uint8Array): Uint8Array {
+  const hash = new Uint8Array(32);
+  Bun.SHA256.hash(bytes, hash);
+  return hash.slice(0, IDENTITY_BYTES);
+}
+
+function textField(event: ShopEvent, name: string): string | null {
+  const value: unknown = Reflect.get(event, name);
+  // JSON can spell lone surrogates, which no database keeps.
+  return typeof value === "string" ? value.toWellFormed() : null;
+}
+
+function instant(timeMs: number): number {
+  return Math.min(Math.floor(timeMs), TIME_MS_MAX);
+}

@@ -1,0 +1,84 @@
+/**
+ * What of an event may be read: which of its texts can be searched for, and what is hidden.
+ *
+ * Fields that identify a means of payment or reach a person are hidden by name, wherever they
+ * stand: they are neither indexed nor shown. Words are folded here, for the index and for the query
+ * alike: lower case, without diacritics, letters and digits only; everything else separates.
+ */
+
+import type { ShopEvent } from "../contracts/messages.ts";
+
+import { TEXT_CHARS_MAX, TEXTS_MAX } from "./audit-limits.ts";
+
+const REDACTED = "[redacted]";
+/** Never indexed, never shown. */
+const HIDDEN_FIELDS: ReadonlySet<string> = new Set([
+  "token",
+  "fingerprint",
+  "contact",
+  "email",
+  "phone",
+  "pushToken",
+]);
+/** Ids that are searched for by name, that nobody would type, or that come by the hundred. */
+const ID_FIELDS: ReadonlySet<string> = new Set(["orderId", "customerId", "customers", "batchId"]);
+
+const NOT_ASCII = /[\u0080-\uffff]/;
+const MARKS = /\p{M}+/gu;
+const WORDS = /[\p{L}\p{N}\p{Co}]+/gu;
+const ASCII_WORDS = /[a-z0-9]+/g;
+const NOTHING: readonly string[] = [];
+
+/** The words of `text` in order, folded. */
+export function wordsOf(text: string): readonly string[] {
+  if (!NOT_ASCII.test(text)) return text.toLowerCase().match(ASCII_WORDS) ?? NOTHING;
+  return text.normalize("NFKD").replace(MARKS, "").toLowerCase().match(WORDS) ?? NOTHING;
+}
+
+/** `text` as the index takes it: it finds the same words in it as `wordsOf`. */
+export function foldText(text: string): string {
+  return NOT_ASCII.test(text) ? wordsOf(text).join(" ") : text;
+}
+
+/** The texts of `event` that can be searched for, each once; those past the bounds are left out. */
+export function textsOf(event: ShopEvent): readonly string[] {
+  const { type: _hasColumn, ...fields } = event;
+  const texts = new Set<string>();
+  let charsLeft = TEXT_CHARS_MAX;
+  const collect = (value: unknown): void => {
+    if (typeof value === "string") {
+      if (texts.size >= TEXTS_MAX || value.length > charsLeft || texts.has(value)) return;
+      charsLeft -= value.length;
+      texts.add(value);
+    } else if (Array.isArray(value)) {
+      // A batch of behaviour has long columns of numbers.
+      for (const item of value) if (typeof item !== "number") collect(item);
+    } else if (typeof value === "object" && value !== null) {
+      for (const [name, field] of Object.entries(value)) {
+        if (!HIDDEN_FIELDS.has(name) && !ID_FIELDS.has(name)) collect(field);
+      }
+    }
+  };
+  collect(fields);
+  return [...texts];
+}
+
+/** `event` as it may be shown, without its type. */
+export function redactEvent(event: ShopEvent): Readonly<Record<string, unknown>> {
+  const { type: _hasColumn, ...fields } = event;
+  return redactFields(fields);
+}
+
+function redactFields(fields: object): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [
+      name,
+      HIDDEN_FIELDS.has(name) ? REDACTED : redactValue(value),
+    ]),
+  );
+}
+
+function redactValue(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map((item) => redactValue(item));
+  return typeof value === "object" && value !== null ? redactFields(value) : value;
+}

@@ -1,0 +1,104 @@
+/**
+ * The embedded channel: texts as JSON lines in a file, for a relay, a test or a person to read.
+ *
+ * One file for each kind and shard under the outbox directory, a write for each batch, rotated at
+ * a bound. An id that is in the tail of any file of its kind is not written again, so what a
+ * crashed process had written before its commit does not appear twice. Lines are not synced: the
+ * ledger is the record, this is the post. A torn last line is cut off when the file is opened.
+ */
+
+import type { Channel, SendResult } from "./channel.ts";
+import type { ChannelKind, Notification } from "./notification.ts";
+import type { OutboxSettings } from "./notification-policy.ts";
+import type { OutboxFile } from "./outbox-file.ts";
+
+import { describeError } from "../../runtime/errors.ts";
+import { failedSend, SENT } from "./channel.ts";
+import { openOutboxFile, readWrittenIds } from "./outbox-file.ts";
+
+/** Ids remembered as written; more than one shard can have under way when it dies. */
+const IDS_MAX = 8_192;
+
+export interface OutboxChannelOptions {
+  readonly kind: ChannelKind;
+  /** Made when it is not there. */
+  readonly directory: string;
+  /** Each shard writes files of its own. */
+  readonly shard: number;
+  readonly settings: OutboxSettings;
+  /** For the log, after the write. Must not throw. */
+  readonly onWritten?: (notification: Notification) => void;
+}
+
+/** The file is opened, and its directory read, with the first batch. */
+export function createOutboxChannel(options: OutboxChannelOptions): Channel {
+  const { kind, directory, shard, settings } = options;
+  const written = new Set<string>();
+  let file: OutboxFile | undefined;
+  let tail: Promise<unknown> = Promise.resolve();
+
+  async function open(): Promise<OutboxFile> {
+    const opened = await openOutboxFile(directory, `${kind}-${shard}`, settings);
+    for (const id of await readWrittenIds(directory, `${kind}-`)) remember(id);
+    return opened;
+  }
+
+  function remember(id: string): void {
+    written.add(id);
+    if (written.size <= IDS_MAX) return;
+    for (const oldest of written) {
+      written.delete(oldest);
+      return;
+    }
+  }
+
+  async function write(batch: readonly Notification[]): Promise<readonly SendResult[]> {
+    try {
+      file ??= await open();
+      const fresh = batch.filter(({ id }) => !written.has(id));
+      if (fresh.length > 0) {
+        await file.append(fresh.map((notification) => lineOf(notification)).join(""));
+      }
+      for (const notification of fresh) {
+        remember(notification.id);
+        options.onWritten?.(notification);
+      }
+      return batch.map(() => SENT);
+    } catch (error) {
+      const broken = file;
+      // What was written of it shows when the file is opened again.
+      file = undefined;
+      await broken?.close().catch(() => {}); // it is of no use either way
+      const failed = failedSend(describeError(error));
+      return batch.map(() => failed);
+    }
+  }
+
+  /** One write at a time, also when the caller has given up on an earlier one. */
+  function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const done = tail.then(work, work);
+    tail = done;
+    return done;
+  }
+
+  return {
+    name: "outbox",
+    kind,
+    reach: "local",
+    knowsCustomers: true,
+    send: (batch) => inTurn(() => write(batch)),
+    close: () =>
+      inTurn(async () => {
+        await file?.close();
+        file = undefined;
+      }),
+  };
+}
+
+/** `id` comes first: it is what `readWrittenIds` looks for. */
+function lineOf(notification: Notification): string {
+  const { id, atMs, event, orderId, to, language, subject, text } = notification;
+  const at = new Date(atMs).toISOString();
+  const title = subject === "" ? {} : { subject };
+  return `${JSON.stringify({ id, at, event, orderId, to, language, ...title, text })}\n`;
+}

@@ -1,0 +1,180 @@
+/**
+ * The consumers of one shard: which messages each service hears, how many at a time, how patiently.
+ *
+ * Which of them run is configuration. What becomes of a message is decided in `delivery/`, what it
+ * means in the services.
+ */
+
+import type { Environment } from "../runtime/environment.ts";
+import type { Broker } from "./brokers/broker.ts";
+import type { ShopEvent } from "./contracts/messages.ts";
+import type { Group } from "./contracts/topics.ts";
+import type { Consumer } from "./delivery/consumer.ts";
+import type { DeliveryPolicy } from "./delivery/delivery-policy.ts";
+import type { HandleBatch, HandleOne, Handler } from "./delivery/outcome.ts";
+import type { RetryPolicy } from "./delivery/retry-schedule.ts";
+import type { ShardMetrics } from "./shard-metrics.ts";
+
+import { isShopError } from "../runtime/errors.ts";
+import {
+  InventoryReleased,
+  InventoryReserved,
+  OrderCancelled,
+  OrderCreated,
+  OrderDelivered,
+  OrderReadyToShip,
+  OrderShipped,
+  PaymentProcessed,
+  PaymentRefunded,
+  ReservationLapsed,
+  ShipmentDelivered,
+  ShipmentPacked,
+} from "./contracts/messages.ts";
+import { GROUPS } from "./contracts/topics.ts";
+import { startConsumer } from "./delivery/consumer.ts";
+import { decodeEvent } from "./delivery/decode-message.ts";
+import { DELIVERY_POLICY } from "./delivery/delivery-policy.ts";
+import { NOTIFIED_CONTRACTS } from "./notification/notification.ts";
+
+/** Captures one shard waits for at one time; each holds a delivery for as long. */
+const CAPTURES_MAX = 4_096;
+const HANDLERS_MAX = 1_024;
+const BATCH_MAX = 128;
+
+/** A refund is owed until it is answered: the attempts outlast any outage that ends. */
+const PROVIDER_SCHEDULE: RetryPolicy = {
+  attemptsMax: 100_000,
+  delayMinMs: 200,
+  delayMaxMs: 5_000,
+  jitter: 0.2,
+};
+const PAYMENT_POLICY: DeliveryPolicy = {
+  ...DELIVERY_POLICY,
+  deliveriesMax: 2 * PROVIDER_SCHEDULE.attemptsMax,
+  creditFrames: 2 * CAPTURES_MAX,
+  creditBytes: 32 * 1024 * 1024,
+};
+
+/** What of its topics concerns a service, by the numbers in the frames' headers. */
+const HEARD_TYPES: Readonly<Record<Group, readonly number[]>> = {
+  order: numbersOf([
+    PaymentProcessed,
+    PaymentRefunded,
+    InventoryReserved,
+    InventoryReleased,
+    ReservationLapsed,
+    ShipmentPacked,
+    ShipmentDelivered,
+  ]),
+  payment: numbersOf([OrderCreated, OrderCancelled]),
+  inventory: numbersOf([OrderCreated, OrderCancelled, OrderShipped]),
+  shipping: numbersOf([OrderReadyToShip, OrderShipped, OrderDelivered, OrderCancelled]),
+  notification: numbersOf(NOTIFIED_CONTRACTS),
+};
+
+/** What each service does with a message, or with many. */
+export interface ServiceHandlers {
+  readonly order: HandleOne<ShopEvent>;
+  readonly payment: HandleOne<ShopEvent>;
+  readonly inventory: HandleBatch<ShopEvent>;
+  readonly shipping: HandleOne<ShopEvent>;
+  readonly notification: HandleBatch<ShopEvent>;
+}
+
+/** Put around the handler of each service, as in a chain of middleware. */
+export type AroundHandler = (group: Group, next: Handler<ShopEvent>) => Handler<ShopEvent>;
+
+export interface ShardConsumersOptions {
+  readonly environment: Environment;
+  readonly broker: Pick<Broker, "subscribe">;
+  readonly roles: readonly Group[];
+  /** Slots this shard owns. */
+  readonly partitions: readonly number[];
+  readonly handlers: ServiceHandlers;
+  readonly around?: AroundHandler;
+  readonly metrics: Pick<ShardMetrics, "consumed">;
+  readonly onDamage: (detail: string) => void;
+  readonly onLog: (level: "warning", text: string) => void;
+  readonly onFailure: (error: unknown) => void;
+}
+
+export interface ShardConsumer {
+  readonly group: Group;
+  readonly consumer: Consumer;
+}
+
+/** Joins every group of `roles`. Rejects when the broker refuses one of them. */
+export async function startShardConsumers(
+  options: ShardConsumersOptions,
+): Promise<readonly ShardConsumer[]> {
+  const { environment, broker, partitions, around = (_group, next) => next } = options;
+  return await Promise.all(
+    options.roles.map(async (group) => {
+      const [handler, policy] = handlerOf(group, options.handlers);
+      const consumer = await startConsumer<ShopEvent>({
+        broker,
+        environment,
+        group,
+        topics: GROUPS[group],
+        partitions,
+        types: HEARD_TYPES[group],
+        decode: decodeEvent,
+        handler: around(group, handler),
+        policy,
+        onEvent: (event) => {
+          options.metrics.consumed(group, event);
+          if (event.kind === "retry" && isShopError(event.error, "DATA_DAMAGED")) {
+            options.onDamage(event.error.message);
+          }
+          if (event.kind !== "buried") return;
+          const { topic, partition, sequence } = event.delivery;
+          const { reason, lastError } = event.burial;
+          const what = `${group} buried ${topic}/${partition}/${sequence}`;
+          options.onLog("warning", `${what}: ${reason}: ${lastError}`);
+        },
+        onFailure: options.onFailure,
+      });
+      return { group, consumer };
+    }),
+  );
+}
+
+function handlerOf(
+  group: Group,
+  handlers: ServiceHandlers,
+): readonly [handler: Handler<ShopEvent>, policy: DeliveryPolicy] {
+  switch (group) {
+    case "payment":
+      return [
+        { kind: "single", concurrencyMax: CAPTURES_MAX, handle: patient(handlers.payment) },
+        PAYMENT_POLICY,
+      ];
+    case "inventory":
+    case "notification": {
+      const handle = handlers[group];
+      const batch = { kind: "batch", concurrencyMax: 1, batchMax: BATCH_MAX, handle } as const;
+      return [batch, DELIVERY_POLICY];
+    }
+    case "order":
+    case "shipping": {
+      const handle = handlers[group];
+      return [{ kind: "single", concurrencyMax: HANDLERS_MAX, handle }, DELIVERY_POLICY];
+    }
+  }
+}
+
+/** A provider that does not answer is asked far longer than a bug is tried again. */
+function patient(handle: HandleOne<ShopEvent>): HandleOne<ShopEvent> {
+  return async (message, signal) => {
+    try {
+      return await handle(message, signal);
+    } catch (error) {
+      if (!isShopError(error, "PROVIDER_UNAVAILABLE")) throw error;
+      return { kind: "retry", error, schedule: PROVIDER_SCHEDULE };
+    }
+  };
+}
+
+function numbersOf(contracts: Iterable<{ readonly number: number }>): readonly number[] {
+  return Array.from(contracts, ({ number }) => number);
+}

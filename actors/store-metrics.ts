@@ -1,0 +1,80 @@
+/**
+ * The counters of the threads that keep things: the journal's and the views'.
+ *
+ * Counts and translates, and decides nothing; what there is to count is in `shop-metrics.ts`.
+ */
+
+import type { CounterWriter, Gauge } from "../runtime/threads/counter-page.ts";
+import type { JournalEvent } from "./stores/journal-clockwork.ts";
+import type { ViewEvent } from "./views/view-runner.ts";
+
+import { GROUPS } from "./contracts/topics.ts";
+import { VIEW_LABELS } from "./shop-metrics.ts";
+
+export interface ViewMetrics {
+  record(view: string, event: ViewEvent): void;
+  /** It ended by a bug. */
+  broke(view: string): void;
+}
+
+/** The counters of the views' thread. */
+export function viewMetrics(writer: CounterWriter): ViewMetrics {
+  const byView = new Map(
+    VIEW_LABELS.map((labels) => [
+      labels.view,
+      {
+        records: writer.counter("shopstream_view_records_total", labels),
+        lagRecords: writer.gauge("shopstream_view_lag_records", labels),
+        lagSeconds: writer.gauge("shopstream_view_lag_seconds", labels),
+        failures: writer.counter("shopstream_view_failures_total", labels),
+        failing: writer.gauge("shopstream_view_failing", labels),
+      },
+    ]),
+  );
+  function failed(view: string): void {
+    byView.get(view)?.failures.add();
+    byView.get(view)?.failing.set(1);
+  }
+  return {
+    record(view, event) {
+      const of = byView.get(view);
+      if (event.kind === "applied") of?.records.add(event.records);
+      if (event.kind === "working") of?.failing.set(0);
+      if (event.kind === "failed") failed(view);
+      if (event.kind !== "lag") return;
+      of?.lagRecords.set(event.records);
+      of?.lagSeconds.set(event.ageMs / 1_000);
+    },
+    broke: failed,
+  };
+}
+
+export interface JournalMetrics {
+  record(event: JournalEvent): void;
+}
+
+/** The counters of the journal's thread. */
+export function journalMetrics(writer: CounterWriter): JournalMetrics {
+  const committed = writer.counter("shopstream_journal_units_total", { answer: "committed" });
+  const refused = writer.counter("shopstream_journal_units_total", { answer: "refused" });
+  const batch = writer.histogram("shopstream_journal_batch_units");
+  const duration = writer.histogram("shopstream_journal_commit_duration_seconds");
+  const damage = writer.counter("shopstream_journal_damage_total");
+  const depths = new Map<string, Gauge>(
+    Object.keys(GROUPS).map((queue_name) => [
+      queue_name,
+      writer.gauge("shopstream_queue_depth", { queue_name }),
+    ]),
+  );
+  return {
+    record(event) {
+      if (event.kind === "damaged") damage.add();
+      if (event.kind === "depth") depths.get(event.group)?.set(event.inHand + event.waiting);
+      if (event.kind !== "committed") return;
+      committed.add(event.units - event.refused);
+      refused.add(event.refused);
+      batch.observe(event.units);
+      duration.observe(event.durationMs / 1_000);
+    },
+  };
+}

@@ -1,0 +1,107 @@
+/**
+ * What the threads and the supervisors of a shop tell, as lines of the log and words for health.
+ *
+ * Damage is said once for each place, a storage that refuses every few seconds: neither may fill
+ * the log. Refuses nothing; it decides nothing either.
+ */
+
+import type { Logger } from "@logtape/logtape";
+import type { ShardTold } from "../actors/shard-main.ts";
+import type { ViewsTold } from "../actors/views/views-runner.ts";
+import type { Environment } from "../runtime/environment.ts";
+import type { SupervisorEvent } from "../runtime/supervision/supervisor.ts";
+import type { Front } from "./front.ts";
+
+import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
+import { describeError } from "../runtime/errors.ts";
+import { CounterWriter } from "../runtime/threads/counter-page.ts";
+import { GATEWAY } from "./shop-layout.ts";
+
+const REFUSAL_LOG_MS = 5_000;
+/** Damaged places that are told one by one. */
+const DAMAGE_MAX = 1_000;
+
+type HealthListener = Pick<Front, "damaged" | "refused" | "unbalanced" | "balanced">;
+
+export class ShopReports {
+  /** Children that had to be cut off. */
+  readonly killed: string[] = [];
+  readonly #environment: Environment;
+  readonly #log: Logger;
+  readonly #counters: SharedArrayBuffer;
+  readonly #damage = new Set<string>();
+  #front: HealthListener | undefined;
+  #refusalQuietUntilMs = 0;
+
+  constructor(environment: Environment, log: Logger, counters: SharedArrayBuffer) {
+    this.#environment = environment;
+    this.#log = log;
+    this.#counters = counters;
+  }
+
+  /** From now on health hears of it; of the damage so far at once. */
+  tellHealth(front: HealthListener): void {
+    this.#front = front;
+    for (const detail of this.#damage) front.damaged(detail);
+  }
+
+  /** Said once for each place; health stays degraded until somebody has looked and restarted. */
+  damaged(detail: string): void {
+    if (this.#damage.has(detail) || this.#damage.size >= DAMAGE_MAX) return;
+    this.#damage.add(detail);
+    this.#log.error("damaged: {detail}", { detail });
+    this.#front?.damaged(detail);
+  }
+
+  /** Every unit of a full disk is refused; one line every few seconds says it as well. */
+  refused(detail: string): void {
+    this.#front?.refused(detail);
+    const nowMs = this.#environment.monotonicMs();
+    if (nowMs < this.#refusalQuietUntilMs) return;
+    this.#refusalQuietUntilMs = nowMs + REFUSAL_LOG_MS;
+    this.#log.warning("storage refuses: {detail}", { detail });
+  }
+
+  told(who: string, told: ShardTold | ViewsTold): void {
+    if (told.kind === "damage") this.damaged(told.detail);
+    else if (told.kind === "imbalance") this.#unbalanced(who, told.detail);
+    else if (told.kind === "balanced") this.#balanced(who);
+    else this.#log[told.level](`${who}: {text}`, { text: told.text });
+  }
+
+  #unbalanced(who: string, detail: string): void {
+    this.#log.error("{who}: {detail}", { who, detail });
+    this.#front?.unbalanced(who, detail);
+  }
+
+  #balanced(who: string): void {
+    this.#log.info("{who}: the ledger balances again", { who });
+    this.#front?.balanced(who);
+  }
+
+  forgotten(names: readonly string[]): void {
+    const text = "no view reads for {names} any more: what they had not read is not kept for them";
+    this.#log.warning(text, { names: names.join(", ") });
+  }
+
+  heard(event: SupervisorEvent): void {
+    const log = this.#log;
+    if (event.kind === "child_exited" && event.exit.kind === "abnormal") {
+      const reason = describeError(event.exit.error);
+      log.error("{child} died: {reason}", { child: event.childId, reason });
+    }
+    if (event.kind === "child_start_failed") {
+      const reason = describeError(event.error);
+      log.error("{child} did not start: {reason}", { child: event.childId, reason });
+    }
+    if (event.kind === "child_started" && event.restarts > 0) {
+      // Its books begin anew.
+      this.#front?.balanced(event.childId);
+      log.warning("{child} was replaced", { child: event.childId });
+      const writer = new CounterWriter(this.#counters, SHOP_LAYOUT, GATEWAY);
+      writer.counter("shopstream_thread_restarts_total").add();
+    }
+    if (event.kind === "child_killed") this.killed.push(event.childId);
+    if (event.kind === "gave_up") log.fatal("gave up: {reason}", { reason: event.error.message });
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * The thread of the views as a child of the shop, and what of the configuration it needs.
+ *
+ * Nothing on the way of an order waits for a view, so no view may end the shop: its thread is
+ * started again for ever, ever less often, and how often can never reach what would make its
+ * supervisor give up. Refuses nothing; a shop without views has no such child.
+ */
+
+import type { View } from "../actors/contracts/topics.ts";
+import type { FeedGroup } from "../actors/stores/journal/journal-types.ts";
+import type { ViewsSettings } from "../actors/views/view-list.ts";
+import type { ViewsThreadData, ViewsTold } from "../actors/views/views-runner.ts";
+import type { Environment } from "../runtime/environment.ts";
+import type { ChildSpec } from "../runtime/supervision/child.ts";
+import type { Supervisor, SupervisorEvent } from "../runtime/supervision/supervisor.ts";
+import type { ThreadChildOptions } from "../runtime/threads/thread-child.ts";
+
+import { VIEWS } from "../actors/contracts/topics.ts";
+import { assert } from "../runtime/errors.ts";
+import { supervisorChild } from "../runtime/supervision/supervision-tree.ts";
+import { threadChild } from "../runtime/threads/thread-child.ts";
+
+/** One flush, or one step of housekeeping, may take seconds on a slow disk. */
+const VIEWS_STALL_MS = 15_000;
+const VIEWS_BACKOFF = { minMs: 10, maxMs: 10_000, jitter: 0.2, resetAfterMs: 10_000 };
+const VIEWS_RESTARTS_MAX = 120;
+const VIEWS_RESTARTS_PERIOD_MS = 60_000;
+
+// From the first wait to the longest by doubling, then one each longest wait; twice that is sure.
+const restartsWithin =
+  Math.log2(VIEWS_BACKOFF.maxMs / VIEWS_BACKOFF.minMs) +
+  VIEWS_RESTARTS_PERIOD_MS / (VIEWS_BACKOFF.maxMs * (1 - VIEWS_BACKOFF.jitter));
+assert(restartsWithin * 2 < VIEWS_RESTARTS_MAX, "restarting the views must never end the shop");
+
+export interface ViewsChildOptions extends Pick<
+  ThreadChildOptions,
+  "entry" | "before" | "readyWithinMs" | "stopWithinMs" | "stopGraceMs" | "onStarted"
+> {
+  readonly environment: Environment;
+  readonly data: ViewsThreadData;
+  readonly onTold: (told: ViewsTold) => void;
+  readonly onEvent: (event: SupervisorEvent) => void;
+  /** The way to what runs. */
+  readonly onSupervisor: (supervisor: Supervisor) => void;
+}
+
+export function viewsChild(options: ViewsChildOptions): ChildSpec {
+  const { environment, data, onTold, onEvent, onSupervisor, stopWithinMs, stopGraceMs } = options;
+  const thread = threadChild({
+    id: "views",
+    restart: "permanent",
+    environment,
+    entry: options.entry,
+    thread: data.thread,
+    heartbeats: data.heartbeats,
+    workerData: () => data,
+    ...(options.before === undefined ? {} : { before: options.before }),
+    readyWithinMs: options.readyWithinMs,
+    stallMs: VIEWS_STALL_MS,
+    stopWithinMs,
+    stopGraceMs,
+    ...(options.onStarted === undefined ? {} : { onStarted: options.onStarted }),
+    // The thread tells nothing else.
+    onMessage: (body) => onTold(body as ViewsTold),
+  });
+  return supervisorChild(
+    {
+      id: "all-views",
+      strategy: "one_for_one",
+      intensity: VIEWS_RESTARTS_MAX,
+      periodMs: VIEWS_RESTARTS_PERIOD_MS,
+      backoff: VIEWS_BACKOFF,
+      children: [thread],
+    },
+    environment,
+    { onEvent, onStart: onSupervisor },
+  );
+}
+
+/** The roles that are views. */
+export function viewsOf(roles: readonly string[]): readonly View[] {
+  return roles.filter(isView);
+}
+
+/** What the journal keeps the log for. */
+export function feedsOf(settings: Pick<ViewsSettings, "views">): readonly FeedGroup[] {
+  return settings.views.map((name) => ({ name, topics: VIEWS[name] }));
+}
+
+function isView(role: string): role is View {
+  return Object.hasOwn(VIEWS, role);
+}
