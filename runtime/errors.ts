@@ -16,6 +16,7 @@ export type ErrorCode =
   | "CLOSED"
   | "DATA_DIRECTORY_IN_USE"
   | "DATA_DAMAGED"
+  | "HANDLER_TIMEOUT"
   | "INDETERMINATE"
   | "MAILBOX_FULL"
   | "PAYLOAD_TOO_LARGE"

@@ -26,6 +26,8 @@ export const POLICY: DeliveryPolicy = {
   deliveriesMax: 20,
   creditFrames: 256,
   creditBytes: 1_000_000,
+  handleTimeoutMs: 4_000,
+  hangsMax: 3,
   leaseMs: 6_000,
   expired: "bury",
 };

@@ -54,7 +54,11 @@ function handlerOf(world: World): HandleOne<string> {
       if (!calls.includes(body)) world.firstCalls.set(key, [...calls, body]);
       const fate = world.fates[world.handled++ % Math.max(1, world.fates.length)] ?? "ack";
       if (fate === "slow") await sleep(world.rig, 700);
-      if (fate === "hang") await sleep(world.rig, 9_000);
+      if (fate === "hang") {
+        // It will be given up, and its message handled again beside it.
+        running.delete(key);
+        await sleep(world.rig, 9_000);
+      }
       if (fate === "fail") throw new Error(`attempt ${attempt}`);
       if (fate === "full") throw new ShopError("STORAGE_FULL", "no room", "later");
       if (fate === "never") throw new ShopError("BAD_MESSAGE", "cannot be", "never");

@@ -8,7 +8,7 @@
 import { describe, expect, test } from "bun:test";
 
 import type { Broker } from "../brokers/broker.ts";
-import type { Outcome } from "./outcome.ts";
+import type { HandleBatch, HandleOne, Outcome } from "./outcome.ts";
 
 import { ShopError } from "../../runtime/errors.ts";
 import { encodeFrame } from "../../runtime/frames/frame.ts";
@@ -362,23 +362,82 @@ describe("leases", () => {
     expect(rig.calls).toEqual(["a#1", "a#2", "a#3", "a#4", "a#5", "a#6", "a#7", "b#1"]);
     expect(totals(consumer)).toMatchObject({ received: 2, acked: 2, returned: 0 });
   });
+});
 
-  test("a handler that hangs loses its partition, and the frame comes again", async () => {
+describe("handlers that hang", () => {
+  const never = new Promise<Outcome>(() => undefined);
+
+  test("are given up and called again, and no other key waits for them", async () => {
     const rig = createRig();
-    const open: ((outcome: Outcome) => void)[] = [];
-    const consumer = await rig.start(() => new Promise((resolve) => void open.push(resolve)));
-    await rig.publish(["a"]);
+    let isMended = false;
+    const consumer = await rig.start(({ body }) =>
+      body === "bad" && !isMended ? never : Promise.resolve(ACK),
+    );
+    await rig.publish(["bad", "behind"], { key: "K" });
+    await rig.publish(["other"], { key: "L" });
+    await rig.environment.advance(1_000);
+    expect(rig.calls).toEqual(["bad#1", "other#1"]);
+    isMended = true;
+    await rig.environment.advance(10_000);
+    expect(rig.calls).toEqual(["bad#1", "other#1", "bad#1", "behind#1"]);
+    expect(totals(consumer)).toMatchObject({ acked: 3, buried: 0, returned: 0, inFlight: 0 });
+  });
+
+  test("bury their message in the end, when others come back and it never does", async () => {
+    const rig = createRig();
+    await rig.start(({ body }) => (body === "bad" ? never : Promise.resolve(ACK)));
+    await rig.publish(["bad"], { key: "K" });
+    for (let round = 0; round < 30; round++) {
+      await rig.publish([`other ${round}`], { key: `L${round}` });
+      await rig.environment.advance(1_000);
+    }
+    expect(await rig.buried()).toMatchObject([{ body: "bad", reason: "hang" }]);
+    expect(rig.calls.filter((call) => call.startsWith("bad"))).toHaveLength(POLICY.hangsMax);
+  });
+
+  test("blame nobody while none of them comes back: then it is not the message", async () => {
+    const rig = createRig();
+    let isStuck = true;
+    const consumer = await rig.start(() => (isStuck ? never : Promise.resolve(ACK)));
+    await rig.publish(["a", "b", "c"], { key: "K" });
+    await rig.publish(["d"], { key: "L" });
+    await rig.environment.advance(10 * 60_000);
+    expect(await rig.buried()).toEqual([]);
+    isStuck = false;
     await rig.environment.advance(20_000);
-    // Taken away and delivered anew, but its key is busy until the first handler returns.
-    expect(rig.calls).toEqual(["a#1"]);
-    expect(totals(consumer).returned).toBeGreaterThan(0);
-    open[0]?.(ACK);
-    await rig.environment.settle();
-    expect(rig.calls).toHaveLength(2);
-    expect(totals(consumer).acked).toBe(0);
-    open[1]?.(ACK);
-    await rig.environment.settle();
-    expect(totals(consumer)).toMatchObject({ acked: 1, inFlight: 0, parked: 0 });
+    expect(await rig.buried()).toEqual([]);
+    expect(totals(consumer)).toMatchObject({ acked: 4, inFlight: 0, parked: 0 });
+  });
+
+  test("free their place among those that may run at a time", async () => {
+    const rig = createRig();
+    const handle: HandleOne<string> = ({ body }) => (body === "bad" ? never : Promise.resolve(ACK));
+    const handler = { kind: "single", concurrencyMax: 1, handle } as const;
+    const consumer = await rig.start(undefined, { handler });
+    await rig.publish(["bad"], { key: "K" });
+    await rig.environment.advance(100);
+    await rig.publish(["other"], { key: "L" });
+    await rig.environment.advance(1_000);
+    expect(totals(consumer)).toMatchObject({ acked: 0 });
+    await rig.environment.advance(10_000);
+    expect(totals(consumer)).toMatchObject({ acked: 1 });
+  });
+
+  test("in a batch are told apart: only the culprit is buried", async () => {
+    const rig = createRig();
+    const handle: HandleBatch<string> = (messages) =>
+      messages.some(({ body }) => body === "bad")
+        ? new Promise(() => undefined)
+        : Promise.resolve(messages.map(() => ACK));
+    const consumer = await rig.start(undefined, {
+      handler: { kind: "batch", concurrencyMax: 1, batchMax: 8, handle },
+    });
+    for (const body of ["a", "bad", "c"]) await rig.publish([body], { key: body });
+    await rig.environment.advance(60_000);
+    for (const body of ["d", "e"]) await rig.publish([body], { key: body });
+    await rig.environment.advance(60_000);
+    expect(await rig.buried()).toMatchObject([{ body: "bad", reason: "hang" }]);
+    expect(totals(consumer)).toMatchObject({ acked: 4, buried: 1, inFlight: 0, parked: 0 });
   });
 });
 
@@ -467,7 +526,7 @@ describe("the life of a consumer", () => {
 
   test("a policy whose numbers contradict each other is refused at the start", async () => {
     const rig = createRig();
-    const tooShort = { ...POLICY, leaseMs: 1_000 };
+    const tooShort = { ...POLICY, leaseMs: 1_000, handleTimeoutMs: 900 };
     const noCredit = { ...POLICY, creditFrames: 7 };
     const noMargin = { ...POLICY, deliveriesMax: 5 };
     await expect(rig.start(undefined, { policy: tooShort })).rejects.toThrow("leaseMs");

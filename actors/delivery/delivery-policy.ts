@@ -20,6 +20,10 @@ export interface DeliveryPolicy {
   /** Deliveries in hand at one time, whether handled, parked behind their key, or waiting. */
   readonly creditFrames: number;
   readonly creditBytes: number;
+  /** A call of the handler that takes longer is given up: its messages are handled again. */
+  readonly handleTimeoutMs: number;
+  /** Calls of one message given up, while others came back, after which it is buried. */
+  readonly hangsMax: number;
   /** How long the broker leaves a delivery with a consumer that does nothing about it. */
   readonly leaseMs: number;
   /** What becomes of a frame whose deadline passed before it was handled. `drop` is counted. */
@@ -31,6 +35,8 @@ export const DELIVERY_POLICY: DeliveryPolicy = {
   deliveriesMax: 100,
   creditFrames: 2_048,
   creditBytes: 8 * 1_024 * 1_024,
+  handleTimeoutMs: 30_000,
+  hangsMax: 3,
   leaseMs: 60_000,
   expired: "bury",
 };
@@ -42,6 +48,11 @@ export function checkPolicy(policy: DeliveryPolicy, handled: number): void {
   assert(policy.creditFrames >= handled, "creditFrames must cover everything handled at one time");
   assert(policy.creditBytes > 0, "creditBytes must be positive");
   assert(policy.deliveriesMax > policy.retry.attemptsMax, "deliveriesMax must exceed attemptsMax");
+  assert(policy.hangsMax >= 1, "hangsMax must be at least 1");
+  assert(
+    policy.handleTimeoutMs > 0 && policy.handleTimeoutMs < policy.leaseMs,
+    "handleTimeoutMs must be positive and less than leaseMs",
+  );
   assert(
     policy.leaseMs > longestBackoffMs(policy.retry),
     "leaseMs must exceed the longest wait for a retry",

@@ -16,12 +16,11 @@ import type { Item } from "./in-hand.ts";
 import type { PartitionBook } from "./member-books.ts";
 import type { HandleBatch, HandleOne, Message, Outcome } from "./outcome.ts";
 
-import { assert, describeError } from "../../runtime/errors.ts";
-import { FRAME_HEADER_BYTES } from "../../runtime/frames/frame-header.ts";
-import { checkFrame, decodeFrame, frameType } from "../../runtime/frames/frame.ts";
+import { assert, ShopError } from "../../runtime/errors.ts";
+import { CallWatch } from "./call-watch.ts";
 import { checkPolicy } from "./delivery-policy.ts";
 import { createExpiryClock } from "./expiry-clock.ts";
-import { countSettled, createTallies, IGNORED, newItem } from "./in-hand.ts";
+import { contentOf, countSettled, createTallies, IGNORED, newItem } from "./in-hand.ts";
 import { createLanes } from "./lanes.ts";
 import { ACK, isBlameless, outcomeOfFailure } from "./outcome.ts";
 import { MemberBooks } from "./member-books.ts";
@@ -54,7 +53,7 @@ export class GroupMember<Body> implements Consumer {
   readonly #ready = new Set<Item>();
   #subscription: Subscription | undefined;
   #settlement: Settlement | undefined;
-  #calls = 0;
+  readonly #calls: CallWatch<readonly Call<Body>[]>;
   #pumpDeferred = false;
   #heartbeat: Timer | undefined;
   #draining = false;
@@ -73,6 +72,9 @@ export class GroupMember<Body> implements Consumer {
     this.#handle = handler.kind === "batch" ? handler.handle : oneByOne(handler.handle);
     this.#types = options.types === undefined ? undefined : new Set(options.types);
     this.#expiry = createExpiryClock(environment);
+    this.#calls = new CallWatch(environment, policy.handleTimeoutMs, (batch, durationMs) =>
+      this.#hung(batch, durationMs),
+    );
     checkPolicy(policy, handler.concurrencyMax * this.#batchMax);
   }
 
@@ -94,7 +96,7 @@ export class GroupMember<Body> implements Consumer {
   arrive(deliveries: readonly Delivery[]): void {
     if (this.#closing !== undefined) return;
     for (const delivery of deliveries) {
-      const content = this.#contentOf(delivery.bytes);
+      const content = contentOf(delivery.bytes, this.#types);
       const isRedriven = typeof content === "object" && REDRIVEN_HEADER in content.headers;
       const tally = this.#tallies.arrived(delivery, isRedriven);
       const item = newItem(delivery, content, tally, this.#environment.monotonicMs());
@@ -123,6 +125,7 @@ export class GroupMember<Body> implements Consumer {
     this.#closing ??= Promise.resolve();
     this.#abort.abort();
     this.#heartbeat?.cancel();
+    this.#calls.stop();
     for (const item of this.#inHand) this.#drop(item);
     this.#whenIdle?.();
   }
@@ -169,20 +172,6 @@ export class GroupMember<Body> implements Consumer {
     };
   }
 
-  /** Routes by the header alone: what is of no concern is never decoded, only checked. */
-  #contentOf(bytes: Uint8Array): Item["content"] {
-    const isWhole = bytes.byteLength >= FRAME_HEADER_BYTES;
-    if (isWhole && this.#types?.has(frameType(bytes)) === false) {
-      const fault = checkFrame(bytes);
-      return fault === undefined ? IGNORED : `${fault}: not a frame`;
-    }
-    try {
-      return decodeFrame(bytes);
-    } catch (error) {
-      return describeError(error);
-    }
-  }
-
   #becomeHead(item: Item): void {
     const waitMs = Math.min(
       item.notBeforeMs - this.#environment.nowMs(),
@@ -220,7 +209,7 @@ export class GroupMember<Body> implements Consumer {
   #pump(): void {
     const settlement = this.#settlement;
     if (settlement === undefined || this.#draining || this.#closing !== undefined) return;
-    while (this.#calls < this.#options.handler.concurrencyMax) {
+    while (this.#calls.running < this.#options.handler.concurrencyMax) {
       const batch = this.#takeBatch(settlement);
       if (batch.length === 0) return;
       // `#call` turns every failure into an outcome and cannot reject.
@@ -265,12 +254,12 @@ export class GroupMember<Body> implements Consumer {
   }
 
   async #call(batch: readonly Call<Body>[], settlement: Settlement): Promise<void> {
-    this.#calls++;
     for (const { item } of batch) item.state = "running";
-    const startedMs = this.#environment.monotonicMs();
+    const call = this.#calls.begin(batch);
     const outcomes = await this.#outcomes(batch);
-    const durationMs = this.#environment.monotonicMs() - startedMs;
-    this.#calls--;
+    const durationMs = this.#calls.end(call);
+    // It was given up; should it have committed all the same, its repetition finds that.
+    if (durationMs === undefined) return;
     for (const [at, { item }] of batch.entries()) {
       const outcome = outcomes[at];
       this.#handled(item, outcome, durationMs, settlement);
@@ -294,6 +283,25 @@ export class GroupMember<Body> implements Consumer {
       const outcome = outcomeOfFailure(error);
       return batch.map(() => outcome);
     }
+  }
+
+  /** The call does not come back: its messages are handled again, each on its own, or buried. */
+  #hung(batch: readonly Call<Body>[], durationMs: number): void {
+    const settlement = this.#settlement;
+    if (settlement === undefined) return;
+    const error = new ShopError("HANDLER_TIMEOUT", `no outcome within ${durationMs} ms`, "later");
+    for (const { item } of batch) {
+      item.alone = true;
+      if (item.hangs++ === 0) item.returnedAtHang = this.#calls.returned;
+      const isAlone = batch.length === 1 && this.#calls.returned > item.returnedAtHang;
+      const outcome: Outcome =
+        isAlone && item.hangs >= this.#policy.hangsMax
+          ? { kind: "bury", reason: "hang", error }
+          : { kind: "retry", error, blameless: true };
+      this.#handled(item, outcome, durationMs, settlement);
+    }
+    this.#deferPump();
+    this.#noticeIdle();
   }
 
   #handled(
@@ -353,7 +361,7 @@ export class GroupMember<Body> implements Consumer {
   }
 
   #isIdle(): boolean {
-    if (this.#calls > 0) return false;
+    if (this.#calls.running > 0) return false;
     for (const item of this.#inHand) if (item.state === "settling") return false;
     return true;
   }

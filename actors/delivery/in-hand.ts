@@ -9,6 +9,10 @@ import type { Timer } from "../../runtime/environment.ts";
 import type { Frame } from "../../runtime/frames/frame-header.ts";
 import type { Delivery } from "../brokers/broker.ts";
 
+import { describeError } from "../../runtime/errors.ts";
+import { FRAME_HEADER_BYTES } from "../../runtime/frames/frame-header.ts";
+import { checkFrame, decodeFrame, frameType } from "../../runtime/frames/frame.ts";
+
 /**
  * `parked`: behind another frame of its key. `ready`: next of its key. `waiting`: for its retry.
  * `running`: with the handler. `settling`: its settlement is under way. `done`: out of hand.
@@ -33,6 +37,9 @@ export interface Item {
   /** Failures of the handler since it came into hand. */
   failures: number;
   settleFailures: number;
+  /** Calls of the handler that were given up, and how many had come back by the first of them. */
+  hangs: number;
+  returnedAtHang: number;
   firstError: string | undefined;
   state: ItemState;
   /** False once the partition is lost or the consumer closed: settling it would be stale. */
@@ -127,6 +134,26 @@ export function countSettled({ tally, delivery }: Item, how: "acked" | "buried")
   if (tally.epoch === delivery.epoch) tally.epochSettled++;
 }
 
+/**
+ * What `bytes` are, by the header alone where that suffices: what is of no concern is never
+ * decoded, only checked. `types`: numbers of the types that concern the handler; absent: all.
+ */
+export function contentOf(
+  bytes: Uint8Array,
+  types: ReadonlySet<number> | undefined,
+): Item["content"] {
+  const isWhole = bytes.byteLength >= FRAME_HEADER_BYTES;
+  if (isWhole && types?.has(frameType(bytes)) === false) {
+    const fault = checkFrame(bytes);
+    return fault === undefined ? IGNORED : `${fault}: not a frame`;
+  }
+  try {
+    return decodeFrame(bytes);
+  } catch (error) {
+    return describeError(error);
+  }
+}
+
 /** A delivery that has just come into hand. */
 export function newItem(
   delivery: Delivery,
@@ -147,6 +174,8 @@ export function newItem(
     leaseFromMs: nowMs,
     failures: 0,
     settleFailures: 0,
+    hangs: 0,
+    returnedAtHang: 0,
     firstError: undefined,
     state: "parked",
     owned: true,

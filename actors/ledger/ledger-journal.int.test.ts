@@ -57,7 +57,7 @@ beforeEach(async () => {
     types: [HEARD],
     decode: () => null,
     handler: { kind: "single", concurrencyMax: 16, handle },
-    policy: { ...DELIVERY_POLICY, leaseMs: LEASE_MS },
+    policy: { ...DELIVERY_POLICY, leaseMs: LEASE_MS, handleTimeoutMs: LEASE_MS - 1 },
   });
   await rig.pass(10);
   const consumer = await starting;
