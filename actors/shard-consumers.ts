@@ -41,16 +41,17 @@ const CAPTURES_MAX = 4_096;
 const HANDLERS_MAX = 1_024;
 const BATCH_MAX = 128;
 
-/** A refund is owed until it is answered: the attempts outlast any outage that ends. */
+/** The service itself says after how many attempts a capture is given up; see `captureAttemptsMax`. */
 const PROVIDER_SCHEDULE: RetryPolicy = {
-  attemptsMax: 100_000,
+  attemptsMax: 1_000,
   delayMinMs: 200,
   delayMaxMs: 5_000,
   jitter: 0.2,
 };
 const PAYMENT_POLICY: DeliveryPolicy = {
   ...DELIVERY_POLICY,
-  deliveriesMax: 2 * PROVIDER_SCHEDULE.attemptsMax,
+  // More than captures may take, so that what is beyond must have ended its thread every time.
+  deliveriesMax: 200,
   creditFrames: 2 * CAPTURES_MAX,
   creditBytes: 32 * 1024 * 1024,
 };
@@ -163,14 +164,18 @@ function handlerOf(
   }
 }
 
-/** A provider that does not answer is asked far longer than a bug is tried again. */
+/**
+ * A provider that does not answer is asked far longer than a bug is tried again. A refund is owed
+ * until it is answered: however often it was asked for, that counts no attempt.
+ */
 function patient(handle: HandleOne<ShopEvent>): HandleOne<ShopEvent> {
   return async (message, signal) => {
     try {
       return await handle(message, signal);
     } catch (error) {
       if (!isShopError(error, "PROVIDER_UNAVAILABLE")) throw error;
-      return { kind: "retry", error, schedule: PROVIDER_SCHEDULE };
+      const blameless = message.body.type === "order.cancelled";
+      return { kind: "retry", error, schedule: PROVIDER_SCHEDULE, blameless };
     }
   };
 }

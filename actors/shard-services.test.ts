@@ -11,6 +11,7 @@ import type { StoreStep } from "./stores/memory-store.ts";
 import type { VirtualShop } from "./testing/virtual-shop.ts";
 
 import { ShopError } from "../runtime/errors.ts";
+import { decodePayment } from "./payment/payment-actor.ts";
 import { startVirtualShop, VIRTUAL_SETTINGS } from "./testing/virtual-shop.ts";
 
 const MINUTE_MS = 60_000;
@@ -166,4 +167,39 @@ test("rows that cannot be read are reported, and work goes on once they can", as
   isDamaged = false;
   await shard.environment.advance(MINUTE_MS);
   expect(await shard.order("o-1")).toMatchObject({ status: "delivered" });
+});
+
+test("a refund is asked for as long as it takes, and never becomes a dead letter", async () => {
+  const shard = await createShard({ failureRate: 0.999, seed: 3 });
+  await shard.stock("cup", 5);
+  await shard.create("o-1");
+  const status = async (): Promise<unknown> => {
+    const [row] = await shard.store.load("payments", ["o-1"]);
+    return row === undefined ? undefined : decodePayment(row.data).status;
+  };
+  let hours = 0;
+  while ((await status()) !== "voided" && hours++ < 48) {
+    await shard.environment.advance(60 * MINUTE_MS);
+  }
+  expect(await status()).toBe("voided");
+  expect(await shard.broker.deadLetters("orders", 0, 10)).toEqual([]);
+  const retried = { service: "payment", topic: "orders", status: "retry" };
+  // More than a message may take that ends its thread every time.
+  expect(shard.counted("shopstream_messages_processed_total", retried)).toBeGreaterThan(200);
+});
+
+test("a payment that meets a bug is given up as soon as any other message", async () => {
+  const shop = await startVirtualShop({
+    around: (group, next) => {
+      if (group !== "payment" || next.kind === "batch") return next;
+      return { ...next, handle: () => Promise.reject(new Error("a bug")) };
+    },
+  });
+  shops.push(shop);
+  await shop.stock("cup", 5);
+  await shop.create("o-1");
+  await shop.environment.advance(5 * MINUTE_MS);
+  expect(await shop.broker.deadLetters("orders", 0, 10)).toMatchObject([
+    { group: "payment", burial: { reason: "poison", attempts: 12 } },
+  ]);
 });
