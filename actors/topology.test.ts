@@ -2,8 +2,12 @@
  * The built-in table against the contracts: no event without a route, no route to another topic.
  */
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
+import type { KnownBroker } from "./routing/route-refusals.ts";
+import type { RouteRow } from "./routing/route-row.ts";
+
+import { describeError } from "../runtime/errors.ts";
 import { EVENTS } from "./contracts/messages.ts";
 import { LOCAL } from "./routing/route-row.ts";
 import { compileTopology, describeRoutes, TOPOLOGY } from "./topology.ts";
@@ -44,4 +48,44 @@ test("a route to a broker that is not configured is refused by its name", () => 
   expect(() => compileTopology({ routes, unmatched: "dead_letter" }, new Map())).toThrow(
     "route 0 (lost): no broker kafka; there are embedded",
   );
+});
+
+describe("a route that takes an event from the services", () => {
+  const refusalOf = (
+    row: Omit<RouteRow, "name">,
+    foreign: [string, KnownBroker][] = [],
+  ): string => {
+    try {
+      const routes = [{ name: "away", ...row }];
+      compileTopology({ routes, unmatched: "dead_letter" }, new Map(foreign));
+      return "taken";
+    } catch (error) {
+      return describeError(error);
+    }
+  };
+  const created = { types: ["order.created"] };
+  const elsewhere = { broker: LOCAL, topic: "operations" };
+  const home = { broker: LOCAL, topic: "orders" };
+
+  test("is refused with its name, the event and who would miss it", () => {
+    expect(refusalOf({ match: created, to: [elsewhere] })).toContain(
+      "route 0 (away): takes order.created from embedded/orders, where payment, inventory, " +
+        "shipping, notification, audit, analytics hear it; add that place, or also = true",
+    );
+    const some = { ...created, keyPrefix: "eu-" };
+    expect(refusalOf({ match: some, to: [elsewhere] })).toContain("takes order.created");
+  });
+
+  test("is taken when the services get it all the same", () => {
+    expect(refusalOf({ match: created, to: [elsewhere, home] })).toBe("taken");
+    expect(refusalOf({ match: created, also: true, to: [elsewhere] })).toBe("taken");
+  });
+
+  test("is taken when another broker may bring it back", () => {
+    const kafka: [string, KnownBroker] = ["kafka", { ingressTopics: ["orders"] }];
+    const to = [{ broker: "kafka", topic: "orders" }];
+    const local = { ...created, from: [LOCAL] };
+    expect(refusalOf({ match: local, to }, [kafka])).toBe("taken");
+    expect(refusalOf({ match: created, to }, [["kafka", {}]])).toContain("takes order.created");
+  });
 });

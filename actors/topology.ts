@@ -9,11 +9,12 @@
 
 import type { RouteRules } from "./routing/compile-routes.ts";
 import type { KnownBroker } from "./routing/route-refusals.ts";
-import type { RouteRow } from "./routing/route-row.ts";
+import type { Place, RouteRow } from "./routing/route-row.ts";
 import type { RouteTable } from "./routing/route-table.ts";
 
+import { ShopError } from "../runtime/errors.ts";
 import { EVENTS } from "./contracts/messages.ts";
-import { TOPICS } from "./contracts/topics.ts";
+import { GROUPS, TOPICS, VIEWS } from "./contracts/topics.ts";
 import { compileRoutes } from "./routing/compile-routes.ts";
 import { LOCAL } from "./routing/route-row.ts";
 
@@ -48,10 +49,40 @@ export function compileTopology(
   rules: { readonly routes: readonly RouteRow[]; readonly unmatched: RouteRules["unmatched"] },
   foreign: ReadonlyMap<string, KnownBroker>,
 ): RouteTable {
-  return compileRoutes(
+  const table = compileRoutes(
     { configured: rules.routes, builtIn: TOPOLOGY, unmatched: rules.unmatched },
     { brokers: new Map([[LOCAL, { topics: TOPICS }], ...foreign]), types: EVENTS },
   );
+  const mayComeBack = [...foreign.values()].some(
+    ({ ingressTopics = [] }) => ingressTopics.length > 0,
+  );
+  const stranded = mayComeBack ? [] : strandedEvents(table);
+  if (stranded.length > 0) throw new ShopError("BAD_CONFIGURATION", stranded.join("\n"), "never");
+  return table;
+}
+
+/** Routes that take an event away from where services hear it: orders would wait for ever. */
+function strandedEvents(table: RouteTable): readonly string[] {
+  return EVENTS.flatMap(({ type, number, topic = "" }) => {
+    const isHome = ({ broker, topic: to }: Place): boolean => broker === LOCAL && to === topic;
+    const { rows } = table.source(LOCAL).lane(topic).candidates(number);
+    for (const { index, name, also, to, conditions } of rows) {
+      const isAlways = conditions.length === 0;
+      if (to.some(isHome) && isAlways) return [];
+      if (also || to.some(isHome)) continue;
+      const where = `${LOCAL}/${topic}, where ${listenersOf(topic).join(", ")} hear it`;
+      return [
+        `route ${index} (${name}): takes ${type} from ${where}; add that place, or also = true`,
+      ];
+    }
+    return [];
+  });
+}
+
+function listenersOf(topic: string): readonly string[] {
+  return Object.entries({ ...GROUPS, ...VIEWS })
+    .filter(([, topics]) => topics.some((one) => one === topic))
+    .map(([name]) => name);
 }
 
 /** One line for each row, in order of precedence. */
