@@ -9,9 +9,10 @@ import type { Environment } from "../runtime/environment.ts";
 import type { Broker } from "./brokers/broker.ts";
 import type { ShopEvent } from "./contracts/messages.ts";
 import type { Group } from "./contracts/topics.ts";
+import type { BurialLog } from "./delivery/burial-log.ts";
 import type { Consumer } from "./delivery/consumer.ts";
 import type { DeliveryPolicy } from "./delivery/delivery-policy.ts";
-import type { HandleBatch, HandleOne, Handler } from "./delivery/outcome.ts";
+import type { HandleBatch, HandleOne, Handler, Message } from "./delivery/outcome.ts";
 import type { RetryPolicy } from "./delivery/retry-schedule.ts";
 import type { ShardMetrics } from "./shard-metrics.ts";
 
@@ -34,6 +35,7 @@ import { GROUPS } from "./contracts/topics.ts";
 import { startConsumer } from "./delivery/consumer.ts";
 import { decodeEvent } from "./delivery/decode-message.ts";
 import { DELIVERY_POLICY } from "./delivery/delivery-policy.ts";
+import { REDRIVEN_HEADER } from "./delivery/redrive.ts";
 import { NOTIFIED_CONTRACTS } from "./notification/notification.ts";
 
 /** Captures one shard waits for at one time; each holds a delivery for as long. */
@@ -41,7 +43,7 @@ const CAPTURES_MAX = 4_096;
 const HANDLERS_MAX = 1_024;
 const BATCH_MAX = 128;
 
-/** The service itself says after how many attempts a capture is given up; see `captureAttemptsMax`. */
+/** The service itself gives up a capture, after `captureAttemptsMax` attempts, long before. */
 const PROVIDER_SCHEDULE: RetryPolicy = {
   attemptsMax: 1_000,
   delayMinMs: 200,
@@ -93,9 +95,9 @@ export interface ShardConsumersOptions {
   readonly partitions: readonly number[];
   readonly handlers: ServiceHandlers;
   readonly around?: AroundHandler;
-  readonly metrics: Pick<ShardMetrics, "consumed">;
+  readonly metrics: Pick<ShardMetrics, "consumed" | "redriven">;
   readonly onDamage: (detail: string) => void;
-  readonly onLog: (level: "warning", text: string) => void;
+  readonly burials: Pick<BurialLog, "buried">;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -120,18 +122,16 @@ export async function startShardConsumers(
         partitions,
         types: HEARD_TYPES[group],
         decode: decodeEvent,
-        handler: around(group, handler),
+        handler: noticing(around(group, handler), (topic) =>
+          options.metrics.redriven(group, topic),
+        ),
         policy,
         onEvent: (event) => {
           options.metrics.consumed(group, event);
           if (event.kind === "retry" && isShopError(event.error, "DATA_DAMAGED")) {
             options.onDamage(event.error.message);
           }
-          if (event.kind !== "buried") return;
-          const { topic, partition, sequence } = event.delivery;
-          const { reason, lastError } = event.burial;
-          const what = `${group} buried ${topic}/${partition}/${sequence}`;
-          options.onLog("warning", `${what}: ${reason}: ${lastError}`);
+          if (event.kind === "buried") options.burials.buried(group, event);
         },
         onFailure: options.onFailure,
       });
@@ -162,6 +162,28 @@ function handlerOf(
       return [{ kind: "single", concurrencyMax: HANDLERS_MAX, handle }, DELIVERY_POLICY];
     }
   }
+}
+
+/** Tells of every attempt at a message that was put back from the dead letters. */
+function noticing(
+  next: Handler<ShopEvent>,
+  onRedriven: (topic: string) => void,
+): Handler<ShopEvent> {
+  function look({ frame, delivery }: Message<ShopEvent>): void {
+    if (REDRIVEN_HEADER in frame.headers) onRedriven(delivery.topic);
+  }
+  if (next.kind === "single") {
+    const handle: HandleOne<ShopEvent> = (message, signal) => {
+      look(message);
+      return next.handle(message, signal);
+    };
+    return { ...next, handle };
+  }
+  const handle: HandleBatch<ShopEvent> = (messages, signal) => {
+    for (const message of messages) look(message);
+    return next.handle(messages, signal);
+  };
+  return { ...next, handle };
 }
 
 /**

@@ -25,7 +25,10 @@ const CIRCUIT_VALUES: Readonly<Record<CircuitStateName, number>> = {
 };
 
 export interface ShardMetrics {
-  consumed(group: Group, event: ConsumerEvent): void;
+  /** By a service, or by what carries frames for the router. */
+  consumed(group: string, event: ConsumerEvent): void;
+  /** An attempt at a message that was put back from the dead letters. */
+  redriven(group: Group, topic: string): void;
   stepped(step: CommittedStep): void;
   circuitChanged(change: CircuitChange): void;
   resident(entities: number): void;
@@ -71,6 +74,9 @@ export function shardMetrics(writer: CounterWriter): ShardMetrics {
       of?.duration.observe(event.durationMs / 1_000);
       if (event.outcome === "retry") of?.retry.add();
       if (event.outcome === "ack" || event.outcome === "settled") of?.ok.add();
+    },
+    redriven(service, topic) {
+      writer.counter("shopstream_messages_redriven_total", { service, topic }).add();
     },
     stepped({ events, before, after }) {
       if (before?.status !== after.status) orders.get(after.status)?.add();

@@ -9,8 +9,10 @@
 import type { ActorSystem } from "../runtime/actors/actor-system.ts";
 import type { Environment, Timer } from "../runtime/environment.ts";
 import type { Broker } from "./brokers/broker.ts";
+import type { BurialLog } from "./delivery/burial-log.ts";
 import type { Consumer } from "./delivery/consumer.ts";
-import type { CircuitStateName } from "./delivery/breaker.ts";
+import type { ConsumerEvent } from "./delivery/consumer-event.ts";
+import type { LedgerMember } from "./ledger/ledger-watch.ts";
 import type { RouteRules } from "./routing/compile-routes.ts";
 import type { Egress, EgressSettings } from "./routing/egress.ts";
 import type { RouteRow } from "./routing/route-row.ts";
@@ -18,13 +20,16 @@ import type { ShardMetrics } from "./shard-metrics.ts";
 import type { Store } from "./stores/unit-of-work.ts";
 
 import { ShopError } from "../runtime/errors.ts";
-import { startEgress } from "./routing/egress.ts";
-import { startIngress, startUnmatched } from "./routing/ingress.ts";
+import { egressGroup, startEgress } from "./routing/egress.ts";
+import { startIngress, startUnmatched, UNMATCHED_GROUP } from "./routing/ingress.ts";
 import { routeStore } from "./routing/route-store.ts";
 import { Router } from "./routing/router.ts";
 import { compileTopology } from "./topology.ts";
 
 const SAMPLE_MS = 1_000;
+/** At a stop: between two looks at an outbox, and how many in a row must find it empty. */
+const DRAIN_LOOK_MS = 25;
+const DRAIN_LOOKS = 2;
 
 /** Plain values, cloneable. */
 export interface RouterSettings extends EgressSettings {
@@ -54,7 +59,8 @@ export interface ShardRoutingOptions {
   readonly partitions: readonly number[];
   readonly settings: RouterSettings;
   readonly foreign: readonly ForeignBroker[];
-  readonly metrics: Pick<ShardMetrics, "egress">;
+  readonly metrics: Pick<ShardMetrics, "consumed" | "egress">;
+  readonly burials: Pick<BurialLog, "buried">;
   readonly onLog: (level: "warning", text: string) => void;
   readonly onFailure: (error: unknown) => void;
 }
@@ -64,8 +70,11 @@ export interface ShardRouting {
   readonly store: Store;
   /** Throws `SATURATED`, naming the broker, while too much waits for one. */
   admit(): void;
-  /** Joins outboxes and foreign topics, once the services are there. */
-  start(): Promise<void>;
+  /**
+   * Joins outboxes and foreign topics, once the services are there. Answers the groups of the local
+   * log, for the ledger; that they are asked for their books also sets the depth of outboxes right.
+   */
+  start(): Promise<readonly LedgerMember[]>;
   /** Takes nothing in any more; to be called before the services drain. */
   drainIngresses(withinMs: number): Promise<void>;
   /** Sends what the services left in the outboxes; what does not get out stays there. */
@@ -83,23 +92,10 @@ export function createShardRouting(options: ShardRoutingOptions): ShardRouting {
     table,
     outboxFramesMax: Math.ceil(settings.outboxFramesMax / settings.shards),
   });
-  const rateShare = 1 / settings.shards;
-  const shared = { ...options, router, rateShare, source: options.broker };
+  const shared = { ...options, router, rateShare: 1 / settings.shards, source: options.broker };
   const ingresses: Consumer[] = [];
   const egresses: Egress[] = [];
   let sampling: Timer | undefined;
-
-  async function startForeign({ name, broker, ingressTopics }: ForeignBroker): Promise<void> {
-    const onCircuit = (state: CircuitStateName): void =>
-      options.onLog("warning", `circuit of broker ${name} is ${state}`);
-    const egress = await startEgress({ ...shared, name, target: broker, onCircuit });
-    egresses.push(egress);
-    if (ingressTopics.length === 0) return;
-    const { partitions: _own, ...anywhere } = shared;
-    ingresses.push(
-      await startIngress({ ...anywhere, name, source: broker, topics: ingressTopics }),
-    );
-  }
 
   function sample(): void {
     for (const egress of egresses) metrics.egress(egress.name, egress.state());
@@ -113,16 +109,76 @@ export function createShardRouting(options: ShardRoutingOptions): ShardRouting {
       if (admission !== "open") throw new ShopError("SATURATED", admission.reason, "later");
     },
     async start() {
-      ingresses.push(await startUnmatched(shared));
-      for (const one of foreign) await startForeign(one);
+      const onEvent = teller(options, UNMATCHED_GROUP);
+      const unmatched = await startUnmatched({ ...shared, onEvent });
+      ingresses.push(unmatched);
+      for (const one of foreign) {
+        const { egress, ingress } = await startForeign(shared, one);
+        egresses.push(egress);
+        if (ingress !== undefined) ingresses.push(ingress);
+      }
       if (foreign.length > 0) sample();
+      return [
+        { group: UNMATCHED_GROUP, consumer: unmatched },
+        ...egresses.map(({ name, consumer }) => ({ group: egressGroup(name), consumer })),
+      ];
     },
     async drainIngresses(withinMs) {
       await Promise.all(ingresses.map((ingress) => ingress.drain(withinMs)));
     },
     async drainEgresses(withinMs) {
       sampling?.cancel();
-      await Promise.all(egresses.map((egress) => egress.drain(withinMs)));
+      await Promise.all(egresses.map((egress) => sendOut(options.environment, egress, withinMs)));
     },
   };
+}
+
+interface Carrier extends ShardRoutingOptions {
+  readonly router: Router;
+  readonly rateShare: number;
+  /** The local broker. */
+  readonly source: Pick<Broker, "subscribe">;
+}
+
+/** The way out to a broker, and the way in from it if it has topics of ours. */
+async function startForeign(
+  carrier: Carrier,
+  { name, broker, ingressTopics }: ForeignBroker,
+): Promise<{ readonly egress: Egress; readonly ingress: Consumer | undefined }> {
+  const egress = await startEgress({
+    ...carrier,
+    name,
+    target: broker,
+    onEvent: teller(carrier, egressGroup(name)),
+    onCircuit: (state) => carrier.onLog("warning", `circuit of broker ${name} is ${state}`),
+  });
+  if (ingressTopics.length === 0) return { egress, ingress: undefined };
+  const { partitions: _own, ...anywhere } = carrier;
+  const onEvent = teller(carrier, `ingress.${name}`);
+  const from = { ...anywhere, name, source: broker, topics: ingressTopics };
+  return { egress, ingress: await startIngress({ ...from, onEvent }) };
+}
+
+function teller(
+  { metrics, burials }: Pick<ShardRoutingOptions, "metrics" | "burials">,
+  group: string,
+) {
+  return (event: ConsumerEvent): void => {
+    metrics.consumed(group, event);
+    if (event.kind === "buried") burials.buried(group, event);
+  };
+}
+
+/** What was committed last may still be on its way to us, and a drain takes nothing new. */
+async function sendOut(environment: Environment, egress: Egress, withinMs: number): Promise<void> {
+  const byMs = environment.monotonicMs() + withinMs;
+  for (let empty = 0; empty < DRAIN_LOOKS && egress.state().circuit === "closed";) {
+    const leftMs = byMs - environment.monotonicMs();
+    if (leftMs <= 0) break;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    environment.startTimer(Math.min(DRAIN_LOOK_MS, leftMs), resolve);
+    await promise;
+    empty = egress.state().depth === 0 ? empty + 1 : 0;
+  }
+  await egress.drain(Math.max(0, byMs - environment.monotonicMs()));
 }

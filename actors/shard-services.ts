@@ -30,6 +30,7 @@ import { createActorSystem } from "../runtime/actors/actor-system.ts";
 import { createBehaviorService } from "./analytics/behavior-service.ts";
 import { decodeCommand } from "./command-frames.ts";
 import { createLetterService } from "./dead-letters/letter-service.ts";
+import { createBurialLog } from "./delivery/burial-log.ts";
 import { causeOf } from "./delivery/decode-message.ts";
 import { createShardFraud } from "./fraud/shard-fraud.ts";
 import { createInventoryService, INVENTORY_SETTINGS } from "./inventory/inventory-actor.ts";
@@ -90,6 +91,8 @@ export interface ShardServicesOptions {
   readonly createScorer?: (thresholds: FraudThresholds) => Scorer;
   /** Through what customers are told; absent: as configured. */
   readonly createChannels?: () => readonly Channel[];
+  /** Who is asked for money; absent: as configured. */
+  readonly createGateways?: typeof createGateways;
   readonly around?: AroundHandler;
 }
 
@@ -108,8 +111,10 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     // The message that met it is answered by the region; this is for people.
     onFailure: (failure) => options.onLog("warning", failure.message),
   });
+  const burials = createBurialLog(environment, (text) => options.onLog("warning", text));
   const routing = createShardRouting({
     ...options,
+    burials,
     system,
     slots,
     settings: settings.router,
@@ -134,6 +139,7 @@ export async function startShardServices(options: ShardServicesOptions): Promise
   const notifications = startNotifications(routed);
   const members = await startShardConsumers({
     ...options,
+    burials,
     roles,
     handlers: {
       order: orders.handle,
@@ -143,8 +149,12 @@ export async function startShardServices(options: ShardServicesOptions): Promise
       notification: notifications.handle,
     },
   });
-  await routing.start();
-  const ledger = startLedgerWatch({ ...options, members, settings: settings.ledger });
+  const carriers = await routing.start();
+  const ledger = startLedgerWatch({
+    ...options,
+    members: [...members, ...carriers],
+    settings: settings.ledger,
+  });
   const behavior = createBehaviorService(base);
   const letters = createLetterService({ ...base, letters: options.letters });
 
@@ -171,13 +181,16 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     command: (frame) =>
       carryOut(decodeCommand(frame), { cause: causeOf(frame), deadlineMs: frame.deadlineMs }),
     async drain(withinMs) {
+      const byMs = environment.monotonicMs() + withinMs;
+      const left = (): number => Math.max(0, byMs - environment.monotonicMs());
       ledger.stop();
-      await routing.drainIngresses(withinMs);
-      await Promise.all(members.map(({ consumer }) => consumer.drain(withinMs)));
+      await routing.drainIngresses(left());
+      await Promise.all(members.map(({ consumer }) => consumer.drain(left())));
       await Promise.all([payments.close(), notifications.close()]);
-      await orders.stop(withinMs);
-      await routing.drainEgresses(withinMs);
-      await system.stop(withinMs);
+      await orders.stop(left());
+      await routing.drainEgresses(left());
+      await system.stop(left());
+      burials.close();
     },
   };
 }
@@ -214,11 +227,12 @@ function startPayments(options: ShardServicesOptions) {
   const fraud = settings.roles.includes("payment")
     ? createShardFraud(settings.fraud, { ...options, onVerdict: metrics.judged })
     : undefined;
+  const gateways = options.createGateways ?? createGateways;
   const { handle } = createPaymentService({
     store,
     environment,
     slots: settings.slots,
-    gateways: createGateways(settings.payment, options),
+    gateways: gateways(settings.payment, options),
     settings: { captureAttemptsMax: settings.payment.captureAttemptsMax },
     ...(fraud === undefined ? {} : { fraud }),
   });

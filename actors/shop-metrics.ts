@@ -7,6 +7,7 @@
  */
 
 import type { CounterLayout } from "../runtime/threads/counter-layout.ts";
+import type { Metric } from "./analytics/analytics-metrics.ts";
 import type { Verdict } from "./fraud/fraud-check.ts";
 
 import { crossLabels, defineMetrics } from "../runtime/threads/counter-layout.ts";
@@ -14,6 +15,9 @@ import { ORDER_STATUSES } from "./contracts/order-state.ts";
 import { FOREIGN_BROKERS, GROUPS, VIEWS } from "./contracts/topics.ts";
 import { RULES } from "./fraud/fraud-rules.ts";
 import { CHANNEL_KINDS, ENTRY_STATUSES } from "./notification/notification.ts";
+import { egressGroup } from "./routing/egress.ts";
+import { UNMATCHED_GROUP } from "./routing/ingress.ts";
+import { outboxTopic, UNMATCHED_TOPIC } from "./routing/routed-frame.ts";
 
 /** Seconds; from a tenth of a millisecond to ten seconds. */
 const DURATION_BOUNDS = [
@@ -22,6 +26,9 @@ const DURATION_BOUNDS = [
 const BATCH_BOUNDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
 export const STATUSES = ["ok", "retry", "dead"] as const;
 const DECISIONS = ["pass", "block"] as const satisfies readonly Verdict["decision"][];
+const AUDIT_OUTCOMES = ["sound", "faulty", "repeat"] as const;
+export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
+export const MISFITS = ["late", "future", "unreadable"] as const satisfies readonly Metric[];
 export const OTHER_CURRENCY = "other";
 export const CURRENCIES = [...Intl.supportedValuesOf("currency"), OTHER_CURRENCY];
 
@@ -29,9 +36,17 @@ export type Status = (typeof STATUSES)[number];
 
 const brokers = FOREIGN_BROKERS.map((broker) => ({ broker }));
 export const VIEW_LABELS = Object.keys(VIEWS).map((view) => ({ view }));
-export const SUBSCRIPTIONS = Object.entries(GROUPS).flatMap(([service, topics]) =>
-  topics.map((topic) => ({ service, topic })),
-);
+export const SUBSCRIPTIONS = [
+  ...Object.entries(GROUPS).flatMap(([service, topics]) =>
+    topics.map((topic) => ({ service, topic })),
+  ),
+  // What carries frames for the router.
+  { service: UNMATCHED_GROUP, topic: UNMATCHED_TOPIC },
+  ...FOREIGN_BROKERS.map((broker) => ({
+    service: egressGroup(broker),
+    topic: outboxTopic(broker),
+  })),
+];
 
 export const SHOP_LAYOUT: CounterLayout = defineMetrics([
   {
@@ -199,6 +214,18 @@ export const SHOP_LAYOUT: CounterLayout = defineMetrics([
     name: "shopstream_view_failing",
     help: "1 while the last try of a view failed.",
     series: VIEW_LABELS,
+  },
+  {
+    kind: "counter",
+    name: "shopstream_audit_records_total",
+    help: "Records the audit was given: sound and faulty ones are recorded, repeats are not.",
+    series: AUDIT_OUTCOMES.map((outcome) => ({ outcome })),
+  },
+  {
+    kind: "counter",
+    name: "shopstream_analytics_misfits_total",
+    help: "Events that analytics could not count in their window, by reason.",
+    series: MISFITS.map((reason) => ({ reason })),
   },
   {
     kind: "counter",

@@ -4,14 +4,19 @@
  * Counts and translates, and decides nothing; what there is to count is in `shop-metrics.ts`.
  */
 
-import type { CounterWriter, Gauge } from "../runtime/threads/counter-page.ts";
+import type { Counter, CounterWriter, Gauge } from "../runtime/threads/counter-page.ts";
+import type { AnalyticsMisfits } from "./analytics/analytics-projection.ts";
+import type { AuditCounts } from "./audit/audit-projection.ts";
+import type { AuditOutcome } from "./shop-metrics.ts";
 import type { JournalEvent } from "./stores/journal-clockwork.ts";
 import type { ViewEvent } from "./views/view-runner.ts";
 
 import { GROUPS } from "./contracts/topics.ts";
-import { VIEW_LABELS } from "./shop-metrics.ts";
+import { MISFITS, VIEW_LABELS } from "./shop-metrics.ts";
 
 export interface ViewMetrics {
+  readonly audited: (counts: AuditCounts) => void;
+  readonly analyzed: (misfits: AnalyticsMisfits) => void;
   record(view: string, event: ViewEvent): void;
   /** It ended by a bug. */
   broke(view: string): void;
@@ -35,7 +40,25 @@ export function viewMetrics(writer: CounterWriter): ViewMetrics {
     byView.get(view)?.failures.add();
     byView.get(view)?.failing.set(1);
   }
+  const audit = (outcome: AuditOutcome): Counter =>
+    writer.counter("shopstream_audit_records_total", { outcome });
+  const misfitOf = (reason: keyof AnalyticsMisfits): Counter =>
+    writer.counter("shopstream_analytics_misfits_total", { reason });
+  const misfit = {
+    late: misfitOf("late"),
+    future: misfitOf("future"),
+    unreadable: misfitOf("unreadable"),
+  };
+  const counters = { sound: audit("sound"), faulty: audit("faulty"), repeat: audit("repeat") };
   return {
+    audited({ recorded, faults, repeats }) {
+      counters.sound.add(recorded - faults);
+      counters.faulty.add(faults);
+      counters.repeat.add(repeats);
+    },
+    analyzed(misfits) {
+      for (const reason of MISFITS) misfit[reason].add(misfits[reason]);
+    },
     record(view, event) {
       const of = byView.get(view);
       if (event.kind === "applied") of?.records.add(event.records);

@@ -59,10 +59,11 @@ const journal = openJournal({
     logBytesMax: 100_000_000_000,
     inboxAgeMs: YEAR_MS,
     idempotencyAgeMs: YEAR_MS,
+    fraudAgeMs: YEAR_MS,
     deadLettersMax: 1_000,
   },
 });
-const reads = openAnalyticsReads(directory);
+const reads = openAnalyticsReads(directory, environment);
 const view = startView(
   {
     name: "analytics",
@@ -76,6 +77,7 @@ const view = startView(
         topics: VIEWS.analytics,
         environment,
         release: async () => {},
+        standing: async () => ({ records: 0 }),
       }),
     onEvent: (event) => {
       if (event.kind === "failed" || event.kind === "lost") console.error(event.error.message);
@@ -133,16 +135,19 @@ function publish(outgoing: readonly ReturnType<typeof encode>[]): void {
 }
 
 /** What a question sees of `metric`, in all hours together. */
-function seen(metric: "behavior" | "shipments", groupBy: "all" | "event" | "product" | "carrier") {
+async function seen(
+  metric: "behavior" | "shipments",
+  groupBy: "all" | "event" | "product" | "carrier",
+) {
   const hourMs = windowStart(environment.nowMs(), HOUR_MS);
   const range = { fromMs: hourMs - 2 * HOUR_MS, toMs: hourMs + HOUR_MS };
   const shared = { window: "range", aggregates: ["count"] } as const;
-  const answer = reads.query({ metric, groupBy, ...range, ...shared });
+  const answer = await reads.query({ metric, groupBy, ...range, ...shared });
   return answer.kind === "rows" ? answer.rows.reduce((sum, { count }) => sum + count, 0) : -1;
 }
 
 async function untilSeen(metric: "behavior" | "shipments", wanted: number): Promise<void> {
-  while (seen(metric, "all") < wanted) await wait(1);
+  while ((await seen(metric, "all")) < wanted) await wait(1);
 }
 
 function behavior(): BenchCase {
@@ -152,8 +157,8 @@ function behavior(): BenchCase {
     operations: total,
     expected: { count: total, checksum: 2 * total },
     async run() {
-      const before = seen("behavior", "all");
-      const beforeParts = seen("behavior", "event") + seen("behavior", "product");
+      const before = await seen("behavior", "all");
+      const beforeParts = (await seen("behavior", "event")) + (await seen("behavior", "product"));
       for (let frame = 0; frame < FRAMES; frame += FRAMES_PER_COMMIT) {
         publish(ready.slice(frame, frame + FRAMES_PER_COMMIT).map((one) => renew(one)));
         await turn();
@@ -161,8 +166,9 @@ function behavior(): BenchCase {
       await untilSeen("behavior", before + total);
       journal.maintain();
       return {
-        count: seen("behavior", "all") - before,
-        checksum: seen("behavior", "event") + seen("behavior", "product") - beforeParts,
+        count: (await seen("behavior", "all")) - before,
+        checksum:
+          (await seen("behavior", "event")) + (await seen("behavior", "product")) - beforeParts,
       };
     },
   };
@@ -174,14 +180,14 @@ function orders(): BenchCase {
     operations: ORDERS * EVENTS_PER_ORDER,
     expected: { count: ORDERS, checksum: ORDERS },
     async run() {
-      const before = seen("shipments", "all");
+      const before = await seen("shipments", "all");
       for (let number = 0; number < ORDERS; number += 50) {
         publish(Array.from({ length: 50 }, (_, index) => orderFrames(number + index)).flat());
         await turn();
       }
       await untilSeen("shipments", before + ORDERS);
       journal.maintain();
-      const count = seen("shipments", "all") - before;
+      const count = (await seen("shipments", "all")) - before;
       return { count, checksum: count };
     },
   };
@@ -199,9 +205,9 @@ function renew({ topic, frame }: ReturnType<typeof encode>) {
 async function measureFreshness(): Promise<string> {
   const ages: number[] = [];
   const open: { readonly count: number; readonly atMs: number }[] = [];
-  let published = seen("behavior", "all");
-  const look = () => {
-    const count = seen("behavior", "all");
+  let published = await seen("behavior", "all");
+  const look = async () => {
+    const count = await seen("behavior", "all");
     const nowMs = environment.monotonicMs();
     while (open[0] !== undefined && open[0].count <= count) {
       ages.push(nowMs - (open.shift()?.atMs ?? 0));
@@ -216,12 +222,12 @@ async function measureFreshness(): Promise<string> {
     open.push({ count: published, atMs: dueMs });
     while (environment.monotonicMs() < dueMs + TICK_MS) {
       await wait(5);
-      look();
+      await look();
     }
   }
   while (open.length > 0) {
     await wait(5);
-    look();
+    await look();
   }
   ages.sort((left, right) => left - right);
   const at = (share: number) => Math.round(ages[Math.floor(share * (ages.length - 1))] ?? 0);

@@ -43,6 +43,7 @@ const journal = openJournal({
     logBytesMax: 10_000_000_000,
     inboxAgeMs: YEAR_MS,
     idempotencyAgeMs: YEAR_MS,
+    fraudAgeMs: YEAR_MS,
     deadLettersMax: 1_000,
   },
 });

@@ -6,7 +6,7 @@
  */
 
 import type { OrderReads } from "../actors/stores/unit-of-work.ts";
-import type { CommandPort } from "./http/gateway-ports.ts";
+import type { CommandPort } from "./http/command-port.ts";
 
 import { ShopError } from "../runtime/errors.ts";
 

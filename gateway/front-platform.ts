@@ -7,7 +7,8 @@
 
 import type { Environment } from "../runtime/environment.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
-import type { CommandPort, PlatformPorts } from "./http/gateway-ports.ts";
+import type { CommandPort } from "./http/command-port.ts";
+import type { PlatformPorts } from "./http/gateway-ports.ts";
 import type { MetricRow } from "./http/metric-row.ts";
 
 import { openAnalyticsReads } from "../actors/analytics/analytics-reads.ts";
@@ -46,7 +47,7 @@ export function openFrontPlatform(options: FrontPlatformOptions): FrontPlatform 
     onFailure,
   });
   const audit = openAuditReads({ directory: config.data, environment });
-  const analytics = openAnalyticsReads(config.data);
+  const analytics = openAnalyticsReads(config.data, environment);
   return {
     ports: {
       notifications: {

@@ -57,6 +57,8 @@ export interface Front extends RunningChild {
   readonly stockLoaded: boolean;
   /** Storage refused to commit. */
   refused(detail: string): void;
+  /** Who holds much of the log; empty: nobody. */
+  holding(detail: string): void;
   /** A record of the store cannot be read. */
   damaged(detail: string): void;
   /** The books of `shard` do not balance; they do again. */
@@ -132,6 +134,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     url: server.url,
     stockLoaded,
     refused: (detail) => health.refused(detail),
+    holding: (detail) => health.holding(detail),
     damaged: (detail) => health.damaged(detail),
     unbalanced: (shard, detail) => health.unbalanced(shard, detail),
     balanced: (shard) => health.balanced(shard),
@@ -142,6 +145,8 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     wake: () => node.drainNow(),
     async stop() {
       isReady = false;
+      // Whoever waits for a job is a request in flight.
+      platform.stopJobs();
       await server.drain();
       end();
     },

@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 
 import type { CommandReply, LedgerRow } from "../actors/contracts/order-state.ts";
-import type { CommandPort } from "./http/gateway-ports.ts";
+import type { CommandPort } from "./http/command-port.ts";
 
 import { keyOfCommand } from "../actors/command-frames.ts";
 import { slotOf } from "../runtime/frames/murmur2.ts";

@@ -7,8 +7,8 @@
 
 import type { LedgerRow } from "../actors/contracts/order-state.ts";
 import type { Environment } from "../runtime/environment.ts";
-import type { CommandPort } from "./http/gateway-ports.ts";
-import type { LedgerPort } from "./http/ledger-routes.ts";
+import type { CommandPort } from "./http/command-port.ts";
+import type { LedgerPort } from "./http/gateway-ports.ts";
 
 import { shardKeys } from "../actors/ledger/shard-keys.ts";
 import { ShopError } from "../runtime/errors.ts";

@@ -11,7 +11,7 @@ import type { ShopCommand } from "../actors/contracts/messages.ts";
 import type { CommandReply } from "../actors/contracts/order-state.ts";
 import type { Environment, Timer } from "../runtime/environment.ts";
 import type { MeshNode } from "../runtime/threads/mesh.ts";
-import type { CommandOptions, CommandPort } from "./http/gateway-ports.ts";
+import type { CommandOptions, CommandPort } from "./http/command-port.ts";
 
 import {
   COMMAND,

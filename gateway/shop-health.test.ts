@@ -20,6 +20,7 @@ function createHealth() {
     commits: 0,
     units: 0,
     refusedUnits: 0,
+    circuit: 0,
   };
   let active = 2;
   const sample = (status: "ok" | "dead"): Sample => ({
@@ -59,6 +60,13 @@ function createHealth() {
         buckets: [],
         sum: counted.commitSeconds,
         count: counted.commits,
+      },
+      {
+        kind: "gauge",
+        name: "shopstream_egress_circuit",
+        help: "",
+        labels: { broker: "kafka" },
+        value: counted.circuit,
       },
       units("committed", counted.units),
       units("refused", counted.refusedUnits),
@@ -127,11 +135,34 @@ test("a refusal of storage degrades the journal for a while", async () => {
   expect(service("journal")?.status).toBe("up");
 });
 
+test("a group that holds much of the log degrades the journal, named, until it is well", () => {
+  const { health, service } = createHealth();
+  health.holding("");
+  expect(service("journal")?.status).toBe("up");
+  health.holding("notification holds 51 % of what the log may be: 9 records");
+  expect(service("journal")).toMatchObject({ status: "degraded" });
+  expect(service("journal")?.detail).toStartWith("notification holds 51 %");
+  health.damaged("a record");
+  expect(service("journal")?.detail).toBe("a record");
+  health.holding("");
+  expect(service("journal")?.detail).toBe("a record");
+});
+
 test("a shard that does not run degrades the shop", () => {
   const { setActive, service, health } = createHealth();
   setActive(1);
   expect(service("shards")).toMatchObject({ status: "degraded", detail: "1 of 2 run" });
   expect(health.report().status).toBe("degraded");
+});
+
+test("a broker whose circuit is open degrades the shop until it is closed", () => {
+  const { counted, health, service } = createHealth();
+  expect(service("egress.kafka")).toBeUndefined();
+  counted.circuit = 2;
+  expect(service("egress.kafka")).toMatchObject({ status: "degraded" });
+  expect(health.report().status).toBe("degraded");
+  counted.circuit = 0;
+  expect(health.report().status).toBe("up");
 });
 
 test("stopped, it looks no more", () => {

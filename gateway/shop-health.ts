@@ -2,15 +2,16 @@
  * How the services are doing, from what they counted of late.
  *
  * A service is degraded when most of what it handled lately failed, the journal when storage
- * refused a commit lately or a record is damaged, the ledger while a partition does not balance,
- * the shards when one of them is not running, a view when it fails or lags.
- * It measures nothing itself.
+ * refused a commit lately, a record is damaged or one group holds much of the log, the ledger
+ * while a partition does not balance, the shards when one of them is not running, a view when it
+ * fails or lags, an egress until its circuit is closed. It measures nothing itself.
  */
 
 import type { Environment, Timer } from "../runtime/environment.ts";
 import type { Sample } from "../runtime/threads/counter-page.ts";
 import type { HealthReport, ServiceHealth, ServiceStatus } from "./http/gateway-ports.ts";
 
+import { egressHealth } from "./egress-health.ts";
 import { viewHealth } from "./view-health.ts";
 
 const SAMPLE_MS = 1_000;
@@ -55,6 +56,7 @@ export class ShopHealth {
   #damage: string | undefined;
   /** By shard. */
   readonly #imbalances = new Map<string, string>();
+  #holding = "";
   #refusal: { readonly atMs: number; readonly detail: string } | undefined;
 
   constructor(options: ShopHealthOptions) {
@@ -73,6 +75,11 @@ export class ShopHealth {
     this.#damage = detail;
   }
 
+  /** Who holds much of the log; empty: nobody. A full log takes no orders. */
+  holding(detail: string): void {
+    this.#holding = detail;
+  }
+
   /** The books of `shard` do not balance; they do again, or it has begun new ones. */
   unbalanced(shard: string, detail: string): void {
     this.#imbalances.set(shard, detail);
@@ -86,6 +93,7 @@ export class ShopHealth {
     const services = [
       ...this.#options.services.map((name) => this.#service(name)),
       ...this.#views(),
+      ...egressHealth(this.#options.samples(), this.#checkedMs),
       this.#journal(),
       this.#ledger(),
       this.#shards(),
@@ -129,9 +137,9 @@ export class ShopHealth {
     const nowMs = this.#options.environment.monotonicMs();
     const refusal = this.#refusal;
     const isRefusing = refusal !== undefined && nowMs - refusal.atMs < REFUSAL_MEMORY_MS;
-    const detail = this.#damage ?? (isRefusing ? refusal.detail : undefined);
+    const detail = this.#damage ?? (isRefusing ? refusal.detail : this.#holding);
     const { latencyMs, errorRate } = this.#service("journal");
-    const part = this.#part("journal", detail === undefined ? "up" : "degraded", detail ?? "");
+    const part = this.#part("journal", detail === "" ? "up" : "degraded", detail);
     return { ...part, latencyMs, errorRate };
   }
 

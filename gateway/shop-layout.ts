@@ -14,6 +14,7 @@ import type { ShopConfig } from "./config/config-schema.ts";
 import { GROUPS, TOPICS } from "../actors/contracts/topics.ts";
 import { checkThresholds } from "../actors/fraud/thresholds.ts";
 import { checkNotificationSettings } from "../actors/notification/notification-policy.ts";
+import { UNMATCHED_GROUP } from "../actors/routing/ingress.ts";
 import { outboxTopics } from "../actors/routing/routed-frame.ts";
 import { compileTopology } from "../actors/topology.ts";
 import { VIEW_SETTINGS } from "../actors/views/view-settings.ts";
@@ -82,6 +83,11 @@ export function settingsOf(config: ShopConfig, shard: number, shards: number): S
 
 function routerSettingsOf({ router }: ShopConfig, shards: number): RouterSettings {
   return { ...router, shards };
+}
+
+/** Groups that the shards join, so that the log is kept for them whatever its size. */
+export function readersOf({ roles }: Pick<ShopConfig, "roles">): readonly string[] {
+  return [...groupsOf(roles), UNMATCHED_GROUP];
 }
 
 /** Topics of the local log: those of the shop, and those in which the router keeps frames. */

@@ -7,6 +7,7 @@
 
 import type { Logger } from "@logtape/logtape";
 import type { ShardTold } from "../actors/shard-main.ts";
+import type { JournalTold } from "../actors/stores/journal-runner.ts";
 import type { ViewsTold } from "../actors/views/views-runner.ts";
 import type { Environment } from "../runtime/environment.ts";
 import type { SupervisorEvent } from "../runtime/supervision/supervisor.ts";
@@ -21,7 +22,7 @@ const REFUSAL_LOG_MS = 5_000;
 /** Damaged places that are told one by one. */
 const DAMAGE_MAX = 1_000;
 
-type HealthListener = Pick<Front, "damaged" | "refused" | "unbalanced" | "balanced">;
+type HealthListener = Pick<Front, "damaged" | "refused" | "holding" | "unbalanced" | "balanced">;
 
 export class ShopReports {
   /** Children that had to be cut off. */
@@ -32,6 +33,7 @@ export class ShopReports {
   readonly #damage = new Set<string>();
   #front: HealthListener | undefined;
   #refusalQuietUntilMs = 0;
+  #holding = "";
 
   constructor(environment: Environment, log: Logger, counters: SharedArrayBuffer) {
     this.#environment = environment;
@@ -39,9 +41,10 @@ export class ShopReports {
     this.#counters = counters;
   }
 
-  /** From now on health hears of it; of the damage so far at once. */
+  /** From now on health hears of it; of the damage so far at once, and of who holds the log. */
   tellHealth(front: HealthListener): void {
     this.#front = front;
+    front.holding(this.#holding);
     for (const detail of this.#damage) front.damaged(detail);
   }
 
@@ -54,12 +57,34 @@ export class ShopReports {
   }
 
   /** Every unit of a full disk is refused; one line every few seconds says it as well. */
-  refused(detail: string): void {
+  #refused(detail: string): void {
     this.#front?.refused(detail);
     const nowMs = this.#environment.monotonicMs();
     if (nowMs < this.#refusalQuietUntilMs) return;
     this.#refusalQuietUntilMs = nowMs + REFUSAL_LOG_MS;
     this.#log.warning("storage refuses: {detail}", { detail });
+  }
+
+  heardJournal(told: Exclude<JournalTold, { readonly kind: "thread_reset" }>): void {
+    if (told.kind === "damage") this.damaged(told.detail);
+    else if (told.kind === "refused") this.#refused(told.detail);
+    else if (told.kind === "feeds_forgotten") this.#forgotten(told.names);
+    else if (told.kind === "holding") this.#holdsLog(told.detail);
+    else this.#unattended(told.group, told.records);
+  }
+
+  /** A group holds much of the log, or none does any more. */
+  #holdsLog(detail: string): void {
+    this.#holding = detail;
+    this.#front?.holding(detail);
+    if (detail === "") this.#log.info("the log has room again");
+    else this.#log.warning("{detail}", { detail });
+  }
+
+  /** A role that is switched off, most likely: what it has not read is kept as long as may be. */
+  #unattended(group: string, records: number): void {
+    const text = "nobody here reads as {group}, for which {records} records are kept";
+    this.#log.warning(`${text}; they go once the log is over its size`, { group, records });
   }
 
   told(who: string, told: ShardTold | ViewsTold): void {
@@ -79,7 +104,7 @@ export class ShopReports {
     this.#front?.balanced(who);
   }
 
-  forgotten(names: readonly string[]): void {
+  #forgotten(names: readonly string[]): void {
     const text = "no view reads for {names} any more: what they had not read is not kept for them";
     this.#log.warning(text, { names: names.join(", ") });
   }

@@ -46,6 +46,7 @@ import {
   JOURNAL,
   linksOf,
   LOG_TOPICS,
+  readersOf,
   settingsOf,
   viewsSettingsOf,
   viewsThread,
@@ -188,12 +189,14 @@ class Crew {
           directory: config.data,
           slots: config.slots,
           topics: LOG_TOPICS,
+          groups: readersOf(config),
           onDamage: config.damage,
           retention: {
             logAgeMs: retention.ageMs,
             logBytesMax: retention.logBytesMax,
             inboxAgeMs: retention.inboxAgeMs,
             idempotencyAgeMs: retention.idempotencyAgeMs,
+            fraudAgeMs: retention.fraudAgeMs,
             deadLettersMax: retention.deadLettersMax,
           },
         },
@@ -206,9 +209,7 @@ class Crew {
         // The journal's thread tells nothing else.
         const told = body as JournalTold;
         if (told.kind === "thread_reset") this.#resets.get(told.thread)?.();
-        if (told.kind === "damage") this.reports.damaged(told.detail);
-        if (told.kind === "refused") this.reports.refused(told.detail);
-        if (told.kind === "feeds_forgotten") this.reports.forgotten(told.names);
+        else this.reports.heardJournal(told);
       },
     });
   }

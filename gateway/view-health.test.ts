@@ -12,6 +12,7 @@ const CHECKED_MS = 5;
 function healthOf(counted: {
   readonly failing?: number;
   readonly lagSeconds?: number;
+  readonly lagRecords?: number;
   readonly isRunning?: boolean;
 }) {
   const sample = (name: string, view: string, value: number): Sample => ({
@@ -26,7 +27,7 @@ function healthOf(counted: {
     sample("lag_seconds", "analytics", 900),
     sample("failing", "audit", counted.failing ?? 0),
     sample("lag_seconds", "audit", counted.lagSeconds ?? 0),
-    sample("lag_records", "audit", 7),
+    sample("lag_records", "audit", counted.lagRecords ?? 7),
   ];
   const isRunning = counted.isRunning ?? true;
   const options = { samples, isRunning, lagDegradedMs: LAG_DEGRADED_MS, checkedMs: CHECKED_MS };
@@ -54,4 +55,11 @@ test("a view that is late, fails or does not run is degraded and says which, and
   const gone = healthOf({ isRunning: false });
   expect(gone).toMatchObject({ status: "degraded", errorRate: 1 });
   expect(gone.detail).toContain("does not run");
+});
+
+test("a view of which nobody knows how far it is says no number", () => {
+  expect(healthOf({ failing: 1, lagRecords: 0 }).detail).toBe("its last try failed");
+  expect(healthOf({ failing: 1, lagRecords: 3, lagSeconds: 4 }).detail).toBe(
+    "its last try failed: 3 records behind, the oldest of them 4 s",
+  );
 });

@@ -31,14 +31,16 @@ export function viewHealth(view: string, options: ViewHealthOptions): ServiceHea
       : isLate
         ? "it is late"
         : undefined;
-  const behind = `${lagRecords} records behind, the oldest of them ${lagSeconds} s`;
+  // Nothing may also mean that nobody has been able to look yet.
+  const behind =
+    lagRecords === 0 ? "" : `: ${lagRecords} records behind, the oldest of them ${lagSeconds} s`;
   return {
     name: view,
     status: problem === undefined ? "up" : "degraded",
     latencyMs: lagSeconds * 1_000,
     errorRate: isFailing || !isRunning ? 1 : 0,
     lastCheckedMs: checkedMs,
-    ...(problem === undefined ? {} : { detail: `${problem}: ${behind}` }),
+    ...(problem === undefined ? {} : { detail: `${problem}${behind}` }),
   };
 }
 

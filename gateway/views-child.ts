@@ -2,8 +2,8 @@
  * The thread of the views as a child of the shop, and what of the configuration it needs.
  *
  * Nothing on the way of an order waits for a view, so no view may end the shop: its thread is
- * started again for ever, ever less often, and how often can never reach what would make its
- * supervisor give up. Refuses nothing; a shop without views has no such child.
+ * started again for ever, ever less often while it does not live long, see `view-restarts.ts`.
+ * Refuses nothing; a shop without views has no such child.
  */
 
 import type { View } from "../actors/contracts/topics.ts";
@@ -16,21 +16,12 @@ import type { Supervisor, SupervisorEvent } from "../runtime/supervision/supervi
 import type { ThreadChildOptions } from "../runtime/threads/thread-child.ts";
 
 import { VIEWS } from "../actors/contracts/topics.ts";
-import { assert } from "../runtime/errors.ts";
+import { THREAD_RESTARTS } from "../actors/views/view-restarts.ts";
 import { supervisorChild } from "../runtime/supervision/supervision-tree.ts";
 import { threadChild } from "../runtime/threads/thread-child.ts";
 
 /** One flush, or one step of housekeeping, may take seconds on a slow disk. */
 const VIEWS_STALL_MS = 15_000;
-const VIEWS_BACKOFF = { minMs: 10, maxMs: 10_000, jitter: 0.2, resetAfterMs: 10_000 };
-const VIEWS_RESTARTS_MAX = 120;
-const VIEWS_RESTARTS_PERIOD_MS = 60_000;
-
-// From the first wait to the longest by doubling, then one each longest wait; twice that is sure.
-const restartsWithin =
-  Math.log2(VIEWS_BACKOFF.maxMs / VIEWS_BACKOFF.minMs) +
-  VIEWS_RESTARTS_PERIOD_MS / (VIEWS_BACKOFF.maxMs * (1 - VIEWS_BACKOFF.jitter));
-assert(restartsWithin * 2 < VIEWS_RESTARTS_MAX, "restarting the views must never end the shop");
 
 export interface ViewsChildOptions extends Pick<
   ThreadChildOptions,
@@ -63,18 +54,10 @@ export function viewsChild(options: ViewsChildOptions): ChildSpec {
     // The thread tells nothing else.
     onMessage: (body) => onTold(body as ViewsTold),
   });
-  return supervisorChild(
-    {
-      id: "all-views",
-      strategy: "one_for_one",
-      intensity: VIEWS_RESTARTS_MAX,
-      periodMs: VIEWS_RESTARTS_PERIOD_MS,
-      backoff: VIEWS_BACKOFF,
-      children: [thread],
-    },
-    environment,
-    { onEvent, onStart: onSupervisor },
-  );
+  return supervisorChild({ ...THREAD_RESTARTS, id: "all-views", children: [thread] }, environment, {
+    onEvent,
+    onStart: onSupervisor,
+  });
 }
 
 /** The roles that are views. */

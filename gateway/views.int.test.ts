@@ -253,6 +253,7 @@ function unreleased(directory: string, view: View): number {
       logBytesMax: far,
       inboxAgeMs: far,
       idempotencyAgeMs: far,
+      fraudAgeMs: far,
       deadLettersMax: far,
     },
   });

@@ -7,7 +7,7 @@ import { expect, test } from "bun:test";
 
 import type { ObservedOrder, StockObservation, TimelineEvent } from "./evidence.ts";
 
-import { needlessCancel, tooFewShipped } from "./cause-rules.ts";
+import { needlessCancel, spareOf, tooFewShipped } from "./cause-rules.ts";
 import { verify } from "./verify-orders.ts";
 
 const ORDER: ObservedOrder = {
@@ -22,7 +22,13 @@ const ORDER: ObservedOrder = {
   version: 1,
 };
 
-function judge(reason: string, data: Record<string, unknown>, left: number, mayDecline = true) {
+function judge(
+  reason: string,
+  data: Record<string, unknown>,
+  left: number,
+  mayDecline = true,
+  others: readonly ObservedOrder[] = [],
+) {
   const timeline: TimelineEvent[] = [
     { version: 1, type: "inventory.reserved", atMs: 0, data },
     { version: 2, type: "payment.processed", atMs: 0, data },
@@ -35,7 +41,7 @@ function judge(reason: string, data: Record<string, unknown>, left: number, mayD
     reserved: 0,
     shipped: 10 - left,
   };
-  return needlessCancel(ORDER, timeline, new Map([["cup", cup]]), mayDecline);
+  return needlessCancel(ORDER, timeline, spareOf([cup], others), mayDecline);
 }
 
 const FAILED = { failedItems: [{ productId: "cup" }] };
@@ -45,8 +51,18 @@ test("goods that are sold out at the end may have been out of stock", () => {
 });
 
 test("goods that are left at the end were never out of stock", () => {
-  expect(judge("out_of_stock", FAILED, 3)).toContain("of which 3 are left");
+  expect(judge("out_of_stock", FAILED, 3)).toContain("of which 3 were there");
   expect(judge("out_of_stock", {}, 0)).toContain("no item is named");
+});
+
+test("goods that another order had and gave back may have been out of stock meanwhile", () => {
+  const items = [{ productId: "cup", quantity: 2, priceMinor: 1 }];
+  const other: ObservedOrder = { ...ORDER, items, inventoryStatus: "released" };
+  const judgeWith = (left: number) => judge("out_of_stock", FAILED, left, true, [other]);
+  expect(judgeWith(2)).toBeUndefined();
+  expect(judgeWith(3)).toContain("of which 1 were there");
+  const kept = { ...other, inventoryStatus: "reserved" };
+  expect(judge("out_of_stock", FAILED, 2, true, [kept])).toContain("of which 2 were there");
 });
 
 test("a payment may fail only where a provider declines, and not by being given up", () => {

@@ -6,24 +6,42 @@
  * that really were sold out, and a capture that the provider really declined.
  */
 
-import type { ObservedOrder, StockObservation, TimelineEvent } from "./evidence.ts";
+import type { Evidence, ObservedOrder, TimelineEvent } from "./evidence.ts";
 
 /** Of the orders found; the plan makes one in a hundred sold out and declines are rarer still. */
 const SHIPPED_SHARE_MIN = 0.8;
 /** Fewer orders say nothing about a share. */
 const ORDERS_MIN = 100;
 
+/** Pieces of each product that were on the shelf all along. */
+export type Spare = ReadonlyMap<string, number>;
+
+/**
+ * What is on the shelf at the end, less what orders had and gave back: while they had it others may
+ * have asked in vain. Nobody fills the shelves up.
+ */
+export function spareOf(stock: Evidence["stock"], orders: readonly ObservedOrder[]): Spare {
+  const spare = new Map(stock.map(({ productId, available }) => [productId, available]));
+  for (const { items, inventoryStatus } of orders) {
+    if (inventoryStatus !== "released") continue;
+    for (const { productId, quantity } of items) {
+      spare.set(productId, (spare.get(productId) ?? 0) - quantity);
+    }
+  }
+  return spare;
+}
+
 /** Why `order` should not have been cancelled; `undefined` when it should, or was not. */
 export function needlessCancel(
   order: ObservedOrder,
   timeline: readonly TimelineEvent[],
-  stock: ReadonlyMap<string, StockObservation>,
+  spare: Spare,
   mayDecline: boolean,
 ): string | undefined {
   if (order.status !== "cancelled") return undefined;
   const reason = timeline.find(({ type }) => type === "order.cancelled")?.data["reason"];
   if (reason === "requested") return undefined;
-  if (reason === "out_of_stock") return wronglySoldOut(timeline, stock);
+  if (reason === "out_of_stock") return wronglySoldOut(timeline, spare);
   if (reason !== "payment_failed") return `cancelled as ${String(reason)}, which nobody asked for`;
   const payment = timeline.find(({ type }) => type === "payment.processed")?.data["reason"];
   if (!mayDecline) return `payment failed as ${String(payment)}, and no provider declines here`;
@@ -38,20 +56,15 @@ export function tooFewShipped(orders: readonly ObservedOrder[]): string | undefi
   return `only ${shipped.length} of ${orders.length} orders were shipped`;
 }
 
-function wronglySoldOut(
-  timeline: readonly TimelineEvent[],
-  stock: ReadonlyMap<string, StockObservation>,
-): string | undefined {
+function wronglySoldOut(timeline: readonly TimelineEvent[], spare: Spare): string | undefined {
   const refusal = timeline.find(({ type }) => type === "inventory.reserved");
   const failed: unknown = refusal?.data["failedItems"];
   if (!Array.isArray(failed) || failed.length === 0) return "out of stock, and no item is named";
   for (const item of failed as readonly unknown[]) {
     const isNamed = typeof item === "object" && item !== null && "productId" in item;
-    const left = isNamed ? stock.get(String(item.productId)) : undefined;
-    // Goods that are plentiful at the end were plentiful all along: nobody fills the shelves up.
-    if (left !== undefined && left.available > 0) {
-      return `out of ${left.productId}, of which ${left.available} are left`;
-    }
+    const productId = isNamed ? String(item.productId) : "";
+    const left = spare.get(productId) ?? 0;
+    if (left > 0) return `out of ${productId}, of which ${left} were there all along`;
   }
   return undefined;
 }

@@ -13,8 +13,10 @@ import { join } from "node:path";
 
 import { assert, describeError, ShopError } from "../runtime/errors.ts";
 import { collectEvidence, forEachOf } from "./collect-evidence.ts";
+import { collectPlatform, readPlatformBase } from "./collect-platform.ts";
 import { createHttpPool } from "./http-pool.ts";
 import { createOrderPlan } from "./order-plan.ts";
+import { createPlatformClient } from "./platform-client.ts";
 import { createShopClient } from "./shop-client.ts";
 import { createSubmitter } from "./submitter.ts";
 import { figuresOf } from "./run-figures.ts";
@@ -97,18 +99,25 @@ export async function runChaos<Faults>(
   const { port } = shopOptions;
   const pool = createHttpPool({ ...POOL, port });
   const client = createShopClient(pool);
+  const platformClient = createPlatformClient(pool);
   const plan = createOrderPlan({ seed, runId, ordersExpected });
   const control = createControl(client, plan, shopOptions);
   try {
     await control.restart();
     await forEachOf([...plan.stock], READS_AT_ONCE, ([id, n]) => client.createStock(id, n));
+    const base = await readPlatformBase(platformClient, options);
     const { submitter } = control;
     const startMs = performance.now();
     const arrivals = startOpen({ ratePerSecond, inFlightMax: IN_FLIGHT_MAX }, submitter.submit);
     const faults = await finallyAwait(inject(control), arrivals.stop);
     const durationMs = performance.now() - startMs;
     const collecting = { restDeadlineMs, concurrency: READS_AT_ONCE };
-    const evidence = await collectEvidence(client, submitter.attempts, plan.stock, collecting);
+    const orders = await collectEvidence(client, submitter.attempts, plan.stock, collecting);
+    const platform = await collectPlatform(platformClient, orders, base, {
+      ...collecting,
+      dataDirectory: dataOf(options),
+    });
+    const evidence = { ...orders, platform };
     const { verdict, books } = await judgeWithBooks(evidence, provider.url, restDeadlineMs);
     const latency = submitter.latency.summary();
     const figures = figuresOf(evidence, { latency, durationMs, failures: submitter.failures });
@@ -176,7 +185,7 @@ function createControl(client: ShopClient, plan: OrderPlan, shopOptions: ServerO
 
 async function describeShop(options: ChaosOptions, paymentUrl: string): Promise<ServerOptions> {
   const port = findFreePort();
-  const data = join(options.directory, "data");
+  const data = dataOf(options);
   await mkdir(data, { recursive: true });
   return {
     command: options.shopCommand,
@@ -192,6 +201,10 @@ async function describeShop(options: ChaosOptions, paymentUrl: string): Promise<
     readyDeadlineMs: READY_DEADLINE_MS,
     logFile: join(options.directory, "shop.log"),
   };
+}
+
+function dataOf({ directory }: ChaosOptions): string {
+  return join(directory, "data");
 }
 
 function startProvider(options: ChaosOptions): Promise<ServerProcess> {

@@ -6,10 +6,20 @@
  * never rounded. Times are milliseconds since the epoch.
  */
 
+import type { PlatformEvidence } from "./platform-evidence.ts";
+
 export interface OrderItem {
   readonly productId: string;
   readonly quantity: number;
   readonly priceMinor: number | undefined;
+}
+
+/** How a customer can be reached; an address that is absent means a channel that is not used. */
+export interface Contact {
+  readonly email?: string;
+  readonly phone?: string;
+  readonly pushToken?: string;
+  readonly language?: string;
 }
 
 /** An order before it is sent. `customerId` is used by no other order of any run. */
@@ -19,6 +29,7 @@ export interface PlannedOrder {
   readonly items: readonly (OrderItem & { readonly priceMinor: number })[];
   readonly totalMinor: number;
   readonly currency: string;
+  readonly contact?: Contact;
 }
 
 /**
@@ -89,11 +100,27 @@ export interface Evidence {
   readonly stock: readonly StockObservation[];
   /** Absent when the shop simulates its provider. */
   readonly ledger?: readonly LedgerEffect[];
+  /** What the stores around the orders say; absent when they were not asked. */
+  readonly platform?: PlatformEvidence;
 }
 
 /** The promise that was broken; the name is what tests and reports refer to. */
 export type CheckName =
-  "lost" | "doubled" | "amounts" | "terminal" | "transitions" | "stock" | "payments" | "cause";
+  | "lost"
+  | "doubled"
+  | "amounts"
+  | "terminal"
+  | "transitions"
+  | "stock"
+  | "payments"
+  | "cause"
+  | "views"
+  | "analytics"
+  | "audit"
+  | "notifications"
+  | "outbox"
+  | "books"
+  | "letters";
 
 export interface Violation {
   readonly check: CheckName;

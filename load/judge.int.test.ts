@@ -41,7 +41,8 @@ async function judge(
     seed: 5,
   });
   const paymentUrl = `http://127.0.0.1:${provider.port}`;
-  const shop = startFakeShop({ port: 0, lies, paymentUrl, stepMs: 2 });
+  const dataFile = join(directory, "shop.jsonl");
+  const shop = startFakeShop({ port: 0, lies, paymentUrl, stepMs: 2, dataFile });
   cleanups.push(async () => {
     await shop.stop();
     await provider.stop();
@@ -50,12 +51,14 @@ async function judge(
   return runOrders({
     host: "127.0.0.1",
     port: shop.port,
+    dataDirectory: directory,
     arrivals,
     seed: 9,
     runId: "judge",
     connectionsMax: 20,
     twinEvery: 10,
     restDeadlineMs,
+    quietMs: 0,
     readLedger: async () => provider.books().effects,
   });
 }
@@ -72,6 +75,9 @@ describe("an honest shop", () => {
     expect(verdict.counts.cancelled).toBeGreaterThanOrEqual(2);
     expect(verdict.counts.products).toBe(21);
     expect(verdict.counts.ledgerEffects).toBeGreaterThan(verdict.counts.shipped);
+    expect(verdict.counts.sampled).toBeGreaterThanOrEqual(150);
+    expect(verdict.counts.audited).toBeGreaterThan(5 * 200);
+    expect(verdict.counts.texts).toBeGreaterThan(2 * 200);
     expect(figures.errorShare).toBe(0);
     expect(figures.complete.count).toBe(verdict.counts.shipped);
     expect(figures.accepted.latency.p99Ms).toBeGreaterThan(0);
@@ -95,11 +101,23 @@ describe("a lie is caught by its check", () => {
     ["skip_version", "transitions"],
     ["capture_twice", "payments"],
     ["keep_money", "payments"],
+    ["invent_revenue", "analytics"],
+    ["forget_event", "audit"],
+    ["break_chain", "audit"],
+    ["tell_twice", "notifications"],
+    ["write_twice", "outbox"],
+    ["lose_record", "books"],
+    ["bury", "letters"],
   ];
   test.each(cases)("%s by %s", async (lie, check) => {
     const { verdict } = await judge([lie]);
     expect(verdict.ok).toBe(false);
     expect(verdict.violations.map((violation) => violation.check)).toContain(check);
+  });
+
+  test("lag_behind by views, once the wait for rest is over", async () => {
+    const { verdict } = await judge(["lag_behind"], CLOSED, 1_500);
+    expect(verdict.violations.map(({ check }) => check)).toEqual(["views", "views"]);
   });
 
   test("never_deliver by terminal, once the wait for rest is over", async () => {

@@ -3,12 +3,13 @@
  *
  * Half of the lines are of two hot products, so that reservations collide; one order in fifty
  * wants a product of which there is half enough, so that compensation runs too; one in ten costs
- * more than 1000.00, so that both payment gateways work. Customers are never repeated.
+ * more than 1000.00, so that both payment gateways work; one in ten says how to reach its customer,
+ * so that every channel is used. Customers are never repeated.
  */
 
 import { createSeededRandom } from "./seeded-random.ts";
 import type { SeededRandom } from "./seeded-random.ts";
-import type { PlannedOrder } from "./evidence.ts";
+import type { Contact, PlannedOrder } from "./evidence.ts";
 
 export interface PlanOptions {
   readonly seed: number;
@@ -36,6 +37,8 @@ const CURRENCY = "USD";
 /** Odd cents on purpose: their sums are not exact in binary fractions of a whole. */
 const PRICES_MINOR = [1, 7, 99, 333, 1_000, 1_999, 2_010, 4_545, 10_001] as const;
 const DEAR_MINOR = 100_001;
+const CONTACT_EVERY = 10;
+const LANGUAGES = ["en", "de", "fr", "it"] as const;
 
 export function createOrderPlan(options: PlanOptions): OrderPlan {
   const products = Array.from({ length: PRODUCTS }, (_, n) => `load-${options.runId}-p${n}`);
@@ -57,8 +60,18 @@ export function createOrderPlan(options: PlanOptions): OrderPlan {
         items,
         totalMinor: items.reduce((sum, item) => sum + item.quantity * item.priceMinor, 0),
         currency: CURRENCY,
+        ...(index % CONTACT_EVERY === 0 ? { contact: contactOf(index) } : {}),
       };
     },
+  };
+}
+
+function contactOf(index: number): Contact {
+  return {
+    email: `customer-${index}@example.org`,
+    phone: `+4917${String(index).padStart(8, "0")}`,
+    pushToken: `push-${index}`,
+    language: LANGUAGES[(index / CONTACT_EVERY) % LANGUAGES.length] ?? "en",
   };
 }
 

@@ -7,8 +7,10 @@
  */
 
 import { collectEvidence, forEachOf } from "./collect-evidence.ts";
+import { collectPlatform, readPlatformBase } from "./collect-platform.ts";
 import { createHttpPool } from "./http-pool.ts";
 import { createOrderPlan } from "./order-plan.ts";
+import { createPlatformClient } from "./platform-client.ts";
 import { createShopClient } from "./shop-client.ts";
 import { createSubmitter } from "./submitter.ts";
 import { figuresOf } from "./run-figures.ts";
@@ -30,12 +32,16 @@ export interface OrderRunOptions {
   readonly port: number;
   /** The shop's process, when it is on this machine. */
   readonly pid?: number;
+  /** Its data directory, likewise. */
+  readonly dataDirectory?: string;
   readonly arrivals: Arrivals;
   readonly seed: number;
   readonly runId: string;
   readonly connectionsMax: number;
   readonly twinEvery: number;
   readonly restDeadlineMs: number;
+  /** How long the stores around the orders must have had nothing to do; absent: two seconds. */
+  readonly quietMs?: number;
   readonly readLedger?: () => Promise<readonly LedgerEffect[]>;
 }
 
@@ -61,8 +67,10 @@ export async function runOrders(options: OrderRunOptions): Promise<OrderRunRepor
   const { host, port, connectionsMax, arrivals, seed, runId } = options;
   const pool = createHttpPool({ host, port, connectionsMax, timeoutMs: REQUEST_TIMEOUT_MS });
   const client = createShopClient(pool);
+  const platformClient = createPlatformClient(pool);
   const plan = createOrderPlan({ seed, runId, ordersExpected: ordersOf(arrivals) });
   await forEachOf([...plan.stock], READS_AT_ONCE, ([id, count]) => client.createStock(id, count));
+  const base = await readPlatformBase(platformClient, options);
   const submitter = createSubmitter({
     client,
     plan,
@@ -81,11 +89,12 @@ export async function runOrders(options: OrderRunOptions): Promise<OrderRunRepor
   const durationMs = performance.now() - startMs;
   const cpu = process.cpuUsage(cpuBefore);
 
-  const evidence = await collectEvidence(client, submitter.attempts, plan.stock, {
-    restDeadlineMs: options.restDeadlineMs,
-    concurrency: READS_AT_ONCE,
-  });
+  const collecting = { restDeadlineMs: options.restDeadlineMs, concurrency: READS_AT_ONCE };
+  const evidence = await collectEvidence(client, submitter.attempts, plan.stock, collecting);
+  // What follows is judging: none of it is in a figure.
   const server = await watch.stop();
+  const judging = { ...options, concurrency: READS_AT_ONCE };
+  const platform = await collectPlatform(platformClient, evidence, base, judging);
   const ledger = await options.readLedger?.();
   pool.close();
   return {
@@ -99,7 +108,7 @@ export async function runOrders(options: OrderRunOptions): Promise<OrderRunRepor
     }),
     server,
     clientCpuMs: Math.round((cpu.user + cpu.system) / 1_000),
-    verdict: verify(ledger === undefined ? evidence : { ...evidence, ledger }),
+    verdict: verify({ ...evidence, platform, ...(ledger === undefined ? {} : { ledger }) }),
   };
 }
 

@@ -53,7 +53,7 @@ async function main(flags: Flags<typeof SPECS>): Promise<number> {
     const report = await runOrders({
       host: url.hostname,
       port: Number(url.port || "80"),
-      ...(shop === undefined ? {} : { pid: shop.pid }),
+      ...(shop === undefined ? {} : { pid: shop.pid, dataDirectory: dataOf(directory) }),
       arrivals:
         flags.rate > 0
           ? { model: "open", ratePerSecond: flags.rate, seconds: flags.seconds }
@@ -89,13 +89,17 @@ function startShop(shards: string, directory: string): Promise<ServerProcess> {
     port,
     environment: {
       SHOPSTREAM_PORT: String(port),
-      SHOPSTREAM_DATA: join(directory, "data"),
+      SHOPSTREAM_DATA: dataOf(directory),
       SHOPSTREAM_SHARDS: shards,
     },
     readyPath: "/ready",
     readyDeadlineMs: READY_DEADLINE_MS,
     logFile: join(directory, "shop.log"),
   });
+}
+
+function dataOf(directory: string): string {
+  return join(directory, "data");
 }
 
 function isPassed(report: OrderRunReport, errorsMax: number): boolean {

@@ -37,6 +37,8 @@ export function describeVerdict(verdict: Verdict): string {
       `${counts.ambiguous} ambiguous, ${counts.refused} refused`,
     `found      ${counts.found}: ${counts.shipped} shipped, ${counts.cancelled} cancelled; ` +
       `${counts.products} products and ${counts.ledgerEffects} payments counted`,
+    `around     ${counts.audited} records of the audit verified, ${counts.sampled} orders looked ` +
+      `up in audit and notifications, ${counts.texts} texts in the outbox`,
     ...violations
       .slice(0, VIOLATIONS_SHOWN)
       .map(({ check, subject, detail }) => `  ${check}: ${subject}: ${detail}`),

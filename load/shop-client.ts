@@ -6,6 +6,7 @@
  */
 
 import { ShopError } from "../runtime/errors.ts";
+import { ask, detailOf, fields, list, number, parse, text } from "./answer-fields.ts";
 import { minorOf } from "./evidence.ts";
 import type { HttpResponse } from "./http-response.ts";
 import type { HttpPool, HttpRequest } from "./http-pool.ts";
@@ -47,18 +48,12 @@ export interface ShopClient {
   sabotage(shard: number, how: string): Promise<void>;
 }
 
-const DETAIL_CHARS_MAX = 200;
 /** Problems that say that nothing was done. */
 const SHED: readonly string[] = ["saturated", "not-ready"];
 
 export function createShopClient(pool: HttpPool): ShopClient {
-  async function expect(request: HttpRequest, ...statuses: readonly number[]) {
-    const response = await pool.request(request);
-    if (statuses.includes(response.status)) return response;
-    const what = `${request.method} ${request.path}: ${response.status} ${detailOf(response)}`;
-    const retry = response.status >= 500 ? "later" : "never";
-    throw new ShopError("BAD_MESSAGE", what, retry);
-  }
+  const expect = async (request: HttpRequest, ...statuses: readonly number[]) =>
+    await ask(pool, request, statuses);
 
   return {
     async postOrder(order) {
@@ -110,7 +105,9 @@ function postOf(order: PlannedOrder): HttpRequest {
     quantity,
     price: priceMinor / 100,
   }));
-  const body = JSON.stringify({ customerId: order.customerId, items, currency: order.currency });
+  const { customerId, currency, contact } = order;
+  // A contact that is absent leaves no trace in JSON.
+  const body = JSON.stringify({ customerId, items, currency, contact });
   return { method: "POST", path: "/v1/orders", body };
 }
 
@@ -167,46 +164,4 @@ function eventFrom(value: unknown): TimelineEvent {
     atMs,
     data: fields(from["data"]),
   };
-}
-
-function parse(response: HttpResponse): unknown {
-  try {
-    return JSON.parse(response.body);
-  } catch (error) {
-    throw new ShopError("BAD_MESSAGE", `not JSON: ${detailOf(response)}`, "never", {
-      cause: error,
-    });
-  }
-}
-
-function detailOf(response: HttpResponse): string {
-  return response.body.slice(0, DETAIL_CHARS_MAX);
-}
-
-type Fields = Readonly<Record<string, unknown>>;
-
-function fields(value: unknown): Fields {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new ShopError("BAD_MESSAGE", `an object was expected, got ${typeof value}`, "never");
-  }
-  // Checked above: a plain JSON object, whose fields are unknown.
-  return value as Fields;
-}
-
-function text(from: Fields, name: string): string {
-  const value = from[name];
-  if (typeof value === "string") return value;
-  throw new ShopError("BAD_MESSAGE", `${name} is ${typeof value}, not text`, "never");
-}
-
-function number(from: Fields, name: string): number {
-  const value = from[name];
-  if (typeof value === "number") return value;
-  throw new ShopError("BAD_MESSAGE", `${name} is ${typeof value}, not a number`, "never");
-}
-
-function list(from: Fields, name: string): readonly unknown[] {
-  const value: unknown = from[name];
-  if (Array.isArray(value)) return value;
-  throw new ShopError("BAD_MESSAGE", `${name} is ${typeof value}, not a list`, "never");
 }

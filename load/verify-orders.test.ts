@@ -275,6 +275,9 @@ describe("verify", () => {
       shippedMinor: 2 * TOTAL_MINOR,
       products: 2,
       ledgerEffects: 4,
+      sampled: 0,
+      audited: 0,
+      texts: 0,
     });
   });
 

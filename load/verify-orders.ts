@@ -1,13 +1,15 @@
 /**
  * The judge: from the evidence of a run to every promise that was broken.
  *
- * Pure, and independent of the actors' code. It accepts no sample and no tolerance: every order is
- * looked at, amounts are compared to the cent, stock to the piece. An order that nobody was
- * promised (an ambiguous attempt) may exist or not, but if it exists it is held to all the rest.
+ * Pure, and independent of the actors' code. It accepts no tolerance and, for orders, payments and
+ * stock, no sample: every order is looked at, amounts are compared to the cent, stock to the piece.
+ * An order that nobody was promised (an ambiguous attempt) may exist or not, but if it exists it is
+ * held to all the rest.
  */
 
 import { isSettled, judgeTimeline } from "./timeline-rules.ts";
-import { needlessCancel, tooFewShipped } from "./cause-rules.ts";
+import { judgePlatform } from "./platform-rules.ts";
+import { needlessCancel, spareOf, tooFewShipped } from "./cause-rules.ts";
 import { minorOf } from "./evidence.ts";
 import type {
   Attempt,
@@ -39,6 +41,12 @@ export interface Verdict {
     readonly products: number;
     /** Captures and refunds that were checked one by one; 0 without a ledger. */
     readonly ledgerEffects: number;
+    /** Orders of which audit and notifications were looked at one by one. */
+    readonly sampled: number;
+    /** Records of the audit that were verified. */
+    readonly audited: number;
+    /** Texts in outbox files. */
+    readonly texts: number;
   };
 }
 
@@ -70,16 +78,19 @@ export function verify(evidence: Evidence): Verdict {
   checkStock(evidence.stock, found, report);
   checkCauses(evidence, found, report);
   if (evidence.ledger !== undefined) checkLedger(evidence.ledger, evidence, seen, report);
+  if (evidence.platform !== undefined) {
+    violations.push(...judgePlatform(evidence, evidence.platform, seen));
+  }
   return { ok: violations.length === 0, violations, counts: countUp(evidence, found) };
 }
 
 /** What was cancelled had to be, and most was not. */
 function checkCauses(evidence: Evidence, found: readonly ObservedOrder[], report: Report): void {
-  const stock = new Map(evidence.stock.map((product) => [product.productId, product]));
+  const spare = spareOf(evidence.stock, found);
   const mayDecline = evidence.ledger !== undefined;
   for (const order of found) {
     const timeline = evidence.timelines.get(order.id) ?? [];
-    const problem = needlessCancel(order, timeline, stock, mayDecline);
+    const problem = needlessCancel(order, timeline, spare, mayDecline);
     if (problem !== undefined) report("cause", order.id, problem);
   }
   const problem = tooFewShipped(found);
@@ -245,6 +256,9 @@ function countUp(evidence: Evidence, found: readonly ObservedOrder[]): Verdict["
     shippedMinor: shipped.reduce((total, order) => total + (order.totalMinor ?? 0), 0),
     products: evidence.stock.length,
     ledgerEffects: evidence.ledger?.length ?? 0,
+    sampled: evidence.platform?.samples.size ?? 0,
+    audited: evidence.platform?.chain.verified ?? 0,
+    texts: evidence.platform?.outbox?.timesById.size ?? 0,
   };
 }
 

@@ -10,6 +10,7 @@ import { Database } from "bun:sqlite";
 import { join } from "node:path";
 
 import { ShopError } from "../../runtime/errors.ts";
+import { makePrivateFile } from "../stores/journal/durable-directory.ts";
 import { sqliteFailure, storageError } from "../stores/journal/sqlite-failure.ts";
 
 const FILE_NAME = "analytics.db";
@@ -57,6 +58,7 @@ export function analyticsFailure(error: unknown): unknown {
 /** A connection that writes. Throws `STORAGE_FAULT`, `STORAGE_FULL` or `DATA_DAMAGED`. */
 export function openAnalyticsDatabase(directory: string): Database {
   return guarded(() => {
+    makePrivateFile(analyticsPath(directory));
     const handle = new Database(analyticsPath(directory), { create: true, readwrite: true });
     try {
       handle.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);

@@ -7,7 +7,7 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -15,6 +15,7 @@ import type { LogEntry } from "./analytics-log.fixture.ts";
 import type { AnalyticsSettings } from "./analytics-tuning.ts";
 
 import { createVirtualEnvironment } from "../../runtime/virtual-environment.ts";
+import { openAnalyticsDatabase } from "./analytics-database.ts";
 import { batchAt, LogWriter, writeLog } from "./analytics-log.fixture.ts";
 import { createAnalyticsProjection } from "./analytics-projection.ts";
 import { expectedCells, rowCount, stateHash, storedCells } from "./analytics-state.fixture.ts";
@@ -58,6 +59,17 @@ function project(
 const lengths = fc.array(fc.integer({ min: 1, max: 80 }), { minLength: 1, maxLength: 6 });
 
 describe("the view", () => {
+  test("is in files that only their owner may read", () => {
+    const directory = makeDirectory();
+    const view = open(directory);
+    view.apply(batchAt(writeLog(1, 10), 0, 10));
+    const modes = readdirSync(directory).map(
+      (name) => statSync(join(directory, name)).mode & 0o777,
+    );
+    expect(modes).toEqual([0o600, 0o600, 0o600]);
+    view.close();
+  });
+
   test("has in its windows what the reference has, however the log is cut", () => {
     fc.assert(
       fc.property(fc.nat({ max: 100_000 }), lengths, fc.boolean(), (seed, cuts, isNarrow) => {
@@ -124,6 +136,34 @@ describe("the view", () => {
     view.close();
     const reference = new NaiveAnalytics(ANALYTICS_SETTINGS).read(entries);
     expect(storedCells(directory)).toEqual(expectedCells(reference.cells));
+  });
+
+  test("tells what of a batch fits nowhere, once, as the windows have it", () => {
+    const directory = makeDirectory();
+    const told = { late: 0, future: 0, unreadable: 0 };
+    const view = createAnalyticsProjection({
+      directory,
+      environment: createVirtualEnvironment(),
+      onApplied(misfits) {
+        told.late += misfits.late;
+        told.future += misfits.future;
+        told.unreadable += misfits.unreadable;
+      },
+    });
+    const entries = writeLog(5, 600);
+    view.apply(batchAt(entries, 0, 600));
+    const once = { ...told };
+    view.apply({ ...batchAt(entries, 0, 600), cursor: "again" });
+    view.close();
+    const { cells } = new NaiveAnalytics(ANALYTICS_SETTINGS).read(entries);
+    for (const name of ["late", "future", "unreadable"] as const) {
+      const prefix = `["minute","${name}","all",`;
+      const counts = [...cells].map(([cell, { count }]) => (cell.startsWith(prefix) ? count : 0));
+      const sum = counts.reduce((total, count) => total + count, 0);
+      expect(sum).toBeGreaterThan(0);
+      expect(told[name]).toBe(sum);
+    }
+    expect(told).toEqual(once);
   });
 
   test("refuses a file of other tables and a file that is no database", () => {
@@ -193,7 +233,7 @@ describe("housekeeping", () => {
     expect(storedCells(directory)).toEqual(before);
     view.close();
 
-    const later = open(directory);
+    const later = open(directory, { seenRetentionMs: 7 * 86_400_000 });
     later.maintain(lastMs + 2 * ANALYTICS_SETTINGS.minuteRetentionMs, 1_000);
     const hours = Object.fromEntries(Object.entries(before).filter(([name]) => !isMinute(name)));
     expect(storedCells(directory)).toEqual(hours);
@@ -206,6 +246,28 @@ describe("housekeeping", () => {
       expect(rowCount(directory, table)).toBe(0);
     }
     last.close();
+  });
+
+  test("forgets in one step what a busy second brings, and still bounds the customers", () => {
+    const directory = makeDirectory();
+    const today = Math.floor(Date.UTC(2026, 0, 31) / 86_400_000);
+    const handle = openAnalyticsDatabase(directory);
+    const remember = handle.prepare("INSERT INTO seen VALUES (?, ?)");
+    const meet = handle.prepare("INSERT INTO customers VALUES (?, 1, ?)");
+    handle.transaction(() => {
+      for (let number = 0; number < 9_000; number++) {
+        remember.run(today - 9, new Uint8Array(new Float64Array([number, number]).buffer));
+      }
+      for (let number = 0; number < 30; number++) meet.run(`customer-${number}`, today);
+    })();
+    handle.close(true);
+    const view = open(directory, { customersMax: 10 });
+    // Without any time to spend there is one step.
+    view.maintain(today * 86_400_000, 0);
+    // A thousand orders of four events each.
+    expect(rowCount(directory, "seen")).toBeLessThanOrEqual(9_000 - 4_000);
+    expect(rowCount(directory, "customers")).toBe(10);
+    view.close();
   });
 
   test("keeps no more customers and open orders than allowed, the latest of them", () => {

@@ -32,11 +32,18 @@ const REST_MS = MINUTE_MS;
 /** `begin` before a batch, `commit` before it is made durable, `committed` after. */
 export type AnalyticsFaultPoint = "begin" | "commit" | "committed";
 
+/** What of a batch is in no figure but these. */
+export type AnalyticsMisfits = Readonly<Record<(typeof MISFITS)[number], number>>;
+
+const MISFITS = ["late", "future", "unreadable"] as const;
+
 export interface AnalyticsProjectionOptions {
   /** Of the shop's data; must exist. */
   readonly directory: string;
   readonly environment: Pick<Environment, "monotonicMs">;
   readonly settings?: AnalyticsSettings;
+  /** Told after the commit of a batch. */
+  readonly onApplied?: (misfits: AnalyticsMisfits) => void;
   /** For tests: may throw, at any point, what a disk would. */
   readonly faults?: (point: AnalyticsFaultPoint) => void;
 }
@@ -68,7 +75,10 @@ export function createAnalyticsProjection(options: AnalyticsProjectionOptions): 
     name: "analytics",
     topics: VIEWS.analytics,
     cursor: () => withStore((opened) => opened.cursor()),
-    apply: (batch) => withStore((opened) => opened.apply(batch)),
+    apply(batch) {
+      const cells = withStore((opened) => opened.apply(batch));
+      options.onApplied?.(misfitsIn(cells));
+    },
     maintain(nowMs, budgetMs) {
       const startMs = environment.monotonicMs();
       if (startMs < restUntilMs) return;
@@ -85,10 +95,19 @@ export function createAnalyticsProjection(options: AnalyticsProjectionOptions): 
   };
 }
 
+function misfitsIn(cells: PendingCells): AnalyticsMisfits {
+  const counts = { late: 0, future: 0, unreadable: 0 };
+  for (const { metric, dimension, count } of cells.minutes()) {
+    const misfit = dimension === "all" ? MISFITS.find((name) => name === metric) : undefined;
+    if (misfit !== undefined) counts[misfit] += count;
+  }
+  return counts;
+}
+
 interface AnalyticsStore {
   readonly handle: Database;
   cursor(): FeedCursor | undefined;
-  apply(batch: FeedBatch): void;
+  apply(batch: FeedBatch): PendingCells;
   /** Removes some of what is too old, in a transaction; false: nothing is. */
   removeSome(nowMs: number): boolean;
 }
@@ -123,6 +142,7 @@ function openStore(
     cellTable.add(cells);
     advance.run(batch.cursor, storedAtMs);
     faults?.("commit");
+    return cells;
   });
   const removeSome = handle.transaction((nowMs: number) => {
     const beforeHourMs = nowMs - settings.hourRetentionMs - HOUR_MS;
@@ -142,8 +162,9 @@ function openStore(
     cursor: () => select.get()?.cursor,
     apply(batch) {
       faults?.("begin");
-      apply.immediate(batch);
+      const cells = apply.immediate(batch);
       faults?.("committed");
+      return cells;
     },
     removeSome: (nowMs) => removeSome.immediate(nowMs),
   };

@@ -26,9 +26,17 @@ import { RELATIVE_ERROR } from "./quantile-sketch.ts";
 
 let directory = "";
 let reads: AnalyticsReads;
+/** Times that a question let others have their turn. */
+let turns = 0;
 beforeEach(() => {
+  turns = 0;
   directory = mkdtempSync(join(tmpdir(), "shopstream-analytics-"));
-  reads = openAnalyticsReads(directory);
+  reads = openAnalyticsReads(directory, {
+    defer(callback) {
+      turns++;
+      queueMicrotask(callback);
+    },
+  });
 });
 afterEach(() => {
   reads.close();
@@ -67,8 +75,8 @@ function addUp(
   return rows;
 }
 
-function rowsOf(query: AnalyticsQuery): readonly AnalyticsRow[] {
-  const answer = reads.query(query);
+async function rowsOf(query: AnalyticsQuery): Promise<readonly AnalyticsRow[]> {
+  const answer = await reads.query(query);
   return answer.kind === "rows" ? answer.rows : [];
 }
 
@@ -79,7 +87,7 @@ function queryOf(metric: Metric, groupBy: Dimension, startMs: number): Analytics
 }
 
 describe("a question", () => {
-  test("of any series and window is answered as by adding up the reference", () => {
+  test("of any series and window is answered as by adding up the reference", async () => {
     const entries = writeLog(21, 900);
     const startMs = entries[0]?.record.storedAtMs ?? 0;
     const view = openView();
@@ -91,7 +99,7 @@ describe("a question", () => {
       for (const window of ["minute", "hour", "range"] as const) {
         const query = { ...queryOf(metric, groupBy, startMs), window };
         const expected = addUp(reference, query);
-        const rows = rowsOf(query);
+        const rows = await rowsOf(query);
         expect(rows.length).toBe(expected.size);
         for (const row of rows) {
           const wanted = expected.get(`${row.startMs} ${row.currency} ${row.value}`);
@@ -105,19 +113,41 @@ describe("a question", () => {
     expect(asked).toBeGreaterThan(500);
   });
 
-  test("names one currency and sees only that", () => {
+  test("names one currency and sees only that", async () => {
     const entries = writeLog(4, 300);
     const view = openView();
     view.apply(batchAt(entries, 0, 300));
     view.close();
     const query = queryOf("orders", "segment", entries[0]?.record.storedAtMs ?? 0);
-    const all = rowsOf(query);
-    const euros = rowsOf({ ...query, currency: "EUR" });
+    const all = await rowsOf(query);
+    const euros = await rowsOf({ ...query, currency: "EUR" });
     expect(new Set(all.map(({ currency }) => currency))).toEqual(new Set(["EUR", "USD"]));
     expect(euros).toEqual(all.filter(({ currency }) => currency === "EUR"));
   });
 
-  test("that would look at too many windows or answer too many rows is told the bound", () => {
+  test("lets others have their turn while it puts percentiles together", async () => {
+    const log = new LogWriter(3);
+    const items = Array.from({ length: 90 }, (_, number) => {
+      return { productId: `product-${number}`, quantity: 1, priceMinor: 100 + number };
+    });
+    const view = openView();
+    for (let hour = 0; hour < 10; hour++) {
+      log.storedAtMs += HOUR_MS;
+      const order = { orderId: `order-${hour}`, customerId: "c", currency: "USD" };
+      log.event({ type: "order.created", ...order, items, totalMinor: 13_005 });
+    }
+    view.apply(batchAt(log.entries, 0, 10));
+    view.close();
+    const query = queryOf("orders", "product", log.storedAtMs);
+    const day = { ...query, fromMs: query.toMs - 24 * HOUR_MS };
+    expect(await rowsOf({ ...day, aggregates: ["count", "sum"] })).toHaveLength(900);
+    expect(turns).toBe(0);
+    expect(await rowsOf(day)).toHaveLength(900);
+    // Nine hundred sketches to read and as many rows to write, two hundred at a time.
+    expect(turns).toBe(8);
+  });
+
+  test("that would look at too many windows or answer too many rows hears the bound", async () => {
     const log = new LogWriter(1);
     for (let batch = 0; batch < 60; batch++) {
       log.storedAtMs += HOUR_MS;
@@ -135,11 +165,11 @@ describe("a question", () => {
     view.close();
     const query = queryOf("behavior", "product", log.storedAtMs);
     const hours = (count: number) => ({ ...query, fromMs: query.toMs - count * HOUR_MS });
-    expect(rowsOf(hours(8))).toHaveLength(6_000);
-    expect(reads.query(hours(20))).toEqual({ kind: "too_many", what: "rows", limit: 10_000 });
-    expect(rowsOf({ ...hours(20), window: "range" })).toHaveLength(1_000);
+    expect(await rowsOf(hours(8))).toHaveLength(6_000);
+    expect(await reads.query(hours(20))).toEqual({ kind: "too_many", what: "rows", limit: 10_000 });
+    expect(await rowsOf({ ...hours(20), window: "range" })).toHaveLength(1_000);
     const windows = { kind: "too_many", what: "windows", limit: 50_000 } as const;
-    expect(reads.query({ ...hours(70), window: "range" })).toEqual(windows);
+    expect(await reads.query({ ...hours(70), window: "range" })).toEqual(windows);
   });
 
   const refusals = [
@@ -158,29 +188,29 @@ describe("a question", () => {
 });
 
 describe("the last 24 hours", () => {
-  test("of a shop that has not begun are empty, before and after there is a view", () => {
+  test("of a shop that has not begun are empty, before and after there is a view", async () => {
     const nothing = { orders: [], revenue: [], topByUnits: [], visitors: 0, behavior: [] };
-    expect(reads.realtime(1_700_000_000_000)).toMatchObject(nothing);
+    expect(await reads.realtime(1_700_000_000_000)).toMatchObject(nothing);
     const query = queryOf("orders", "all", 1_700_000_000_000);
-    expect(reads.query(query)).toEqual({ kind: "rows", rows: [] });
+    expect(await reads.query(query)).toEqual({ kind: "rows", rows: [] });
     openView().close();
-    expect(reads.realtime(1_700_000_000_000)).toMatchObject(nothing);
-    expect(reads.realtime(1_700_000_000_000).storedAtMs).toBeUndefined();
+    expect(await reads.realtime(1_700_000_000_000)).toMatchObject(nothing);
+    expect((await reads.realtime(1_700_000_000_000)).storedAtMs).toBeUndefined();
   });
 
-  test("are the present hour and the 23 before it, each batch at once", () => {
+  test("are the present hour and the 23 before it, each batch at once", async () => {
     const log = new LogWriter(2);
     const view = openView();
     for (let hour = 0; hour < 26; hour++) {
       log.storedAtMs += HOUR_MS;
       orderAndPay(log, `order-${hour}`, hour === 25 ? "new-hit" : "old-hit");
       view.apply(batchAt(log.entries, 3 * hour, 3));
-      const { orders, storedAtMs } = reads.realtime(log.storedAtMs);
+      const { orders, storedAtMs } = await reads.realtime(log.storedAtMs);
       expect(orders).toHaveLength(Math.min(24, hour + 1));
       expect(storedAtMs).toBe(log.storedAtMs);
     }
     view.close();
-    const figures = reads.realtime(log.storedAtMs);
+    const figures = await reads.realtime(log.storedAtMs);
     expect(figures.revenue.every(({ sumMinor }) => sumMinor === 900)).toBe(true);
     expect(figures.topByUnits).toEqual([
       { productId: "old-hit", currency: "", count: 69, sumMinor: 0 },
@@ -190,6 +220,22 @@ describe("the last 24 hours", () => {
     expect(figures.behavior).toEqual([{ event: "page.viewed", count: 24 }]);
     expect(figures.visitors).toBe(24);
   });
+});
+
+test("the ten best products have names: what has no row of its own is not shown", async () => {
+  const log = new LogWriter(3);
+  const view = openView({ ...ANALYTICS_SETTINGS, hourValuesMax: 11 });
+  for (let number = 0; number < 30; number++) {
+    orderAndPay(log, `order-${number}`, `product-${number}`);
+  }
+  view.apply(batchAt(log.entries, 0, 90));
+  view.close();
+  const { topByUnits, topByRevenue } = await reads.realtime(log.storedAtMs);
+  const expected = Array.from({ length: 11 }, (_, number) => `product-${number}`)
+    .toSorted()
+    .slice(0, 10);
+  expect(topByUnits.map(({ productId }) => productId)).toEqual(expected);
+  expect(topByRevenue.map(({ productId }) => productId)).toEqual(expected);
 });
 
 function orderAndPay(log: LogWriter, orderId: string, productId: string): void {

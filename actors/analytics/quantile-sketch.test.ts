@@ -15,6 +15,7 @@ import {
   mergeEncoded,
   mergeSketch,
   quantile,
+  quantiles,
   RELATIVE_ERROR,
   SKETCH_BUCKETS_MAX,
   SKETCH_VALUE_MAX,
@@ -54,6 +55,17 @@ function exact(values: readonly number[], at: number): number | undefined {
 }
 
 describe("a sketch", () => {
+  test("gives several percentiles in one go, the same as one by one", () => {
+    fc.assert(
+      fc.property(amounts, fc.array(share, { maxLength: 5 }), (values, asked) => {
+        const sketch = sketchOf(values);
+        const shares = asked.toSorted((left, right) => left - right);
+        const oneByOne = shares.map((at) => quantile(sketch, at));
+        expect(quantiles(sketch, shares)).toEqual(oneByOne.filter((value) => value !== undefined));
+      }),
+    );
+  });
+
   test("answers a percentile within 1 % of the exact one, or half a unit", () => {
     fc.assert(
       fc.property(amounts, share, (values, at) => {

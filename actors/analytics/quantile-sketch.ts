@@ -53,28 +53,39 @@ export function sketchCount(sketch: ReadonlyMap<number, number>): number {
   return total;
 }
 
-/**
- * About the value at rank ⌈share · n⌉ (the smallest for 0), a whole number; `undefined` of an empty
- * sketch.
- */
+/** As `quantiles`, of one share; `undefined` of an empty sketch. */
 export function quantile(sketch: ReadonlyMap<number, number>, share: number): number | undefined {
-  assert(share >= 0 && share <= 1, `a quantile of ${share}`);
-  const rank = Math.max(1, Math.ceil(share * sketchCount(sketch)));
+  return quantiles(sketch, [share])[0];
+}
+
+/**
+ * About the value at rank ⌈share · n⌉ (the smallest for 0) of each of `shares`, ascending. Whole
+ * numbers; none of an empty sketch.
+ */
+export function quantiles(
+  sketch: ReadonlyMap<number, number>,
+  shares: readonly number[],
+): readonly number[] {
+  const total = sketchCount(sketch);
+  if (total === 0) return [];
+  const buckets = bucketsOf(sketch);
+  let next = 0;
   let seen = 0;
-  for (const [bucket, count] of [...sketch].sort(([left], [right]) => left - right)) {
-    seen += count;
-    if (seen >= rank) return valueOf(bucket);
-  }
-  return undefined;
+  let before = 0;
+  return shares.map((share) => {
+    assert(share >= before && share <= 1, `a quantile of ${share} after one of ${before}`);
+    before = share;
+    const rank = Math.max(1, Math.ceil(share * total));
+    while (seen < rank) seen += sketch.get(buckets[next++]!) ?? 0; // `!`: all of them are `total`
+    return valueOf(buckets[next - 1]!); // `!`: a rank is at least 1, so one has been taken
+  });
 }
 
 /** Pairs of (bucket minus the one before, count) as LEB128, in ascending order of buckets. */
 export function encodeSketch(sketch: ReadonlyMap<number, number>): Uint8Array {
-  // Typed arrays sort numbers as numbers, and several times faster than pairs.
-  const buckets = Uint16Array.from(sketch.keys()).sort();
   let before = 0;
   let at = 0;
-  for (const bucket of buckets) {
+  for (const bucket of bucketsOf(sketch)) {
     at = writeVarint(scratch, at, bucket - before);
     at = writeVarint(scratch, at, sketch.get(bucket) ?? 0);
     before = bucket;
@@ -92,6 +103,11 @@ export function mergeEncoded(into: Sketch, bytes: Uint8Array): void {
     if (bucket >= SKETCH_BUCKETS_MAX) damaged(`bucket ${bucket}`);
     into.set(bucket, (into.get(bucket) ?? 0) + count);
   }
+}
+
+/** Ascending. Typed arrays sort numbers as numbers, and several times faster than pairs. */
+function bucketsOf(sketch: ReadonlyMap<number, number>): Uint16Array {
+  return Uint16Array.from(sketch.keys()).sort();
 }
 
 function bucketOf(value: number): number {

@@ -3,12 +3,13 @@
  *
  * Rates are shares of what happened in the same 24 hours: completed payments of orders created, and
  * orders created of visitors seen. They are absent while there is nothing to take a share of, and
- * amounts are never added up over currencies.
+ * amounts are never added up over currencies. Sums are those of one moment; the best products and
+ * events are looked for in turns after it, and may be a batch ahead.
  */
 
 import type { Database } from "bun:sqlite";
 
-import type { Metric } from "./analytics-metrics.ts";
+import type { TopQuestion, TopValue } from "./top-values.ts";
 
 import { OTHER_VALUE } from "./analytics-metrics.ts";
 import { HOUR_MS, windowStart } from "./event-windows.ts";
@@ -66,30 +67,14 @@ export function rateOf(part: number, whole: number): number | undefined {
   return whole === 0 ? undefined : part / whole;
 }
 
-export function createRealtimeReader(handle: Database): (nowMs: number) => RealtimeFigures {
+/** What is of one moment. */
+export type RealtimeSums = Pick<RealtimeFigures, "storedAtMs" | "orders" | "revenue" | "visitors">;
+
+export function createSumsReader(handle: Database): (nowMs: number) => RealtimeSums {
   const hours = handle.prepare<HourFigures, [string, number, number]>(
     `SELECT start AS startMs, currency, count, sum AS sumMinor FROM cells
      WHERE granularity = 'hour' AND metric = ? AND dimension = 'all' AND start >= ? AND start < ?
      ORDER BY start, currency`,
-  );
-  const products = (order: string) =>
-    handle.prepare<TopProduct, [string, number, number]>(
-      `SELECT productId, currency, count, sumMinor FROM (
-         SELECT *, row_number() OVER
-           (PARTITION BY currency ORDER BY ${order} DESC, productId) AS place
-         FROM (SELECT value AS productId, currency, sum(count) AS count, sum(sum) AS sumMinor
-               FROM cells WHERE granularity = 'hour' AND metric = ? AND dimension = 'product'
-                 AND start >= ? AND start < ? AND value <> '${OTHER_VALUE}'
-               GROUP BY value, currency))
-       WHERE place <= ${TOP_PRODUCTS} ORDER BY currency, place`,
-    );
-  const byCount = products("count");
-  const bySum = products("sumMinor");
-  const behavior = handle.prepare<{ event: string; count: number }, [number, number]>(
-    `SELECT value AS event, sum(count) AS count FROM cells
-     WHERE granularity = 'hour' AND metric = 'behavior' AND dimension = 'event'
-       AND start >= ? AND start < ?
-     GROUP BY value ORDER BY count DESC, value LIMIT ${TOP_EVENTS}`,
   );
   const visitors = handle.prepare<{ registers: Uint8Array }, [number, number]>(
     "SELECT registers FROM visitors WHERE start >= ? AND start < ?",
@@ -98,20 +83,47 @@ export function createRealtimeReader(handle: Database): (nowMs: number) => Realt
     "SELECT stored_at AS storedAtMs FROM progress",
   );
 
-  const ask = handle.transaction((nowMs: number): RealtimeFigures => {
-    const range = [realtimeFromMs(nowMs), windowStart(nowMs, HOUR_MS) + HOUR_MS] as const;
+  const ask = handle.transaction((nowMs: number): RealtimeSums => {
+    const { fromMs, toMs } = realtimeRange(nowMs);
     const registers = createVisitorSketch();
-    for (const hour of visitors.all(...range)) mergeVisitors(registers, hour.registers);
-    const hourly = (metric: Metric) => hours.all(metric, ...range);
+    for (const hour of visitors.all(fromMs, toMs)) mergeVisitors(registers, hour.registers);
     return {
       storedAtMs: progress.get()?.storedAtMs,
-      orders: hourly("orders"),
-      revenue: hourly("revenue"),
-      topByUnits: byCount.all("units", ...range),
-      topByRevenue: bySum.all("revenue", ...range),
-      behavior: behavior.all(...range),
+      orders: hours.all("orders", fromMs, toMs),
+      revenue: hours.all("revenue", fromMs, toMs),
       visitors: countVisitors(registers),
     };
   });
   return (nowMs) => ask.deferred(nowMs);
+}
+
+/** The rest of the figures. `find` answers one question after the other. */
+export async function findRealtimeTops(
+  nowMs: number,
+  find: (question: TopQuestion) => Promise<readonly TopValue[]>,
+): Promise<Omit<RealtimeFigures, keyof RealtimeSums>> {
+  const range = realtimeRange(nowMs);
+  const product = { ...range, dimension: "product" } as const;
+  // One more, because `(other)` is no product and may be among the best.
+  const limit = TOP_PRODUCTS + 1;
+  const byUnits = await find({ ...product, metric: "units", by: "count", limit });
+  const byRevenue = await find({ ...product, metric: "revenue", by: "sumMinor", limit });
+  const behavior = { ...range, metric: "behavior", dimension: "event" } as const;
+  const events = await find({ ...behavior, by: "count", limit: TOP_EVENTS });
+  return {
+    topByUnits: productsOf(byUnits),
+    topByRevenue: productsOf(byRevenue),
+    behavior: events.map(({ value: event, count }) => ({ event, count })),
+  };
+}
+
+function productsOf(values: readonly TopValue[]): readonly TopProduct[] {
+  const products = values.filter(({ value }) => value !== OTHER_VALUE);
+  return [...Map.groupBy(products, ({ currency }) => currency).values()].flatMap((found) =>
+    found.slice(0, TOP_PRODUCTS).map(({ value, ...figures }) => ({ productId: value, ...figures })),
+  );
+}
+
+function realtimeRange(nowMs: number) {
+  return { fromMs: realtimeFromMs(nowMs), toMs: windowStart(nowMs, HOUR_MS) + HOUR_MS };
 }

@@ -6,7 +6,7 @@
  *     head      how many there are, the hash of the last, the feed's cursor: the seal
  *     spans     earliest and latest time of each run of `SPAN_RECORDS`, for searches by time
  *     words_N   full text of the N-th run of `WORDS_SHARD_RECORDS`, contentless; a search for a
- *               prefix gathers at most one such run
+ *               prefix gathers at most one such run, which bounds how long it may take
  *
  * Of these, records and head are the evidence; the rest only finds it. It refuses a file that
  * another version wrote.
@@ -18,12 +18,17 @@ import type { ChainedRecord } from "./audit-record.ts";
 import { join } from "node:path";
 
 import { ShopError } from "../../runtime/errors.ts";
-import { SPAN_RECORDS, WORDS_SHARD_RECORDS } from "./audit-limits.ts";
+import { SPAN_RECORDS, WORDS_SHARD_RECORDS, WORDS_SHARD_RECORDS_BEFORE } from "./audit-limits.ts";
 import { GENESIS_HASH } from "./audit-record.ts";
 import { foldText } from "./audit-text.ts";
 
 const DATABASE_FILE = "audit.db";
-const FORMAT = 1;
+/** Format 1 has tables of words of another size, and nothing else that is different. */
+const FORMATS: ReadonlyMap<number, number> = new Map([
+  [1, WORDS_SHARD_RECORDS_BEFORE],
+  [2, WORDS_SHARD_RECORDS],
+]);
+const FORMAT = 2;
 
 /** The head of a store, as it is in the file. */
 export interface HeadRow {
@@ -44,12 +49,18 @@ export function wordsTable(shard: number): string {
   return `words_${shard}`;
 }
 
-export function shardOf(seq: number): number {
-  return Math.floor((seq - 1) / WORDS_SHARD_RECORDS);
+/** Which run of records a table of words is for, in the file that is open. */
+export interface WordShards {
+  of(seq: number): number;
+  firstSeq(shard: number): number;
 }
 
-export function firstSeqOf(shard: number): number {
-  return shard * WORDS_SHARD_RECORDS + 1;
+export function wordShards(handle: Database): WordShards {
+  const records = FORMATS.get(formatOf(handle)) ?? WORDS_SHARD_RECORDS;
+  return {
+    of: (seq) => Math.floor((seq - 1) / records),
+    firstSeq: (shard) => shard * records + 1,
+  };
 }
 
 export const RECORD_COLUMNS = `seq, identity, topic, part AS "partition", sequence, type,
@@ -80,9 +91,9 @@ const SCHEMA = [
 /** Makes the tables of an empty file, in the transaction that the caller has open. */
 export function prepareAudit(handle: Database): void {
   const version = formatOf(handle);
-  if (version === FORMAT) return;
+  if (FORMATS.has(version)) return;
   if (version !== 0) {
-    const message = `audit.db has format ${version}; this version reads format ${FORMAT}`;
+    const message = `audit.db has format ${version}; this version reads formats up to ${FORMAT}`;
     throw new ShopError("DATA_DAMAGED", message, "never");
   }
   for (const statement of SCHEMA) handle.run(statement);
@@ -203,6 +214,7 @@ function createSpans(handle: Database) {
 
 /** Writes into the table of the shard that is being filled, which it makes when there is none. */
 function createWords(handle: Database) {
+  const shards = wordShards(handle);
   let shard = -1;
   let insert: ReturnType<typeof handle.prepare> | undefined;
   const openShard = (wanted: number) => {
@@ -218,7 +230,7 @@ function createWords(handle: Database) {
   return {
     add(seq: number, texts: readonly string[]): void {
       if (texts.length === 0) return;
-      const wanted = shardOf(seq);
+      const wanted = shards.of(seq);
       const statement = wanted === shard && insert !== undefined ? insert : openShard(wanted);
       statement.run(seq, foldText(texts.join("\n")));
     },

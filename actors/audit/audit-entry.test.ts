@@ -2,8 +2,11 @@
 
 import { describe, expect, test } from "bun:test";
 
+import type { EventOf } from "../contracts/messages.ts";
+
 import { decodeFrame, encodeFrame } from "../../runtime/frames/frame.ts";
 import { FLAG_JSON } from "../../runtime/frames/frame-header.ts";
+import { decodeEvent } from "../delivery/decode-message.ts";
 import { createTestFeed, orderCreated } from "./audit.fixture.ts";
 import { asReused, isSameMessage, readEntry } from "./audit-entry.ts";
 import { TEXTS_MAX } from "./audit-limits.ts";
@@ -19,9 +22,9 @@ function jsonFrame(payload: string, type = 1): Uint8Array {
   return encodeFrame({ id, timeMs, slot, key, type, flags: FLAG_JSON, payload: body });
 }
 
-function viewed(bytes: Uint8Array) {
+function viewed(bytes: Uint8Array, frame?: Uint8Array) {
   const { texts: _indexed, ...columns } = readEntry(createTestFeed().record("orders", bytes));
-  const record = { ...columns, seq: 1 };
+  const record = { ...columns, seq: 1, ...(frame === undefined ? {} : { frame }) };
   return viewOf({ ...record, prev: GENESIS_HASH, hash: recordHash(GENESIS_HASH, record) });
 }
 
@@ -38,8 +41,38 @@ describe("an event", () => {
       customerId: "c-1",
       atMs: feed.environment.nowMs(),
       fault: null,
-      frame: record.bytes,
     });
+  });
+
+  test("keeps all of its frame but the secrets, and the same bytes each time", () => {
+    const feed = createTestFeed();
+    const [cause] = feed.order(1);
+    const { bytes } = feed.event(orderCreated("o-1", "c-1"), cause);
+    const kept = readEntry(feed.record("orders", bytes)).frame;
+    expect(Buffer.from(kept).toString("latin1")).not.toMatch(SECRETS);
+    const { payload: _dropped, frameBytes: _shorter, ...header } = decodeFrame(bytes);
+    expect(decodeFrame(kept)).toMatchObject(header);
+    const { contact: _hidden, ...shown } = orderCreated("o-1", "c-1") as EventOf<"order.created">;
+    const paymentMethod = { type: "card" } as const;
+    expect(decodeEvent(decodeFrame(kept))).toEqual({ ...shown, paymentMethod });
+    expect(readEntry(feed.record("orders", bytes)).frame).toEqual(kept);
+    expect(readEntry(feed.record("orders", kept)).frame).toBe(kept);
+  });
+
+  test("in JSON is kept in JSON, without its secrets", () => {
+    const { type: _inHeader, ...fields } = orderCreated("o-1", "c-1");
+    const bytes = jsonFrame(JSON.stringify(fields));
+    const { frame } = readEntry(createTestFeed().record("orders", bytes));
+    expect(Buffer.from(frame).toString("latin1")).not.toMatch(SECRETS);
+    expect(decodeFrame(frame).flags).toBe(FLAG_JSON);
+    expect(decodeEvent(decodeFrame(frame))).toMatchObject({ orderId: "o-1", totalMinor: 2_100 });
+  });
+
+  test("that has no secrets is kept to the byte", () => {
+    const feed = createTestFeed();
+    for (const { bytes, ...place } of feed.order(1).slice(1)) {
+      expect(readEntry({ ...place, bytes }).frame).toBe(bytes);
+    }
   });
 
   test("can be found by its texts, not by ids with a column, and never by a secret", () => {
@@ -52,12 +85,14 @@ describe("an event", () => {
     expect(texts.join(" ")).not.toMatch(SECRETS);
   });
 
-  test("is shown without its secrets, whose fields say that they were there", () => {
-    const view = viewed(createTestFeed().event(orderCreated("o-1", "c-1")).bytes);
+  test("is shown without its secrets, also when it was recorded with them", () => {
+    const { bytes } = createTestFeed().event(orderCreated("o-1", "c-1"));
+    const view = viewed(bytes);
     expect(JSON.stringify(view)).not.toMatch(SECRETS);
-    expect(view.data).toMatchObject({
-      orderId: "o-1",
-      totalMinor: 2_100,
+    expect(view.data).toMatchObject({ totalMinor: 2_100, paymentMethod: { type: "card" } });
+    const old = viewed(bytes, bytes);
+    expect(JSON.stringify(old)).not.toMatch(SECRETS);
+    expect(old.data).toMatchObject({
       contact: "[redacted]",
       paymentMethod: { type: "card", token: "[redacted]", fingerprint: "[redacted]" },
     });
@@ -138,6 +173,12 @@ describe("the same message", () => {
   test("is one whose attempts and headers changed, as a redrive changes them", () => {
     const redriven = encodeFrame({ ...frame, attempt: 3, headers: { redriven: "x" } });
     expect(isSameMessage(created!.bytes, redriven)).toBe(true); // `!`: as above
+  });
+
+  test("is one that was recorded with its secrets before they were dropped", () => {
+    const entry = readEntry(createTestFeed().record("orders", created!.bytes)); // `!`: as above
+    expect(entry.frame).not.toEqual(created!.bytes); // `!`: as above
+    expect(isSameMessage(created!.bytes, entry.frame)).toBe(true); // `!`: as above
   });
 
   test("is not one with another payload, and then counts by its content", () => {

@@ -1,13 +1,14 @@
 /**
  * From a record of the feed to what the audit keeps of it.
  *
- * Nothing is refused: bytes that are no frame and payloads that do not decode are kept as they are,
- * with their fault. The identity says what counts as the same message: the message id of a frame,
- * the digest of bytes that are none; under one topic it is recorded once, so a redelivery, a
- * redrive or a replay of a whole day adds nothing.
+ * Nothing is refused. An event is kept without the fields that must stay hidden
+ * (`audit-redaction.ts`); bytes that are no frame and payloads that do not decode are kept as they
+ * are, with their fault, whatever is in them. The identity says what counts as the same message:
+ * the message id of a frame, the digest of bytes that are none; under one topic it is recorded
+ * once, so a redelivery, a redrive or a replay of a whole day adds nothing.
  */
 
-import type { FrameFault } from "../../runtime/frames/frame-header.ts";
+import type { Frame, FrameFault } from "../../runtime/frames/frame-header.ts";
 import type { FeedRecord } from "../brokers/feed.ts";
 import type { ShopEvent } from "../contracts/messages.ts";
 import type { AuditRecord } from "./audit-record.ts";
@@ -26,6 +27,7 @@ import { writeUuid } from "../../runtime/frames/hex-bytes.ts";
 import { EVENTS } from "../contracts/messages.ts";
 import { decodeEvent } from "../delivery/decode-message.ts";
 import { UNREADABLE_TYPE } from "./audit-record.ts";
+import { redactedFrame } from "./audit-redaction.ts";
 import { textsOf } from "./audit-text.ts";
 
 /**
@@ -39,8 +41,9 @@ export interface AuditEntry extends Omit<AuditRecord, "seq"> {
   readonly texts: readonly string[];
 }
 
-/** `event` or why there is none, of bytes that are a frame. */
-export type Reading = { readonly event: ShopEvent } | { readonly fault: AuditFault };
+/** Frame and event, or why there is none. */
+export type Reading =
+  { readonly event: ShopEvent; readonly frame: Frame } | { readonly fault: AuditFault };
 
 export const IDENTITY_BYTES = 16;
 /** The last instant that a `Date` can name. */
@@ -64,10 +67,11 @@ export function readEntry(record: FeedRecord): AuditEntry {
     const nothing = { orderId: null, customerId: null, texts: NO_TEXTS };
     return { ...found, ...nothing, type: UNREADABLE_TYPE, fault };
   }
-  const { event } = reading;
+  const { event, frame } = reading;
   return {
     ...found,
-    type: frameType(bytes),
+    frame: redactedFrame(bytes, frame, event),
+    type: frame.type,
     orderId: textField(event, "orderId"),
     customerId: textField(event, "customerId"),
     fault: null,
@@ -79,7 +83,8 @@ export function readEntry(record: FeedRecord): AuditEntry {
 export function readFrame(bytes: Uint8Array): Reading {
   try {
     const frame = decodeFrame(bytes);
-    return KNOWN_TYPES.has(frame.type) ? { event: decodeEvent(frame) } : { fault: "UNKNOWN_TYPE" };
+    if (!KNOWN_TYPES.has(frame.type)) return { fault: "UNKNOWN_TYPE" };
+    return { event: decodeEvent(frame), frame };
   } catch (error) {
     if (!isShopError(error, "BAD_FRAME", "BAD_MESSAGE")) throw error;
     return { fault: checkFrame(bytes) ?? "BAD_PAYLOAD" };
@@ -92,8 +97,8 @@ export function isPayloadFault(fault: string | null): boolean {
 }
 
 /**
- * True when two frames of one identity say the same. Attempts and headers may differ: a redrive
- * changes them.
+ * True when two frames of one identity say the same, as far as it is kept: frames that differ in
+ * hidden fields alone are one message. Attempts and headers may differ: a redrive changes them.
  */
 export function isSameMessage(one: Uint8Array, other: Uint8Array): boolean {
   if (checkFrame(one) !== undefined || checkFrame(other) !== undefined) {
@@ -102,7 +107,15 @@ export function isSameMessage(one: Uint8Array, other: Uint8Array): boolean {
   return (
     frameType(one) === frameType(other) &&
     frameKey(one) === frameKey(other) &&
-    Buffer.compare(framePayload(one), framePayload(other)) === 0
+    Buffer.compare(keptPayload(one), keptPayload(other)) === 0
+  );
+}
+
+/** Of a frame that was recorded before its secrets were dropped, too. */
+function keptPayload(bytes: Uint8Array): Uint8Array {
+  const reading = readFrame(bytes);
+  return framePayload(
+    "fault" in reading ? bytes : redactedFrame(bytes, reading.frame, reading.event),
   );
 }
 

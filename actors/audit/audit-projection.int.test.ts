@@ -2,6 +2,8 @@
 
 import { Database } from "bun:sqlite";
 import { afterAll, describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 
 import type { AuditCounts } from "./audit-projection.ts";
 import type { FaultPoint } from "../stores/journal/journal-types.ts";
@@ -86,6 +88,27 @@ describe("recording", () => {
     const redriven = encodeFrame({ ...frame, attempt: 2, headers: { redriven: "payment/…" } });
     projection.apply(feed.batch([feed.record("orders", redriven)]));
     expect(counts.at(-1)).toEqual({ recorded: 0, repeats: 1, faults: 0 });
+  });
+
+  test("leaves no secret in its files, which only their owner may read", () => {
+    const feed = createTestFeed();
+    const { directory, projection, counts } = countingAudit();
+    const [created] = feed.order(1);
+    const { id, ...frame } = decodeFrame(created!.bytes); // `!`: an order has records
+    const other = feed.event(orderCreated("order-9", "customer-9"));
+    const forged = encodeFrame({ ...decodeFrame(other.bytes), id });
+    const redriven = encodeFrame({ ...frame, id, attempt: 2 });
+    const records = [created!, feed.record("orders", redriven), feed.record("orders", forged)];
+    projection.apply(feed.batch(records));
+    expect(counts).toEqual([{ recorded: 2, repeats: 1, faults: 1 }]);
+    for (const name of readdirSync(directory)) {
+      expect([name, statSync(join(directory, name)).mode & 0o777]).toEqual([name, 0o600]);
+    }
+    projection.close();
+    for (const name of readdirSync(directory)) {
+      const text = readFileSync(join(directory, name)).toString("latin1");
+      expect(text).not.toMatch(/secret(one|two|three|four)|49301234567/);
+    }
   });
 
   test("keeps another content under a known message id, once, as a fault", async () => {

@@ -1,10 +1,11 @@
 /**
  * The writing side of the audit: every frame of every topic, in a chain, once.
  *
- * A batch and its cursor are one transaction, durable when `apply` returns. A message that was
- * recorded is not recorded again, at whatever cursor it comes; identities are kept as long as the
- * records are, for ever. After an error of the disk the file is closed, and opened, read and synced
- * again before anything else is taken. It refuses a file that is damaged or of another format.
+ * What charges a card or reaches a person is dropped before a frame is chained. A batch and its
+ * cursor are one transaction, durable when `apply` returns. A message that was recorded is not
+ * recorded again, at whatever cursor it comes; identities are kept as long as the records are, for
+ * ever. After an error of the disk the file is closed, and opened, read and synced again before
+ * anything else is taken. It refuses a file that is damaged or of another format.
  *
  * Later events of an order are filed under the customer that `order.created` named. An event that
  * the feed gives in an earlier batch than that stays without one: its order finds it.
@@ -33,7 +34,7 @@ import {
   prepareAudit,
   readHead,
   refuseBeyond,
-  shardOf,
+  wordShards,
 } from "./audit-database.ts";
 import { asReused, isSameMessage, readEntry } from "./audit-entry.ts";
 import { auditFailure } from "./audit-failure.ts";
@@ -147,8 +148,8 @@ class AuditWriter implements AuditProjection {
       const { database, head } = this.#open();
       this.#anchor(head, nowMs);
       const endMs = this.#options.environment.monotonicMs() + budgetMs;
+      const shard = wordShards(database.handle).of(Math.max(1, head.count));
       while (!this.#isMerged && this.#options.environment.monotonicMs() < endMs) {
-        const shard = shardOf(Math.max(1, head.count));
         this.#isMerged = !database.transaction(() =>
           mergeWords(database.handle, shard, MERGE_PAGES),
         );

@@ -8,7 +8,8 @@
  *
  * A number is an f64, little-endian; a text (UTF-8) or bytes are their length as u32,
  * little-endian, and then themselves; an absent text is the length 0xffffffff alone. So no two
- * records have one encoding. It refuses nothing: what is chained has been bounded by the feed.
+ * records have one encoding. The frame is the one that is kept, without its hidden fields: the
+ * chain says nothing about those. It refuses nothing: what is chained has been bounded by the feed.
  */
 
 import { writeF64, writeU32 } from "../../runtime/frames/little-endian.ts";
@@ -38,7 +39,7 @@ export interface AuditRecord {
   readonly storedAtMs: number;
   /** Why it cannot be taken at its word. */
   readonly fault: string | null;
-  /** As it was published. */
+  /** As it was published, without its hidden fields; see `audit-redaction.ts`. */
   readonly frame: Uint8Array;
 }
 

@@ -246,6 +246,30 @@ describe("within bounds", () => {
     expect(seqs(await everything({ terms: termsOf("ref1") }, far))).toEqual([3]);
   });
 
+  test("words in a file of format 1 are found where that format has them", async () => {
+    const feed = createTestFeed();
+    const { directory, projection } = openAudit();
+    projection.apply(feed.batch(feed.order(1)));
+    projection.close();
+    const farSeq = 3 * WORDS_SHARD_RECORDS;
+    tamper(directory, (handle) => {
+      handle.run("PRAGMA user_version = 1");
+      handle.run("UPDATE head SET count = ?", [farSeq]);
+    });
+    const { projection: second } = openAudit(directory);
+    second.apply(feed.batch(feed.order(2)));
+    second.maintain(0, 1);
+    const old = readsOf(directory);
+    expect(seqs(await everything({ terms: termsOf("ref2") }, old))).toEqual([farSeq + 3]);
+    const found = await old.search({ limit: 10, terms: termsOf("simulated") });
+    expect(found.records.map(({ orderId }) => orderId)).toEqual(["order-2", "order-1"]);
+    tamper(directory, (handle) => {
+      const names = handle.prepare("SELECT name FROM sqlite_schema WHERE name GLOB 'words_[0-9]*'");
+      expect(names.values().map(String)).not.toContain("words_3");
+      expect(names.values().map(String)).toContain("words_0");
+    });
+  });
+
   test("a page of large records ends before its bytes run out", async () => {
     const feed = createTestFeed();
     const { directory, projection } = openAudit();

@@ -4,14 +4,15 @@
  * The narrowest index gives candidates, newest first; every condition is then checked on the record
  * itself, so that an index can lose a record but never invent one. A page ends when it is full, or
  * when it has looked at as much as one page may: then it is short, perhaps empty, and says where
- * the next one goes on. It never blocks its thread for longer than one chunk of records.
+ * the next one goes on. It blocks its thread for one chunk of records at a time, and for what one
+ * table of words takes to find them (`WORDS_SHARD_RECORDS` says how long that may be).
  */
 
 import type { Database } from "bun:sqlite";
 import type { AuditColumns, AuditQuery } from "./audit-query.ts";
 import type { ChainedRecord } from "./audit-record.ts";
 
-import { firstSeqOf, RECORD_COLUMNS, shardOf, wordsTable } from "./audit-database.ts";
+import { RECORD_COLUMNS, wordShards, wordsTable } from "./audit-database.ts";
 import { readFrame } from "./audit-entry.ts";
 import {
   READ_CHUNK_RECORDS,
@@ -179,10 +180,11 @@ function chunksWhere(
 /** One table of words at a time. */
 function chunksOfWords(handle: Database, { terms = [] }: AuditQuery): NextChunk {
   const expression = ftsExpression(terms);
+  const shards = wordShards(handle);
   return ({ lowSeq, beforeSeq }) => {
-    const shard = shardOf(beforeSeq - 1);
+    const shard = shards.of(beforeSeq - 1);
     const table = wordsTable(shard);
-    const shardLowSeq = Math.max(lowSeq, firstSeqOf(shard));
+    const shardLowSeq = Math.max(lowSeq, shards.firstSeq(shard));
     const known = handle.query("SELECT 1 FROM sqlite_schema WHERE name = ?");
     // A run of records without any text has no table.
     if (known.get(table) === null) return { candidates: [], beforeSeq: shardLowSeq };

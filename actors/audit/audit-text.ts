@@ -8,18 +8,10 @@
 
 import type { ShopEvent } from "../contracts/messages.ts";
 
+import { HIDDEN_FIELDS } from "../contracts/fields.ts";
 import { TEXT_CHARS_MAX, TEXTS_MAX } from "./audit-limits.ts";
 
 const REDACTED = "[redacted]";
-/** Never indexed, never shown. */
-const HIDDEN_FIELDS: ReadonlySet<string> = new Set([
-  "token",
-  "fingerprint",
-  "contact",
-  "email",
-  "phone",
-  "pushToken",
-]);
 /** Ids that are searched for by name, that nobody would type, or that come by the hundred. */
 const ID_FIELDS: ReadonlySet<string> = new Set(["orderId", "customerId", "customers", "batchId"]);
 
@@ -67,6 +59,26 @@ export function textsOf(event: ShopEvent): readonly string[] {
 export function redactEvent(event: ShopEvent): Readonly<Record<string, unknown>> {
   const { type: _hasColumn, ...fields } = event;
   return redactFields(fields);
+}
+
+/** `fields` without those that are hidden, at any depth; themselves when there is none. */
+export function withoutHidden(fields: object): object {
+  let isWhole = true;
+  const kept: [string, unknown][] = [];
+  for (const [name, value] of Object.entries(fields)) {
+    const shown = HIDDEN_FIELDS.has(name) ? undefined : withoutHiddenValue(value);
+    if (shown !== value) isWhole = false;
+    if (!HIDDEN_FIELDS.has(name)) kept.push([name, shown]);
+  }
+  return isWhole ? fields : Object.fromEntries(kept);
+}
+
+function withoutHiddenValue(value: unknown): unknown {
+  if (Array.isArray(value)) {
+    const shown: readonly unknown[] = value.map((item) => withoutHiddenValue(item));
+    return shown.every((item, at) => item === value[at]) ? value : shown;
+  }
+  return typeof value === "object" && value !== null ? withoutHidden(value) : value;
 }
 
 function redactFields(fields: object): Readonly<Record<string, unknown>> {

@@ -108,6 +108,7 @@ class EmbeddedHooks implements BrokerHooks {
             logBytesMax: 256 * MIB,
             inboxAgeMs: 3_600_000,
             idempotencyAgeMs: 3_600_000,
+            fraudAgeMs: 3_600_000,
             deadLettersMax: 10_000,
           },
         },

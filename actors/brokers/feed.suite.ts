@@ -132,6 +132,7 @@ const CASES: readonly (readonly [string, (bench: FeedBench) => Promise<void>])[]
   ["a reader whose next record is gone is told, also when none follows", stale],
   ["a reader that passes over a loss gets what is kept, and nothing twice", passLoss],
   ["lag counts the records that follow and tells the age of the first", lag],
+  ["what was not released is counted, with the age of the first, at no cursor", unreleased],
   ["a cursor that no feed wrote is refused", badCursor],
   ["a closed feed answers nothing, and closing again is no error", closed],
 ];
@@ -288,6 +289,28 @@ async function lag(bench: FeedBench): Promise<void> {
   expect(await feed.lag(cursor)).toMatchObject({ records: 6 });
 }
 
+async function unreleased(bench: FeedBench): Promise<void> {
+  const feed = await bench.open();
+  expect(await feed.unreleased()).toEqual({ records: 0, ageMs: 0 });
+  bench.publishMany("alpha", 0, 3);
+  await bench.hooks.pass(500);
+  bench.publishMany("beta", 1, 4);
+  await bench.hooks.pass(250);
+  expect(await feed.unreleased()).toEqual({ records: 7, ageMs: 750 });
+  const two = await feed.read(undefined, 2, ALL_BYTES);
+  expect(placesOf(two.records)).toEqual(["alpha/0/1", "alpha/0/2"]);
+  expect(await feed.unreleased()).toMatchObject({ records: 7 });
+  await feed.release(two.cursor);
+  expect(await feed.unreleased()).toEqual({ records: 5, ageMs: 750 });
+  const { cursor } = await feed.read(two.cursor, 1, ALL_BYTES);
+  await feed.release(cursor);
+  expect(await feed.unreleased()).toEqual({ records: 4, ageMs: 250 });
+  bench.hooks.prune();
+  expect(await feed.unreleased()).toEqual({ records: 4, ageMs: 250 });
+  await feed.release((await readAll(feed, cursor)).cursor);
+  expect(await feed.unreleased()).toEqual({ records: 0, ageMs: 0 });
+}
+
 async function badCursor(bench: FeedBench): Promise<void> {
   const feed = await bench.open();
   bench.publish("alpha", 0);
@@ -304,6 +327,7 @@ async function closed(bench: FeedBench): Promise<void> {
   expect(await codeOf(feed.read(cursor, 1, ALL_BYTES))).toBe("CLOSED");
   expect(await codeOf(feed.lag(cursor))).toBe("CLOSED");
   expect(await codeOf(feed.release(cursor))).toBe("CLOSED");
+  expect(await codeOf(feed.unreleased())).toBe("CLOSED");
 }
 
 /** Each number is one move; what came must be what was published, each once, in order. */

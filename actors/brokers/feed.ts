@@ -27,6 +27,12 @@ export interface FeedBatch {
   readonly cursor: FeedCursor;
 }
 
+export interface FeedLag {
+  readonly records: number;
+  /** 0 when there is none. */
+  readonly ageMs: number;
+}
+
 export interface Feed {
   /**
    * Up to `recordsMax` records with at most `bytesMax` bytes together (at least one when there is
@@ -45,10 +51,10 @@ export interface Feed {
   passLoss(cursor: FeedCursor | undefined): Promise<FeedCursor>;
   /** Everything up to `cursor` is safe with the reader: the broker need not keep it for it. */
   release(cursor: FeedCursor): Promise<void>;
-  /** Records after `cursor`, and the age of the oldest of them in ms; 0 when there is none. */
-  lag(
-    cursor: FeedCursor | undefined,
-  ): Promise<{ readonly records: number; readonly ageMs: number }>;
+  /** Records after `cursor`, and the age of the oldest of them. */
+  lag(cursor: FeedCursor | undefined): Promise<FeedLag>;
+  /** The same after what was released last: for a reader that cannot tell where it stands. */
+  unreleased(): Promise<FeedLag>;
   close(): Promise<void>;
 }
 

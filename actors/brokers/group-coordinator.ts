@@ -21,6 +21,7 @@ import {
   attemptOf,
   isSettled,
   isUntouched,
+  notBeforeOf,
   newPartition,
   passBy,
   skipSettled,
@@ -136,11 +137,11 @@ export class GroupCoordinator {
   settle(ref: DeliveryRef, how: "acked" | "dead" = "acked"): SettleResult {
     const partition = this.#find(ref);
     if (partition === undefined || partition.epoch !== ref.epoch) return "stale";
-    const held = partition.inHand.get(ref.sequence);
-    if (held === undefined) return "repeat";
-    partition.inHand.delete(ref.sequence);
-    partition.attempts.delete(ref.sequence);
-    partition.postponed.delete(ref.sequence);
+    const bytes = partition.inHand.take(ref.sequence);
+    if (bytes === undefined) return "repeat";
+    const { attempts, postponed } = partition;
+    if (attempts.size > 0) attempts.delete(ref.sequence);
+    if (postponed.size > 0) postponed.delete(ref.sequence);
     addSettled(partition.settled, ref.sequence);
     partition.books[how]++;
     partition.books.settled++;
@@ -148,7 +149,7 @@ export class GroupCoordinator {
     const { owner } = partition;
     if (owner !== undefined) {
       owner.framesInHand--;
-      owner.bytesInHand -= held.bytes;
+      owner.bytesInHand -= bytes;
       this.#touched.add(owner);
     }
     this.#handOverIfIdle(partition);
@@ -166,9 +167,8 @@ export class GroupCoordinator {
   postpone(ref: DeliveryRef, postponement: Postponement): SettleResult {
     const partition = this.#find(ref);
     if (partition === undefined || partition.epoch !== ref.epoch) return "stale";
-    const held = partition.inHand.get(ref.sequence);
-    if (held === undefined) return "repeat";
-    held.leaseFromMs = this.#leaseFrom(postponement.notBeforeMs);
+    const leaseFromMs = this.#leaseFrom(postponement.notBeforeMs);
+    if (!partition.inHand.renew(ref.sequence, leaseFromMs)) return "repeat";
     partition.attempts.set(ref.sequence, postponement.attempt);
     partition.postponed.set(ref.sequence, postponement);
     return "settled";
@@ -180,11 +180,7 @@ export class GroupCoordinator {
     for (const partition of this.#partitions()) {
       const leaseMs = partition.owner?.options.leaseMs;
       if (leaseMs === undefined) continue;
-      for (const held of partition.inHand.values()) {
-        if (nowMs - held.leaseFromMs <= leaseMs) continue;
-        this.#expire(partition);
-        break;
-      }
+      if (partition.inHand.hasLeaseBefore(nowMs - leaseMs)) this.#expire(partition);
     }
   }
 
@@ -225,6 +221,7 @@ export class GroupCoordinator {
   /** What was passed by since the last call, for the log to remember. */
   takePassed(): readonly PassedRange[] {
     const { group } = this.#setup;
+    if (this.#passed.size === 0) return [];
     const ranges = [...this.#passed].flatMap((partition) => takePassed(group, partition));
     this.#passed.clear();
     return ranges;
@@ -310,11 +307,8 @@ export class GroupCoordinator {
     }
     partition.books.sent++;
     partition.isChanged = true;
-    const notBeforeMs = partition.postponed.get(sequence)?.notBeforeMs ?? 0;
-    partition.inHand.set(sequence, {
-      bytes: bytes.byteLength,
-      leaseFromMs: this.#leaseFrom(notBeforeMs),
-    });
+    const notBeforeMs = notBeforeOf(partition, sequence);
+    partition.inHand.add(sequence, bytes.byteLength, this.#leaseFrom(notBeforeMs));
     member.framesInHand++;
     member.bytesInHand += bytes.byteLength;
     member.outbox.push({

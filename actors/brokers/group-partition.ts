@@ -13,11 +13,7 @@ import type { SettledSet } from "../stores/journal/settled-set.ts";
 
 import { checkFrame, frameType } from "../../runtime/frames/frame.ts";
 import { addSettled, hasSettled, nextUnsettled } from "../stores/journal/settled-set.ts";
-
-export interface InHand {
-  readonly bytes: number;
-  leaseFromMs: number;
-}
+import { PartitionHand } from "./partition-hand.ts";
 
 export interface Books {
   acked: number;
@@ -44,7 +40,7 @@ export interface Partition {
   tail: number;
   readonly postponed: Map<number, Postponement>;
   readonly attempts: Map<number, number>;
-  readonly inHand: Map<number, InHand>;
+  readonly inHand: PartitionHand;
   /** Newest record when the group was opened, and how many up to there were unsettled. */
   readonly openTail: number;
   readonly opened: number;
@@ -71,7 +67,7 @@ export function newPartition(topic: string, index: number, stored: StoredPositio
     tail,
     postponed: new Map(stored.postponed),
     attempts: new Map(),
-    inHand: new Map(),
+    inHand: new PartitionHand(),
     openTail: tail,
     opened,
     books: { acked: 0, dead: 0, passedBy: 0, waiting: opened, sent: 0, settled: 0 },
@@ -122,11 +118,11 @@ export function takeBack(partition: Partition): void {
   const { owner, inHand, books } = partition;
   books.waiting += inHand.size;
   partition.isChanged = true;
-  for (const [sequence, held] of inHand) {
+  for (const [sequence, bytes] of inHand.entries()) {
     partition.attempts.set(sequence, attemptOf(partition, sequence) + 1);
     if (owner === undefined) continue;
     owner.framesInHand--;
-    owner.bytesInHand -= held.bytes;
+    owner.bytesInHand -= bytes;
   }
   inHand.clear();
   if (owner === undefined) return;
@@ -136,7 +132,14 @@ export function takeBack(partition: Partition): void {
 }
 
 export function attemptOf(partition: Partition, sequence: number): number {
-  return partition.attempts.get(sequence) ?? partition.postponed.get(sequence)?.attempt ?? 1;
+  const { attempts, postponed } = partition;
+  if (attempts.size + postponed.size === 0) return 1;
+  return attempts.get(sequence) ?? postponed.get(sequence)?.attempt ?? 1;
+}
+
+/** Wall-clock time before which it is not to be handled; 0: at once. */
+export function notBeforeOf({ postponed }: Partition, sequence: number): number {
+  return postponed.size === 0 ? 0 : (postponed.get(sequence)?.notBeforeMs ?? 0);
 }
 
 /** Nothing was there when the group was opened, and nothing came since. */

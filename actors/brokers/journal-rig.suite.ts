@@ -69,6 +69,7 @@ export function createJournalRig(slots = 2): JournalRig {
       logBytesMax: 64 * 1024 * 1024,
       inboxAgeMs: HOUR_MS,
       idempotencyAgeMs: HOUR_MS,
+      fraudAgeMs: HOUR_MS,
       deadLettersMax: 100,
     },
     faults(point) {

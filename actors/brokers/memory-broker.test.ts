@@ -52,6 +52,33 @@ async function join(broker: MemoryBroker, group: string, topics = ["t"]) {
   return { deliveries, subscription };
 }
 
+test("each call of a member has deliveries of one partition, those of a key in order", async () => {
+  const broker = brokerOf(100_000);
+  const calls: (readonly Delivery[])[] = [];
+  await broker.subscribe({
+    group: "g",
+    topics: ["t", "u"],
+    from: "earliest",
+    creditFrames: 100,
+    creditBytes: 1_000_000,
+    leaseMs: 60_000,
+    onDeliveries: (batch) => void calls.push(batch),
+  });
+  const order = ["t/0", "t/0", "t/1", "u/1", "u/0", "t/0"];
+  await broker.publish(
+    order.map((place) => {
+      const [topic = "", slot] = place.split("/");
+      return { topic, frame: frameOf(10, Number(slot)).frame };
+    }),
+  );
+  await environment.settle();
+  for (const call of calls) {
+    expect(new Set(call.map(({ topic, partition }) => `${topic}/${partition}`)).size).toBe(1);
+  }
+  const came = calls.flat().map(({ topic, partition }) => `${topic}/${partition}`);
+  expect(came).toEqual(order);
+});
+
 describe("the memory broker's bounds", () => {
   test("a full log names the group that lags, and has room once it settled", async () => {
     const broker = brokerOf(5_000);

@@ -23,7 +23,7 @@ import type {
   Subscription,
 } from "./broker.ts";
 import type { Member } from "./group-crew.ts";
-import type { MemoryLog } from "./memory-log.ts";
+import type { Appended, MemoryLog } from "./memory-log.ts";
 
 import { ShopError } from "../../runtime/errors.ts";
 import { FRAME_BYTES_MAX } from "../../runtime/limits.ts";
@@ -95,18 +95,23 @@ export class MemoryBroker implements Broker {
     }
     return this.#answer(() => {
       this.#checkStorage();
-      for (const { topic, partition, record } of this.#log.append(frames)) {
-        const type = soundType(record.bytes);
-        for (const { coordinator } of this.#groups.values()) {
-          coordinator.appended(topic, partition, record, type);
-        }
-      }
+      this.#appended(this.#log.append(frames));
       this.#rememberPassed();
       this.#deferFlush();
       if (this.#faults?.confirmsLost === true) {
         throw new ShopError("INDETERMINATE", "the confirmation was lost", "later");
       }
     });
+  }
+
+  #appended(records: readonly Appended[]): void {
+    const coordinators = [...this.#groups.values()].map(({ coordinator }) => coordinator);
+    // Whether the bytes are sound is found out once, and only if somebody asks.
+    const isTyped = coordinators.some(({ isSelective }) => isSelective);
+    for (const { topic, partition, record } of records) {
+      const type = isTyped ? soundType(record.bytes) : undefined;
+      for (const coordinator of coordinators) coordinator.appended(topic, partition, record, type);
+    }
   }
 
   subscribe(options: SubscribeOptions): Promise<Subscription> {
@@ -312,10 +317,23 @@ export class MemoryBroker implements Broker {
   }
 }
 
+/** In their order, which a key may have across topics; those of a partition mostly come in runs. */
 function deliverByPartition(
   deliveries: readonly Delivery[],
   deliver: SubscribeOptions["onDeliveries"],
 ): void {
-  const batches = Map.groupBy(deliveries, ({ topic, partition }) => `${topic}/${partition}`);
-  for (const batch of batches.values()) deliver(batch);
+  let run: Delivery[] = [];
+  for (const delivery of deliveries) {
+    const [first] = run;
+    if (first !== undefined && !isOfOnePartition(first, delivery)) {
+      deliver(run);
+      run = [];
+    }
+    run.push(delivery);
+  }
+  if (run.length > 0) deliver(run);
+}
+
+function isOfOnePartition(one: Delivery, other: Delivery): boolean {
+  return one.partition === other.partition && one.topic === other.topic;
 }

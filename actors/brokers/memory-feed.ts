@@ -6,7 +6,7 @@
  */
 
 import type { Environment } from "../../runtime/environment.ts";
-import type { Feed, FeedBatch, FeedCursor, FeedRecord } from "./feed.ts";
+import type { Feed, FeedBatch, FeedCursor, FeedLag, FeedRecord } from "./feed.ts";
 import type { FeedPlace } from "./feed-cursor.ts";
 import type { MemoryLog } from "./memory-log.ts";
 
@@ -110,15 +110,23 @@ class MemoryFeed implements Feed {
     }
   }
 
-  async lag(
-    cursor: FeedCursor | undefined,
-  ): Promise<{ readonly records: number; readonly ageMs: number }> {
+  async lag(cursor: FeedCursor | undefined): Promise<FeedLag> {
     this.#refuseWhenClosed();
     const place = this.#placeOf(cursor);
+    return this.#lagAfter((topic, partition) => sequenceAt(place, topic, partition));
+  }
+
+  async unreleased(): Promise<FeedLag> {
+    this.#refuseWhenClosed();
+    const { log, name } = this.#options;
+    return this.#lagAfter((topic, part) => log.stored(groupOf(name), topic, part).position);
+  }
+
+  #lagAfter(lastOf: (topic: string, partition: number) => number): FeedLag {
     let records = 0;
     let oldestMs = this.#options.environment.nowMs();
     for (const [topic, partition] of this.#parts()) {
-      const last = sequenceAt(place, topic, partition);
+      const last = lastOf(topic, partition);
       const after = this.#recordsAfter(topic, partition, last, Number.MAX_SAFE_INTEGER);
       records += after.length;
       for (const { storedAtMs } of after) oldestMs = Math.min(oldestMs, storedAtMs);

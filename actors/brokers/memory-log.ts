@@ -3,15 +3,19 @@
  *
  * It outlives the broker that works on it, so that a restart of that broker can be played, and
  * nothing else. Bytes are bounded: records that every group has settled make room for new ones;
- * when there are none, it refuses with `STORAGE_FULL` and names the group that lags.
+ * when there are none, it refuses with `STORAGE_FULL` and names the group that lags. The bytes of
+ * records are counted; each partition may have a segment that is partly empty on top.
  */
 
 import type { Burial, DeadLetter, DeliveryRef, Outgoing, Postponement } from "./broker.ts";
 import type { LogRecord, PassedRange, StoredPosition } from "./log-source.ts";
+import type { SettledSet } from "../stores/journal/settled-set.ts";
 
 import { assert, ShopError } from "../../runtime/errors.ts";
 import { FRAME_HEADER_BYTES } from "../../runtime/frames/frame-header.ts";
 import { frameSlot } from "../../runtime/frames/frame.ts";
+import { addSettled, addSettledRange, settledAbove } from "../stores/journal/settled-set.ts";
+import { RecordRun } from "./record-run.ts";
 
 export interface MemoryLogOptions {
   readonly topics: readonly string[];
@@ -27,15 +31,8 @@ export interface Appended {
   readonly record: LogRecord;
 }
 
-interface Partition {
-  /** Sequence of `records[0]`. */
-  first: number;
-  records: LogRecord[];
-}
-
 interface Position {
-  position: number;
-  readonly settledAbove: Set<number>;
+  readonly settled: SettledSet;
   readonly postponed: Map<number, Postponement>;
 }
 
@@ -50,7 +47,7 @@ export class MemoryLog {
   readonly partitions: number;
   readonly #logBytesMax: number;
   readonly #deadLetterBytesMax: number;
-  readonly #log = new Map<string, readonly Partition[]>();
+  readonly #log = new Map<string, readonly RecordRun[]>();
   readonly #groups = new Map<string, Group>();
   readonly #deadLetters: DeadLetter[] = [];
   #logBytes = 0;
@@ -66,7 +63,7 @@ export class MemoryLog {
     for (const topic of options.topics) {
       this.#log.set(
         topic,
-        times(options.partitions, () => ({ first: 1, records: [] })),
+        times(options.partitions, () => new RecordRun()),
       );
     }
   }
@@ -83,18 +80,17 @@ export class MemoryLog {
 
   /** Appends all or none. Throws `UNKNOWN_TOPIC`, `BAD_FRAME` or `STORAGE_FULL`. */
   append(frames: readonly Outgoing[]): readonly Appended[] {
-    const places = frames.map(({ topic, frame }) => ({
-      topic,
-      partition: this.#partitionOf(topic, frame),
-      bytes: frame.slice(),
-    }));
-    this.#makeRoom(places.reduce((sum, { bytes }) => sum + bytes.byteLength, 0));
-    return places.map(({ topic, partition, bytes }) => {
-      const log = this.#partition(topic, partition);
-      const record = { sequence: log.first + log.records.length, bytes };
-      log.records.push(record);
-      this.#logBytes += bytes.byteLength;
-      return { topic, partition, record };
+    const partitions: number[] = [];
+    let bytes = 0;
+    for (const { topic, frame } of frames) {
+      partitions.push(this.#partitionOf(topic, frame));
+      bytes += frame.byteLength;
+    }
+    this.#makeRoom(bytes);
+    this.#logBytes += bytes;
+    return frames.map(({ topic, frame }, at) => {
+      const partition = partitions[at]!; // `!`: one was pushed for each frame
+      return { topic, partition, record: this.#partition(topic, partition).append(frame) };
     });
   }
 
@@ -105,16 +101,7 @@ export class MemoryLog {
     framesMax: number,
     bytesMax: number,
   ): readonly LogRecord[] {
-    const { first, records } = this.#partition(topic, partition);
-    const start = Math.max(0, afterSequence + 1 - first);
-    const found: LogRecord[] = [];
-    let bytes = 0;
-    for (const record of records.slice(start, start + framesMax)) {
-      bytes += record.bytes.byteLength;
-      if (found.length > 0 && bytes > bytesMax) break;
-      found.push(record);
-    }
-    return found;
+    return this.#partition(topic, partition).read(afterSequence, framesMax, bytesMax);
   }
 
   /** A group's positions begin where the log begins or ends at its first subscription. */
@@ -126,25 +113,26 @@ export class MemoryLog {
   }
 
   stored(group: string, topic: string, partition: number): StoredPosition {
-    const { position, settledAbove, postponed } = this.#position(group, topic, partition);
+    const { settled, postponed } = this.#position(group, topic, partition);
     return {
-      position,
-      settledAbove: [...settledAbove],
+      position: settled.position,
+      settledAbove: settledAbove(settled),
       postponed,
       tail: this.#tail(topic, partition),
     };
   }
 
   settle(ref: DeliveryRef): void {
-    const place = this.#position(ref.group, ref.topic, ref.partition);
-    place.postponed.delete(ref.sequence);
-    if (ref.sequence > place.position) place.settledAbove.add(ref.sequence);
-    while (place.settledAbove.delete(place.position + 1)) place.position++;
+    const { settled, postponed } = this.#position(ref.group, ref.topic, ref.partition);
+    if (postponed.size > 0) postponed.delete(ref.sequence);
+    addSettled(settled, ref.sequence);
   }
 
   passBy({ group, topic, partition, first, last }: PassedRange): void {
-    for (let sequence = first; sequence <= last; sequence++) {
-      this.settle({ group, topic, partition, sequence, epoch: 0 });
+    const { settled, postponed } = this.#position(group, topic, partition);
+    addSettledRange(settled, first, last);
+    for (const sequence of postponed.keys()) {
+      if (sequence >= first && sequence <= last) postponed.delete(sequence);
     }
   }
 
@@ -156,10 +144,8 @@ export class MemoryLog {
   /** Keeps the frame and settles it. Throws `STORAGE_FULL` with neither done. */
   bury(ref: DeliveryRef, burial: Burial, buriedAtMs: number): void {
     const { group, topic, partition, sequence } = ref;
-    const log = this.#partition(topic, partition);
-    const record = log.records[sequence - log.first];
-    assert(record !== undefined, `${topic}/${partition}/${sequence} is unsettled but not stored`);
-    const { bytes } = record;
+    const bytes = this.#partition(topic, partition).get(sequence)?.slice();
+    assert(bytes !== undefined, `${topic}/${partition}/${sequence} is unsettled but not stored`);
     if (this.#deadLetterBytes + bytes.byteLength > this.#deadLetterBytesMax) {
       throw new ShopError("STORAGE_FULL", "the dead letters are full", "later");
     }
@@ -189,8 +175,10 @@ export class MemoryLog {
     const positions = new Map<string, readonly Position[]>();
     for (const topic of this.topics) {
       const begin = (partition: number): Position => ({
-        position: from === "earliest" ? 0 : this.#tail(topic, partition),
-        settledAbove: new Set(),
+        settled: {
+          position: from === "earliest" ? 0 : this.#tail(topic, partition),
+          ranges: [],
+        },
         postponed: new Map(),
       });
       positions.set(topic, times(this.partitions, begin));
@@ -222,10 +210,7 @@ export class MemoryLog {
   #prune(): void {
     for (const [topic, partitions] of this.#log) {
       for (const [index, log] of partitions.entries()) {
-        const settled = this.#settledByAll(topic, index);
-        const count = Math.max(0, Math.min(settled - log.first + 1, log.records.length));
-        for (const { bytes } of log.records.splice(0, count)) this.#logBytes -= bytes.byteLength;
-        log.first += count;
+        this.#logBytes -= log.dropThrough(this.#settledByAll(topic, index));
       }
     }
   }
@@ -233,7 +218,7 @@ export class MemoryLog {
   #settledByAll(topic: string, partition: number): number {
     const readers = [...this.#groups.values()].filter(({ subscribed }) => subscribed.has(topic));
     const positions = readers.map(
-      (group) => group.positions.get(topic)?.[partition]?.position ?? 0,
+      (group) => group.positions.get(topic)?.[partition]?.settled.position ?? 0,
     );
     return positions.length === 0 ? 0 : Math.min(...positions);
   }
@@ -244,8 +229,8 @@ export class MemoryLog {
     for (const [name, { subscribed, positions }] of this.#groups) {
       let behind = 0;
       for (const topic of subscribed) {
-        for (const [index, { position }] of positions.get(topic)?.entries() ?? []) {
-          behind += this.#tail(topic, index) - position;
+        for (const [index, { settled }] of positions.get(topic)?.entries() ?? []) {
+          behind += this.#tail(topic, index) - settled.position;
         }
       }
       if (behind > (worst?.behind ?? 0)) worst = { name, behind };
@@ -253,15 +238,14 @@ export class MemoryLog {
     return worst?.name;
   }
 
-  #partition(topic: string, index: number): Partition {
+  #partition(topic: string, index: number): RecordRun {
     const partition = this.#log.get(topic)?.[index];
     assert(partition !== undefined, `no partition ${topic}/${index}`);
     return partition;
   }
 
   #tail(topic: string, index: number): number {
-    const { first, records } = this.#partition(topic, index);
-    return first + records.length - 1;
+    return this.#partition(topic, index).tail;
   }
 
   #position(group: string, topic: string, index: number): Position {

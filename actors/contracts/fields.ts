@@ -13,6 +13,19 @@ export const ITEMS_MAX = 100;
 export const QUANTITY_MAX = 10_000;
 export const BEHAVIOR_EVENTS_MAX = 1_000;
 
+/**
+ * Fields that identify a means of payment or reach a person. Whoever shows an event hides them,
+ * wherever they stand: who may read an order may neither charge its customer nor write to them.
+ */
+export const HIDDEN_FIELDS: ReadonlySet<string> = new Set([
+  "token",
+  "fingerprint",
+  "contact",
+  "email",
+  "phone",
+  "pushToken",
+]);
+
 export const closed = { additionalProperties: false } as const;
 export const Id = Type.String({ minLength: 1, maxLength: 128 });
 export const Amount = Type.Integer({ minimum: 0, maximum: AMOUNT_MINOR_MAX });

@@ -85,6 +85,8 @@ test("a message that was buried, mended and put back completes its order", async
     paymentStatus: "completed",
   });
   expect(await shop.letters.extent({})).toEqual({ count: 0, lastId: 0 });
+  const heard = { service: "order", topic: "payments" };
+  expect(shop.counted("shopstream_messages_redriven_total", heard)).toBe(1);
 });
 
 test("a letter that is put back twice changes what it changes once", async () => {

@@ -2,42 +2,64 @@
  * Watches calls of a handler, and gives up those that do not come back.
  *
  * A call that hangs would hold its key, its place among the concurrent calls and in the end its
- * lease for ever. It is given up after a time; what it may still do is harmless, because effects
- * are guarded by inbox and versions. Nobody is blamed for a hang while nothing else comes back
- * either: then it is the store or the machine that hangs, not the message.
+ * lease for ever. Its place is free once it is slow, for a bounded number of them, so that a group
+ * that works one batch at a time does not stand still; it is given up after a longer time. What it
+ * may still do is harmless, because effects are guarded by inbox and versions. Nobody is blamed
+ * for a hang while nothing else comes back either: then it is the store or the machine that hangs,
+ * not the message.
  */
 
 import type { Environment, Timer } from "../../runtime/environment.ts";
 
-/** Looks at the calls so many times within the time that they have. */
+import { Roster } from "./roster.ts";
+
+/** Looks at the calls at least so many times within the time that they have. */
 const LOOKS = 4;
+/** A call that takes longer is slow; one that waits for somebody else may well be. */
+const SLOW_MS = 1_000;
+/** Slow calls that take up no place. */
+export const SLOW_MAX = 64;
 
 interface Watched<Call> {
   readonly call: Call;
   readonly startedMs: number;
+  isRunning: boolean;
+  isSlow: boolean;
+}
+
+export interface CallWatchEvents<Call> {
+  /** A call has become slow: there may be a free place. */
+  readonly slow: () => void;
+  /** A call was given up. */
+  readonly hung: (call: Call, durationMs: number) => void;
 }
 
 export class CallWatch<Call> {
   readonly #environment: Environment;
   readonly #timeoutMs: number;
-  readonly #onHung: (call: Call, durationMs: number) => void;
-  readonly #running = new Set<Watched<Call>>();
+  readonly #lookMs: number;
+  readonly #events: CallWatchEvents<Call>;
+  readonly #watched = new Roster<Watched<Call>>(({ isRunning }) => isRunning);
+  #running = 0;
+  #slow = 0;
   #returned = 0;
   #timer: Timer | undefined;
 
-  constructor(
-    environment: Environment,
-    timeoutMs: number,
-    onHung: (call: Call, durationMs: number) => void,
-  ) {
+  constructor(environment: Environment, timeoutMs: number, events: CallWatchEvents<Call>) {
     this.#environment = environment;
     this.#timeoutMs = timeoutMs;
-    this.#onHung = onHung;
+    this.#lookMs = Math.min(SLOW_MS, timeoutMs / LOOKS);
+    this.#events = events;
   }
 
   /** Calls in progress that have not been given up. */
   get running(): number {
-    return this.#running.size;
+    return this.#running;
+  }
+
+  /** Of those: the ones that take up a place. */
+  get occupying(): number {
+    return this.#running - Math.min(this.#slow, SLOW_MAX);
   }
 
   /** Calls that have come back so far. */
@@ -46,15 +68,17 @@ export class CallWatch<Call> {
   }
 
   begin(call: Call): Watched<Call> {
-    const watched = { call, startedMs: this.#environment.monotonicMs() };
-    this.#running.add(watched);
+    const startedMs = this.#environment.monotonicMs();
+    const watched = { call, startedMs, isRunning: true, isSlow: false };
+    this.#watched.add(watched);
+    this.#running++;
     this.#timer ??= this.#look();
     return watched;
   }
 
   /** How long it took; `undefined` when it had been given up. */
   end(watched: Watched<Call>): number | undefined {
-    if (!this.#running.delete(watched)) return undefined;
+    if (!this.#remove(watched)) return undefined;
     this.#returned++;
     return this.#environment.monotonicMs() - watched.startedMs;
   }
@@ -64,17 +88,33 @@ export class CallWatch<Call> {
     this.#timer = undefined;
   }
 
+  #remove(watched: Watched<Call>): boolean {
+    if (!watched.isRunning) return false;
+    watched.isRunning = false;
+    this.#running--;
+    this.#watched.droppedOut();
+    if (watched.isSlow) this.#slow--;
+    return true;
+  }
+
   #look(): Timer {
-    return this.#environment.startTimer(this.#timeoutMs / LOOKS, () => {
+    return this.#environment.startTimer(this.#lookMs, () => {
       const nowMs = this.#environment.monotonicMs();
-      for (const watched of this.#running) {
+      const slowBefore = this.#slow;
+      for (const watched of this.#watched) {
         const durationMs = nowMs - watched.startedMs;
         // In order of their start: those behind are younger.
-        if (durationMs < this.#timeoutMs) break;
-        this.#running.delete(watched);
-        this.#onHung(watched.call, durationMs);
+        if (durationMs < this.#lookMs) break;
+        if (durationMs >= this.#timeoutMs) {
+          this.#remove(watched);
+          this.#events.hung(watched.call, durationMs);
+        } else if (!watched.isSlow) {
+          watched.isSlow = true;
+          this.#slow++;
+        }
       }
-      this.#timer = this.#running.size === 0 ? undefined : this.#look();
+      if (this.#slow > slowBefore) this.#events.slow();
+      this.#timer = this.#running === 0 ? undefined : this.#look();
     });
   }
 }

@@ -62,12 +62,16 @@ export async function commitMessages<Body, Result>(
   const repeated = new Set<string>();
   // Every round but the last leaves out at least one message.
   for (let round = 0; round <= messages.length; round++) {
-    const fresh = messages.filter(({ frame }) => !repeated.has(frame.id));
+    // Almost always: no id is made text for it.
+    const isFirst = repeated.size === 0;
+    const fresh = isFirst ? messages : messages.filter(({ frame }) => !repeated.has(frame.id));
     if (fresh.length === 0) return { result: undefined, outcomes: messages.map(() => ACK) };
     const deliveries = fresh.map(({ delivery }) => delivery);
     const answer = await commitDecision(store, deliveries, () => decide(fresh), redosMax);
     if (answer.kind === "committed") {
-      const outcomes = messages.map(({ frame }) => (repeated.has(frame.id) ? ACK : SETTLED));
+      const outcomes = messages.map(({ frame }) =>
+        isFirst || !repeated.has(frame.id) ? SETTLED : ACK,
+      );
       return { result: answer.result, outcomes };
     }
     const knownBefore = repeated.size;

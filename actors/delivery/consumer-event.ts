@@ -43,3 +43,12 @@ export type ConsumerEvent =
       /** Deliveries of these partitions that were in hand. */
       readonly returned: number;
     };
+
+/** For people: what was given up on, and why. */
+export function burialText(
+  group: string,
+  { delivery, burial }: Extract<ConsumerEvent, { readonly kind: "buried" }>,
+): string {
+  const { topic, partition, sequence } = delivery;
+  return `${group} buried ${topic}/${partition}/${sequence}: ${burial.reason}: ${burial.lastError}`;
+}

@@ -11,30 +11,33 @@ import type { Delivery, Subscription } from "../brokers/broker.ts";
 import type { Consumer, ConsumerOptions, ConsumerStats } from "./consumer.ts";
 import type { ConsumerEvent } from "./consumer-event.ts";
 import type { DeliveryPolicy } from "./delivery-policy.ts";
-import type { ExpiryClock } from "./expiry-clock.ts";
+import type { Examiner } from "./examine.ts";
 import type { Item } from "./in-hand.ts";
 import type { PartitionBook } from "./member-books.ts";
-import type { HandleBatch, HandleOne, Message, Outcome } from "./outcome.ts";
+import type { HandleBatch, Message, Outcome } from "./outcome.ts";
 
 import { assert, ShopError } from "../../runtime/errors.ts";
+import { frameHeader } from "../../runtime/frames/frame.ts";
 import { CallWatch } from "./call-watch.ts";
 import { checkPolicy } from "./delivery-policy.ts";
+import { examine } from "./examine.ts";
 import { createExpiryClock } from "./expiry-clock.ts";
 import { contentOf, countSettled, createTallies, IGNORED, newItem } from "./in-hand.ts";
 import { createLanes } from "./lanes.ts";
-import { ACK, isBlameless, outcomeOfFailure } from "./outcome.ts";
+import { batchHandleOf, isBlameless, outcomeOfFailure } from "./outcome.ts";
 import { MemberBooks } from "./member-books.ts";
-import { REDRIVEN_HEADER } from "./redrive.ts";
+import { isForAnother, REDRIVEN_HEADER } from "./redrive.ts";
 import { longestBackoffMs } from "./retry-schedule.ts";
+import { Roster } from "./roster.ts";
 import { Settlement } from "./settlement.ts";
 
 /** A lease is renewed once this share of it has passed without anything else renewing it. */
 const LEASE_SHARES = 3;
 
-/** A message on its way into the handler. */
-interface Call<Body> {
-  readonly item: Item;
-  readonly message: Message<Body>;
+/** Messages on their way into the handler, each beside its delivery. */
+interface Batch<Body> {
+  readonly items: Item[];
+  readonly messages: Message<Body>[];
 }
 
 export class GroupMember<Body> implements Consumer {
@@ -44,16 +47,16 @@ export class GroupMember<Body> implements Consumer {
   readonly #batchMax: number;
   readonly #handle: HandleBatch<Body>;
   readonly #types: ReadonlySet<number> | undefined;
-  readonly #expiry: ExpiryClock;
+  readonly #examiner: Examiner<Body>;
   readonly #abort = new AbortController();
   readonly #lanes = createLanes<Item>();
   readonly #tallies = createTallies();
-  readonly #inHand = new Set<Item>();
+  readonly #inHand = new Roster<Item>(({ owned }) => owned);
   readonly #books = new MemberBooks(() => this.#tallies.snapshot(this.#inHand));
-  readonly #ready = new Set<Item>();
+  readonly #ready = new Roster<Item>(({ state }) => state === "ready");
   #subscription: Subscription | undefined;
   #settlement: Settlement | undefined;
-  readonly #calls: CallWatch<readonly Call<Body>[]>;
+  readonly #calls: CallWatch<Batch<Body>>;
   #pumpDeferred = false;
   #heartbeat: Timer | undefined;
   #draining = false;
@@ -69,12 +72,21 @@ export class GroupMember<Body> implements Consumer {
     this.#environment = environment;
     this.#policy = policy;
     this.#batchMax = handler.kind === "batch" ? handler.batchMax : 1;
-    this.#handle = handler.kind === "batch" ? handler.handle : oneByOne(handler.handle);
+    this.#handle = batchHandleOf(handler);
     this.#types = options.types === undefined ? undefined : new Set(options.types);
-    this.#expiry = createExpiryClock(environment);
-    this.#calls = new CallWatch(environment, policy.handleTimeoutMs, (batch, durationMs) =>
-      this.#hung(batch, durationMs),
-    );
+    this.#examiner = {
+      policy,
+      expiry: createExpiryClock(environment),
+      decode: options.decode,
+      onExpired: (delivery) => {
+        this.#expired++;
+        if (policy.expired === "drop") this.#report({ kind: "expired", delivery });
+      },
+    };
+    this.#calls = new CallWatch(environment, policy.handleTimeoutMs, {
+      slow: () => this.#deferPump(),
+      hung: (batch, durationMs) => this.#hung(batch, durationMs),
+    });
     checkPolicy(policy, handler.concurrencyMax * this.#batchMax);
   }
 
@@ -95,11 +107,14 @@ export class GroupMember<Body> implements Consumer {
 
   arrive(deliveries: readonly Delivery[]): void {
     if (this.#closing !== undefined) return;
+    const nowMs = this.#environment.monotonicMs();
     for (const delivery of deliveries) {
-      const content = contentOf(delivery.bytes, this.#types);
-      const isRedriven = typeof content === "object" && REDRIVEN_HEADER in content.headers;
-      const tally = this.#tallies.arrived(delivery, isRedriven);
-      const item = newItem(delivery, content, tally, this.#environment.monotonicMs());
+      const { bytes } = delivery;
+      const content = contentOf(bytes, this.#types);
+      const origin = typeof content === "object" ? frameHeader(bytes, REDRIVEN_HEADER) : undefined;
+      const isOurs = origin === undefined || !isForAnother(origin, delivery);
+      const tally = this.#tallies.arrived(delivery, origin !== undefined && isOurs);
+      const item = newItem(delivery, isOurs ? content : IGNORED, tally, nowMs);
       this.#inHand.add(item);
       if (this.#lanes.add(item)) this.#becomeHead(item);
     }
@@ -173,6 +188,10 @@ export class GroupMember<Body> implements Consumer {
   }
 
   #becomeHead(item: Item): void {
+    if (item.notBeforeMs === 0) {
+      this.#makeReady(item);
+      return;
+    }
     const waitMs = Math.min(
       item.notBeforeMs - this.#environment.nowMs(),
       longestBackoffMs(this.#policy.retry), // not longer, however far the wall clock jumped
@@ -209,91 +228,73 @@ export class GroupMember<Body> implements Consumer {
   #pump(): void {
     const settlement = this.#settlement;
     if (settlement === undefined || this.#draining || this.#closing !== undefined) return;
-    while (this.#calls.running < this.#options.handler.concurrencyMax) {
+    while (this.#calls.occupying < this.#options.handler.concurrencyMax) {
       const batch = this.#takeBatch(settlement);
-      if (batch.length === 0) return;
+      if (batch.items.length === 0) return;
       // `#call` turns every failure into an outcome and cannot reject.
       void this.#call(batch, settlement);
     }
   }
 
-  #takeBatch(settlement: Settlement): readonly Call<Body>[] {
-    const batch: Call<Body>[] = [];
-    for (const item of this.#ready) {
-      if (item.alone && batch.length > 0) break;
-      this.#ready.delete(item);
-      const verdict = this.#examine(item);
-      if ("kind" in verdict) settlement.settle(item, verdict);
-      else batch.push({ item, message: verdict });
-      if (batch.length === this.#batchMax || (item.alone && batch.length > 0)) break;
-    }
-    return batch;
-  }
-
-  /** What is to be handled, or the outcome of what must not be. */
-  #examine(item: Item): Message<Body> | Outcome {
-    const { content, delivery, attempt } = item;
-    if (content === IGNORED) return ACK;
-    if (typeof content === "string") return { kind: "bury", reason: "bad_frame", error: content };
-    if (this.#expiry.hasPassed(content.deadlineMs)) {
-      this.#expired++;
-      if (this.#policy.expired === "bury") {
-        return { kind: "bury", reason: "expired", error: "its deadline passed before its turn" };
+  #takeBatch(settlement: Settlement): Batch<Body> {
+    const items: Item[] = [];
+    const messages: Message<Body>[] = [];
+    while (items.length < this.#batchMax) {
+      const first = this.#ready.first();
+      if (first === undefined || (first.alone && items.length > 0)) break;
+      this.#ready.take();
+      first.state = "running";
+      const verdict = examine(first, this.#examiner);
+      if ("kind" in verdict) {
+        settlement.settle(first, verdict);
+        continue;
       }
-      this.#report({ kind: "expired", delivery });
-      return ACK;
+      items.push(first);
+      messages.push(verdict);
+      if (first.alone) break;
     }
-    if (attempt > this.#policy.deliveriesMax) {
-      return { kind: "bury", reason: "poison", error: `given out ${attempt} times to no end` };
-    }
-    try {
-      return { delivery, frame: content, attempt, body: this.#options.decode(content) };
-    } catch (error) {
-      return outcomeOfFailure(error);
-    }
+    return { items, messages };
   }
 
-  async #call(batch: readonly Call<Body>[], settlement: Settlement): Promise<void> {
-    for (const { item } of batch) item.state = "running";
+  async #call(batch: Batch<Body>, settlement: Settlement): Promise<void> {
     const call = this.#calls.begin(batch);
-    const outcomes = await this.#outcomes(batch);
+    const outcomes = await this.#outcomes(batch.messages);
     const durationMs = this.#calls.end(call);
     // It was given up; should it have committed all the same, its repetition finds that.
     if (durationMs === undefined) return;
-    for (const [at, { item }] of batch.entries()) {
-      const outcome = outcomes[at];
-      this.#handled(item, outcome, durationMs, settlement);
+    const { items } = batch;
+    for (let at = 0; at < items.length; at++) {
+      this.#handled(items[at]!, outcomes[at], durationMs, settlement); // `!`: the loop's bound
     }
     this.#pump();
     this.#noticeIdle();
   }
 
-  /** One outcome for each of the batch; `undefined`: to be handled again, on its own. */
-  async #outcomes(batch: readonly Call<Body>[]): Promise<readonly (Outcome | undefined)[]> {
+  /** One outcome for each of the messages; `undefined`: to be handled again, on its own. */
+  async #outcomes(messages: readonly Message<Body>[]): Promise<readonly (Outcome | undefined)[]> {
     try {
-      const messages = batch.map(({ message }) => message);
       const outcomes = await this.#handle(messages, this.#abort.signal);
-      assert(outcomes.length === batch.length, "a handler answers one outcome for each message");
+      assert(outcomes.length === messages.length, "a handler answers one outcome for each message");
       return outcomes;
     } catch (error) {
-      if (batch.length > 1 && !isBlameless(error)) {
-        this.#report({ kind: "batch_split", messages: batch.length, error });
-        return batch.map(() => undefined);
+      if (messages.length > 1 && !isBlameless(error)) {
+        this.#report({ kind: "batch_split", messages: messages.length, error });
+        return messages.map(() => undefined);
       }
       const outcome = outcomeOfFailure(error);
-      return batch.map(() => outcome);
+      return messages.map(() => outcome);
     }
   }
 
   /** The call does not come back: its messages are handled again, each on its own, or buried. */
-  #hung(batch: readonly Call<Body>[], durationMs: number): void {
+  #hung({ items }: Batch<Body>, durationMs: number): void {
     const settlement = this.#settlement;
     if (settlement === undefined) return;
     const error = new ShopError("HANDLER_TIMEOUT", `no outcome within ${durationMs} ms`, "later");
-    for (const { item } of batch) {
+    for (const item of items) {
       item.alone = true;
       if (item.hangs++ === 0) item.returnedAtHang = this.#calls.returned;
-      const isAlone = batch.length === 1 && this.#calls.returned > item.returnedAtHang;
+      const isAlone = items.length === 1 && this.#calls.returned > item.returnedAtHang;
       const outcome: Outcome =
         isAlone && item.hangs >= this.#policy.hangsMax
           ? { kind: "bury", reason: "hang", error }
@@ -320,7 +321,14 @@ export class GroupMember<Body> implements Consumer {
       return;
     }
     const { delivery, attempt } = item;
-    this.#report({ kind: "handled", delivery, attempt, outcome: outcome.kind, durationMs });
+    // Not by `#report`: without a listener no event is made for every message.
+    this.#options.onEvent?.({
+      kind: "handled",
+      delivery,
+      attempt,
+      outcome: outcome.kind,
+      durationMs,
+    });
     settlement.settle(item, outcome);
   }
 
@@ -344,11 +352,12 @@ export class GroupMember<Body> implements Consumer {
   }
 
   #release(item: Item): void {
+    const wasReady = item.state === "ready";
     item.owned = false;
     item.state = "done";
     item.timer?.cancel();
-    this.#ready.delete(item);
-    this.#inHand.delete(item);
+    if (wasReady) this.#ready.droppedOut();
+    this.#inHand.droppedOut();
   }
 
   #leaveLane(item: Item): void {
@@ -387,9 +396,4 @@ export class GroupMember<Body> implements Consumer {
     else if (event.kind === "settle_failed") this.#settleFailures++;
     this.#options.onEvent?.(event);
   }
-}
-
-function oneByOne<Body>(handle: HandleOne<Body>): HandleBatch<Body> {
-  return async (messages, signal) =>
-    Promise.all(messages.map((message) => handle(message, signal)));
 }

@@ -11,7 +11,8 @@ import type { Delivery } from "../brokers/broker.ts";
 
 import { describeError } from "../../runtime/errors.ts";
 import { FRAME_HEADER_BYTES } from "../../runtime/frames/frame-header.ts";
-import { checkFrame, decodeFrame, frameType } from "../../runtime/frames/frame.ts";
+import { checkFrame, frameType } from "../../runtime/frames/frame.ts";
+import { lazyFrame } from "../../runtime/frames/lazy-frame.ts";
 
 /**
  * `parked`: behind another frame of its key. `ready`: next of its key. `waiting`: for its retry.
@@ -88,8 +89,11 @@ export interface Tallies {
 
 export function createTallies(): Tallies {
   const byTopic = new Map<string, Map<number, Tally>>();
+  /** Deliveries of one partition come in runs. */
+  let latest: Tally | undefined;
 
   function of(topic: string, partition: number): Tally {
+    if (latest?.partition === partition && latest.topic === topic) return latest;
     let partitions = byTopic.get(topic);
     if (partitions === undefined) byTopic.set(topic, (partitions = new Map()));
     let tally = partitions.get(partition);
@@ -97,6 +101,7 @@ export function createTallies(): Tallies {
       tally = newTally(topic, partition);
       partitions.set(partition, tally);
     }
+    latest = tally;
     return tally;
   }
 
@@ -148,7 +153,7 @@ export function contentOf(
     return fault === undefined ? IGNORED : `${fault}: not a frame`;
   }
   try {
-    return decodeFrame(bytes);
+    return lazyFrame(bytes);
   } catch (error) {
     return describeError(error);
   }

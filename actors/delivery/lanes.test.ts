@@ -46,6 +46,23 @@ test("the head of a lane is the oldest of its key that is still there", () => {
   );
 });
 
+test("lanes are kept apart however many there are, and however alike their keys", () => {
+  const lanes = createLanes<Item>();
+  const many = Array.from({ length: 5_000 }, (_, number) => ({
+    lane: `${"x".repeat(number % 3 === 0 ? 0 : 100)}${number >> 1}`,
+    number,
+  }));
+  const seconds = many.filter((item) => !lanes.add(item));
+  // Two numbers make a pair where both have the same prefix.
+  const pairs = Map.groupBy(many, ({ lane }) => lane);
+  expect(seconds).toEqual([...pairs.values()].flatMap(([, second]) => second ?? []));
+  for (const [first, second] of pairs.values()) {
+    if (first !== undefined) expect(lanes.remove(first)).toBe(second);
+    if (second !== undefined) expect(lanes.remove(second)).toBeUndefined();
+  }
+  expect(many.filter((item) => lanes.add(item))).toHaveLength(pairs.size);
+});
+
 test("an item that leaves twice is a bug and says so", () => {
   const lanes = createLanes<Item>();
   const item = { lane: "a", number: 1 };

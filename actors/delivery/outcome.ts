@@ -69,7 +69,10 @@ export type HandleBatch<Body> = (
   signal: AbortSignal,
 ) => Promise<readonly Outcome[]>;
 
-/** `concurrencyMax`: calls in progress at one time, over all keys. */
+/**
+ * `concurrencyMax`: calls in progress at one time, over all keys, besides a bounded number of those
+ * that have become slow.
+ */
 export type Handler<Body> =
   | {
       readonly kind: "single";
@@ -82,6 +85,14 @@ export type Handler<Body> =
       readonly batchMax: number;
       readonly handle: HandleBatch<Body>;
     };
+
+/** A handler of single messages is one of batches that takes them side by side. */
+export function batchHandleOf<Body>(handler: Handler<Body>): HandleBatch<Body> {
+  if (handler.kind === "batch") return handler.handle;
+  const { handle } = handler;
+  return async (messages, signal) =>
+    Promise.all(messages.map((message) => handle(message, signal)));
+}
 
 /** The outcome of a handler that threw: what can never succeed is buried under its code. */
 export function outcomeOfFailure(error: unknown): Outcome {

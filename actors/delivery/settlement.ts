@@ -94,7 +94,9 @@ export class Settlement {
       }
       return;
     }
-    for (const [at, item] of items.entries()) this.#conclude(item, results[at], "acked");
+    for (let at = 0; at < items.length; at++) {
+      this.#conclude(items[at]!, results[at], "acked"); // `!`: the loop's bound
+    }
   }
 
   async #bury(item: Item, burial: Burial): Promise<void> {

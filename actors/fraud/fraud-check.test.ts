@@ -55,6 +55,15 @@ test("an order is reduced to what the rules look at", () => {
   for (const secret of ["Ada", "James", "tok_1", "ada@", "+49"]) expect(text).not.toContain(secret);
 });
 
+test("a mail domain is known however it is written", () => {
+  const domainOf = (email: string) => fraudOrderOf({ ...ORDER, contact: { email } }).emailDomain;
+  for (const spelling of ["Spam.IO", "spam.io.", "spam.io..", "spam\u3002io", "\uff53pam.io"]) {
+    expect([spelling, domainOf(`ada@${spelling}`)]).toEqual([spelling, "spam.io"]);
+  }
+  expect(domainOf("ada@b\u00fccher.example")).toBe(domainOf("ada@xn--bcher-kva.example"));
+  expect(domainOf("ada@not_a domain")).toBe("not_a domain");
+});
+
 test("an order that says little is told as it is", () => {
   expect(fraudOrderOf(ORDER)).toEqual({
     orderId: "o1",

@@ -1,15 +1,20 @@
 /**
  * The fraud check as payment sees it: one question before money moves, one verdict.
  *
- * A verdict is final: the same order gets the same one whenever it is asked about again. Who cannot
- * tell refuses with `CHECK_UNAVAILABLE` and is asked again later; there is no approval by default.
- * An order is reduced to what the rules look at, so that names and street lines go no further.
+ * A verdict is final: the same order gets the same one whenever it is asked about again while that
+ * is kept, which is far longer than any message. Who cannot tell refuses with `CHECK_UNAVAILABLE`
+ * and is asked again later; there is no approval by default. An order is reduced to what the rules
+ * look at, so that names and street lines go no further.
  */
 
 import type { Static } from "@sinclair/typebox";
 
+import { domainToASCII } from "node:url";
+
 import type { Address } from "../contracts/fields.ts";
 import type { EventOf } from "../contracts/messages.ts";
+
+const NOT_ASCII = /[\u0080-\uffff]/;
 
 /** Where an address is, as it is compared: without case, spaces and punctuation. */
 export interface Place {
@@ -31,7 +36,7 @@ export interface FraudOrder {
   readonly quantityMax: number;
   /** The provider's fingerprint of the card. */
   readonly card?: string;
-  /** In lower case. */
+  /** As `mailDomain` spells it. */
   readonly emailDomain?: string;
   readonly shipping?: Place;
   readonly billing?: Place;
@@ -72,14 +77,20 @@ export function fraudOrderOf(order: EventOf<"order.created">): FraudOrder {
     lines: items.length,
     quantityMax: Math.max(...pieces.values()),
     ...(card === undefined ? {} : { card }),
-    ...(email === undefined ? {} : { emailDomain: domainOf(email) }),
+    ...(email === undefined
+      ? {}
+      : { emailDomain: mailDomain(email.slice(email.lastIndexOf("@") + 1)) }),
     ...(order.shippingAddress === undefined ? {} : { shipping: placeOf(order.shippingAddress) }),
     ...(order.billingAddress === undefined ? {} : { billing: placeOf(order.billingAddress) }),
   };
 }
 
-function domainOf(email: string): string {
-  return email.slice(email.lastIndexOf("@") + 1).toLowerCase();
+/**
+ * One spelling for all that lead to the same mail server: lower case, ASCII (IDNA), no final dot.
+ */
+export function mailDomain(text: string): string {
+  const ascii = NOT_ASCII.test(text) ? domainToASCII(text) : text;
+  return (ascii === "" ? text : ascii).toLowerCase().replace(/\.+$/, "");
 }
 
 function placeOf({ country, city, postalCode }: Static<typeof Address>): Place {

@@ -10,6 +10,7 @@ import type { FraudOrder, Place, Verdict } from "./fraud-check.ts";
 import type { CardProfile, CustomerProfile, History } from "./fraud-profile.ts";
 import type { FraudThresholds, Velocity } from "./thresholds.ts";
 
+import { mailDomain } from "./fraud-check.ts";
 import { deviationMinor, historyIn } from "./fraud-profile.ts";
 import { checkThresholds } from "./thresholds.ts";
 
@@ -138,7 +139,7 @@ export function termsOf(thresholds: FraudThresholds): FraudTerms {
       customers: new Set(customers),
       cards: new Set(cards),
       countries: new Set(countries.map((country) => country.toUpperCase())),
-      emailDomains: new Set(emailDomains.map((domain) => domain.toLowerCase())),
+      emailDomains: new Set(emailDomains.map((domain) => mailDomain(domain))),
     },
   };
 }

@@ -19,6 +19,7 @@ import type { Templates } from "./templates.ts";
 
 import { assert } from "../../runtime/errors.ts";
 import { causeOf } from "../delivery/decode-message.ts";
+import { REDRIVEN_HEADER } from "../delivery/redrive.ts";
 import { sendWithin } from "./channel.ts";
 import { decideNotice, recipientOf, settleEntry, withEntries } from "./notice-rules.ts";
 import { decodeNotificationRow, notificationId } from "./notification.ts";
@@ -41,6 +42,7 @@ export interface DraftOptions {
   readonly channels: OpenChannels;
   readonly templates: Templates;
   readonly contactWaitMs: number;
+  readonly ageMaxMs: number;
 }
 
 export interface Draft {
@@ -95,7 +97,7 @@ export async function draftNotices(
 
 /** The terms of one decision; places in queues are counted down as they are taken. */
 export function termsOf(options: Omit<DraftOptions, "store" | "templates">): Terms {
-  const { environment, contactWaitMs } = options;
+  const { environment, contactWaitMs, ageMaxMs } = options;
   const channels: Partial<Record<ChannelKind, ChannelView>> = {};
   for (const [kind, { channel, policy, sender }] of options.channels) {
     let places = sender?.room() ?? Number.MAX_SAFE_INTEGER;
@@ -109,6 +111,7 @@ export function termsOf(options: Omit<DraftOptions, "store" | "templates">): Ter
   return {
     nowMs: environment.nowMs(),
     contactWaitMs,
+    ageMaxMs,
     channels,
     random: () => environment.random(),
   };
@@ -132,10 +135,15 @@ async function decideAll(
   return ours.flatMap(({ message }, at) => {
     const stored = rows[at];
     const before = stored === undefined ? undefined : decodeNotificationRow(stored.data);
-    const step = decideNotice(message.body, before, terms);
+    const step = decideNotice(message.body, before, terms, ageFromMs(message, terms));
     if (step === undefined) return [];
     return [{ message, before, expectedVersion: stored?.version ?? 0, step }];
   });
+}
+
+/** What an operator puts back is asked for now, however old it is. */
+function ageFromMs({ frame }: Message<ShopEvent>, { nowMs }: Terms): number {
+  return Object.hasOwn(frame.headers, REDRIVEN_HEADER) ? nowMs : frame.timeMs;
 }
 
 async function sendLocally(

@@ -7,7 +7,7 @@ import { describe, expect, test } from "bun:test";
 
 import type { SendResult } from "./channel.ts";
 import type { Terms } from "./notice-rules.ts";
-import type { EntryStatus, LedgerEntry, NotificationRow } from "./notification.ts";
+import type { EntryStatus, LedgerEntry, NotificationRow, NotifiedEvent } from "./notification.ts";
 
 import { failedSend, SENT } from "./channel.ts";
 import { decideNotice, recipientOf, settleEntry, withEntries } from "./notice-rules.ts";
@@ -15,6 +15,7 @@ import { cancelledOf, CONTACT, createdOf, paidOf, shippedOf } from "./notificati
 import { NOTIFICATION_SETTINGS } from "./notification-policy.ts";
 
 const NOW_MS = 1_700_000_000_000;
+const AGE_MAX_MS = 3_600_000;
 
 function termsWith(view: { readonly places?: number; readonly held?: string } = {}): Terms {
   let places = view.places ?? 100;
@@ -24,7 +25,14 @@ function termsWith(view: { readonly places?: number; readonly held?: string } = 
     takePlace: () => places-- > 0,
     holds: (id: string) => id === view.held,
   };
-  return { nowMs: NOW_MS, contactWaitMs: 60_000, channels: { email }, random: () => 0.5 };
+  const channels = { email };
+  return {
+    nowMs: NOW_MS,
+    contactWaitMs: 60_000,
+    ageMaxMs: AGE_MAX_MS,
+    channels,
+    random: () => 0.5,
+  };
 }
 
 const known: NotificationRow = { orderId: "o1", customerId: "ada", contact: CONTACT, entries: [] };
@@ -54,6 +62,33 @@ describe("an event", () => {
       },
     ]);
     expect(step?.row.entries).toEqual(step?.sends ?? []);
+  });
+
+  for (const [what, ageMs, status] of [
+    ["as old as it may be is told", AGE_MAX_MS, "pending"],
+    ["older than that is skipped for good", AGE_MAX_MS + 1, "skipped"],
+    ["of a clock that is ahead is told", -AGE_MAX_MS, "pending"],
+  ] as const) {
+    test(what, () => {
+      const step = decideNotice(shippedOf("o1"), known, termsWith(), NOW_MS - ageMs);
+      expect(step?.row.entries).toMatchObject([{ event: "order.shipped", status }]);
+      expect(step?.sends).toHaveLength(status === "pending" ? 1 : 0);
+    });
+  }
+
+  test("of creation that is too old is remembered, and only what follows is told", () => {
+    const old = decideNotice(createdOf("o1"), undefined, termsWith(), 1);
+    expect(old?.row).toMatchObject({ customerId: "ada", contact: CONTACT });
+    expect(old?.row.entries).toMatchObject([{ status: "skipped", reason: "too_old" }]);
+    expect(old?.sends).toEqual([]);
+    const next = decideNotice(shippedOf("o1"), old?.row, termsWith());
+    expect(next?.sends).toMatchObject([{ event: "order.shipped", attempts: 1 }]);
+  });
+
+  test("that is waited for is told when the contact comes, however old that is", () => {
+    const early = decideNotice(shippedOf("o1"), undefined, termsWith());
+    const step = decideNotice(createdOf("o1"), early?.row, termsWith(), 1);
+    expect(step?.sends).toMatchObject([{ event: "order.shipped" }]);
   });
 
   test("that nobody is told about changes nothing", () => {
@@ -148,6 +183,33 @@ describe("an answer", () => {
       expect(entry).toMatchObject({ status, attempts, atMs: NOW_MS });
       expect(entry.dueAtMs).toBe(dueAtMs);
       expect(entry.facts === undefined).toBe(status !== "pending");
+    });
+  }
+});
+
+describe("how to reach the customer", () => {
+  const rows: readonly (readonly [readonly NotifiedEvent[], boolean])[] = [
+    [["order.created"], true],
+    [["order.created", "order.delivered"], true],
+    [["order.created", "order.shipped", "order.delivered"], false],
+    [["order.created", "order.cancelled"], true],
+    [["order.created", "order.cancelled", "payment.refunded"], false],
+    [["order.cancelled", "payment.failed"], false],
+    [["order.created", "payment.failed"], true],
+  ];
+  for (const [events, isKept] of rows) {
+    const entries = events.map((event) => ({ ...base, event, status: "sent" }) as const);
+    test(`after ${events.join(", ")} is ${isKept ? "kept" : "forgotten"}`, () => {
+      expect(withEntries(known, entries)).toEqual({
+        orderId: "o1",
+        customerId: "ada",
+        ...(isKept ? { contact: CONTACT } : {}),
+        entries: [...entries],
+      });
+    });
+    test(`is kept after ${events.join(", ")} while anything of it is pending`, () => {
+      const row = withEntries(known, [...entries, { ...pending, channel: "sms" }]);
+      expect(row.contact).toEqual(CONTACT);
     });
   }
 });

@@ -3,7 +3,8 @@
  *
  * Refuses to tell twice: an event that has entries changes nothing, a reminder that is not the one
  * its entry waits for changes nothing, and what is sent, failed or skipped stays so. An event may
- * come before the order's contact is known; it waits for a while, then it is skipped.
+ * come before the order's contact is known; it waits for a while, then it is skipped. Nor is the
+ * past told: an event that is looked at for the first time when it is old is recorded as skipped.
  */
 
 import type { EventOf, ShopEvent } from "../contracts/messages.ts";
@@ -37,6 +38,8 @@ export interface ChannelView {
 export interface Terms {
   readonly nowMs: number;
   readonly contactWaitMs: number;
+  /** An event older than this at the first look is not told. */
+  readonly ageMaxMs: number;
   /** Channels that are on. */
   readonly channels: Readonly<Partial<Record<ChannelKind, ChannelView>>>;
   /** Uniform in [0, 1). */
@@ -53,17 +56,20 @@ export interface NoticeStep {
 interface Heard {
   readonly event: NotifiedEvent;
   readonly facts: Facts;
+  readonly isTooOld: boolean;
 }
 
-/** What the service makes of `input`; `undefined`: nothing. */
+/** What the service makes of `input`, which is of `atMs`; `undefined`: nothing. */
 export function decideNotice(
   input: ShopEvent,
   row: NotificationRow | undefined,
   terms: Terms,
+  atMs: number = terms.nowMs,
 ): NoticeStep | undefined {
   if (input.type === "notification.due") return decideDue(input, row, terms);
-  const heard = hear(input);
-  if (heard === undefined || !("orderId" in input)) return undefined;
+  const told = hear(input);
+  if (told === undefined || !("orderId" in input)) return undefined;
+  const heard = { ...told, isTooOld: terms.nowMs - atMs > terms.ageMaxMs };
   if (input.type === "order.created") return decideCreated(input, heard, row, terms);
   const known = row ?? { orderId: input.orderId, entries: [] };
   const begun = beginAll(heard, known, terms);
@@ -85,7 +91,20 @@ export function settleEntry(entry: LedgerEntry, result: SendResult, terms: Terms
   return { ...base, status: "pending", reason, dueAtMs, ...factsOf(entry) };
 }
 
-/** `row` with the entries of the same event and channel replaced, and new ones at the end. */
+/**
+ * What has been told when there is nothing more to tell. Of an order that is cancelled before it is
+ * paid nobody here can say whether a refund is still to come.
+ */
+const ENDINGS: readonly (readonly NotifiedEvent[])[] = [
+  ["order.shipped", "order.delivered"],
+  ["order.cancelled", "payment.failed"],
+  ["order.cancelled", "payment.refunded"],
+];
+
+/**
+ * `row` with the entries of the same event and channel replaced, and new ones at the end. How to
+ * reach the customer is forgotten with the last of them.
+ */
 export function withEntries(
   row: NotificationRow,
   changed: readonly LedgerEntry[],
@@ -96,7 +115,15 @@ export function withEntries(
     if (at < 0) entries.push(entry);
     else entries[at] = entry;
   }
-  return { ...row, entries };
+  const { contact: _forgotten, ...rest } = row;
+  return isOver(entries) ? { ...rest, entries } : { ...row, entries };
+}
+
+function isOver(entries: readonly LedgerEntry[]): boolean {
+  if (entries.some(({ status }) => status === "pending")) return false;
+  return ENDINGS.some((events) =>
+    events.every((event) => entries.some((entry) => entry.event === event)),
+  );
 }
 
 /** Where a channel of `kind` reaches the customer; `undefined`: nowhere. */
@@ -163,10 +190,14 @@ function decideDue(
 
 /** An entry for each channel that tells about the event and has not told yet. */
 function beginAll(heard: Heard, row: NotificationRow, terms: Terms): readonly LedgerEntry[] {
-  const { event, facts } = heard;
+  const { event, facts, isTooOld } = heard;
   if (row.entries.some((entry) => entry.event === event)) return [];
   const kinds = CHANNEL_KINDS.filter((kind) => terms.channels[kind]?.policy.events.includes(event));
-  return kinds.map((channel) => begin({ event, channel, attempts: 0 }, facts, row, terms));
+  return kinds.map((channel) => {
+    const entry = { event, channel, attempts: 0 } as const;
+    if (!isTooOld) return begin(entry, facts, row, terms);
+    return { ...entry, atMs: terms.nowMs, status: "skipped", reason: "too_old" };
+  });
 }
 
 /** The next attempt of `entry`, or why there is none now. */
@@ -234,7 +265,7 @@ function cleanReason(text: string): string {
   return text.replace(/\p{Cc}+/gu, " ").slice(0, REASON_LENGTH_MAX);
 }
 
-function hear(input: ShopEvent): Heard | undefined {
+function hear(input: ShopEvent): Omit<Heard, "isTooOld"> | undefined {
   switch (input.type) {
     case "order.created":
       return {

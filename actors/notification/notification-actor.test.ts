@@ -12,6 +12,7 @@ import type { SendResult } from "./channel.ts";
 import type { Notification } from "./notification.ts";
 
 import { ShopError } from "../../runtime/errors.ts";
+import { REDRIVEN_HEADER } from "../delivery/redrive.ts";
 import { EMPTY_UNIT } from "../stores/unit-of-work.ts";
 import { failedSend } from "./channel.ts";
 import { QUEUE_MAX } from "./notification-policy.ts";
@@ -64,6 +65,52 @@ describe("a batch", () => {
     const house = openHouse({ channels: [probeChannel("email")] });
     await house.tell(createdOf("o1"));
     expect(house.recorded).toMatchObject([{ event: "order.created", status: "sent" }]);
+  });
+});
+
+describe("the past is not told", () => {
+  const AGE_MAX_MS = 60_000;
+  const settings = { ...settingsWith(), ageMaxMs: AGE_MAX_MS };
+
+  test("when the service is first started with a log full of orders", async () => {
+    const email = probeChannel("email");
+    const house = openHouse({ channels: [email], settings });
+    const old = house.messagesOf([createdOf("o1"), shippedOf("o1")]);
+    await house.environment.advance(AGE_MAX_MS + 1);
+    // One of each order at a time, as they are delivered.
+    for (const message of old) await house.handle([message]);
+    await house.tell(createdOf("o2"));
+    expect(idsOf(email.seen)).toEqual(["o2/order.created/email"]);
+    expect(house.ledger("o1")).toEqual([
+      "order.created/email: skipped(too_old)",
+      "order.shipped/email: skipped(too_old)",
+    ]);
+    await house.tell(cancelledOf("o1"));
+    expect(idsOf(email.seen)).toContain("o1/order.cancelled/email");
+  });
+
+  test("but what was begun in time is tried again, however long that takes", async () => {
+    const email = probeChannel("email");
+    email.answer = REFUSES;
+    const house = openHouse({
+      channels: [email],
+      settings: { ...settingsWith({ delayMinMs: 50_000, delayMaxMs: 50_000 }), ageMaxMs: 1_000 },
+    });
+    await house.tell(createdOf("o1"));
+    await house.environment.advance(200_000);
+    expect(email.seen.length).toBeGreaterThan(2);
+  });
+
+  test("unless an operator puts it back", async () => {
+    const email = probeChannel("email");
+    const house = openHouse({ channels: [email], settings });
+    const [message] = house.messagesOf([createdOf("o1")]);
+    expect(message).toBeDefined();
+    if (message === undefined) return;
+    await house.environment.advance(AGE_MAX_MS + 1);
+    const headers = { ...message.frame.headers, [REDRIVEN_HEADER]: "notification/orders/0/1" };
+    await house.handle([{ ...message, frame: { ...message.frame, headers } }]);
+    expect(email.seen).toHaveLength(1);
   });
 });
 

@@ -78,6 +78,7 @@ export function createNotificationService(
     channels,
     templates,
     contactWaitMs: settings.contactWaitMs,
+    ageMaxMs: settings.ageMaxMs,
   };
   let tail: Promise<unknown> = Promise.resolve();
   let closing: Promise<void> | undefined;

@@ -53,6 +53,8 @@ export interface NotificationSettings {
   readonly outbox: OutboxSettings;
   /** How long an event of an order that is not known yet waits for `order.created`. */
   readonly contactWaitMs: number;
+  /** An event older than this when it is first looked at is recorded as skipped: nobody waits. */
+  readonly ageMaxMs: number;
 }
 
 /** Notifications that wait in memory for one remote channel of one shard. */
@@ -97,6 +99,7 @@ export const NOTIFICATION_SETTINGS: NotificationSettings = {
   },
   outbox: { fileBytesMax: 16 * 1_024 * 1_024, filesMax: 4 },
   contactWaitMs: 60_000,
+  ageMaxMs: 3_600_000,
 };
 
 export function retryPolicyOf(policy: ChannelPolicy): RetryPolicy {

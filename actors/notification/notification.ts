@@ -69,7 +69,10 @@ export interface LedgerEntry {
   readonly atMs: number;
   /** Attempts begun, the one under way included. */
   readonly attempts: number;
-  /** `no_address`, `no_contact`, `queue_full`, `channel_off`, or what the last attempt met. */
+  /**
+   * `no_address`, `no_contact`, `too_old`, `queue_full`, `channel_off`, or what the last attempt
+   * met.
+   */
   readonly reason?: string;
   /** Pending only: when it is looked at again. */
   readonly dueAtMs?: number;
@@ -81,6 +84,7 @@ export interface NotificationRow {
   readonly orderId: string;
   /** Absent until `order.created` has been heard. */
   readonly customerId?: string;
+  /** Kept until there is nothing more to tell. */
   readonly contact?: ContactFields;
   /** Oldest event first; at most one for each event and channel. */
   readonly entries: readonly LedgerEntry[];

@@ -6,10 +6,12 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
 import {
   appendFileSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -76,6 +78,21 @@ describe("the outbox", () => {
     expect(ordersIn("email-0.jsonl")).toEqual(["o1", "o2"]);
   });
 
+  test("is its owner's alone, files and directory, after a rotation too", async () => {
+    for (const filesMax of [1, 3]) {
+      const channel = open({ fileBytesMax: 1, filesMax }, filesMax);
+      for (const orderId of [`a${filesMax}`, `b${filesMax}`]) {
+        await channel.send([notificationOf(orderId)], signal);
+      }
+      await channel.close();
+    }
+    const names = readdirSync(directory);
+    expect(names.toSorted()).toEqual(["email-1.jsonl", "email-3.1.jsonl", "email-3.jsonl"]);
+    const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
+    expect(names.map((name) => modeOf(join(directory, name)))).toEqual(["600", "600", "600"]);
+    expect(modeOf(directory)).toBe("700");
+  });
+
   test("refuses an id that it has, after a restart and in another shard's file too", async () => {
     const first = open();
     await first.send([notificationOf("o1")], signal);
@@ -89,6 +106,25 @@ describe("the outbox", () => {
     await other.close();
     expect(ordersIn("email-0.jsonl")).toEqual(["o1", 'o"2\n']);
     expect(ordersIn("email-1.jsonl")).toEqual(["o3"]);
+  });
+
+  test("knows what each of many shards wrote last, however much they wrote before", async () => {
+    const shards = Array.from({ length: 10 }, (_, shard) => shard);
+    for (const shard of shards) {
+      const lines = Array.from({ length: 1_500 }, (_, at) => {
+        return `${JSON.stringify({ id: `s${shard}-${at}/order.created/email`, orderId: "x" })}\n`;
+      });
+      mkdirSync(directory, { recursive: true });
+      writeFileSync(join(directory, `email-${shard}.jsonl`), lines.join(""));
+    }
+    const channel = open();
+    const last = shards.flatMap((shard) => [`s${shard}-1400`, `s${shard}-1499`]);
+    await channel.send(
+      last.map((orderId) => notificationOf(orderId)),
+      signal,
+    );
+    await channel.close();
+    expect(ordersIn("email-0.jsonl")).toHaveLength(1_500);
   });
 
   test("cuts off half a line that a crash left, and writes it again whole", async () => {

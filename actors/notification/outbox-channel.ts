@@ -16,7 +16,7 @@ import { describeError } from "../../runtime/errors.ts";
 import { failedSend, SENT } from "./channel.ts";
 import { openOutboxFile, readWrittenIds } from "./outbox-file.ts";
 
-/** Ids remembered as written; more than one shard can have under way when it dies. */
+/** Ids remembered as written: what every shard, of up to thirty-two, can have left uncommitted. */
 const IDS_MAX = 8_192;
 
 export interface OutboxChannelOptions {

@@ -1,8 +1,9 @@
 /**
  * A file of lines that is appended to, rotated at a bound, and whole after a crash.
  *
- * `name.jsonl` is the current one, `name.1.jsonl` the one before, up to the number kept. Refuses
- * to leave half a line: what does not end in a line break is cut off when it is opened.
+ * `name.jsonl` is the current one, `name.1.jsonl` the one before, up to the number kept; only their
+ * owner may read them. Refuses to leave half a line: what does not end in a line break is cut off
+ * when it is opened.
  */
 
 import type { FileHandle } from "node:fs/promises";
@@ -12,8 +13,12 @@ import { join } from "node:path";
 
 import type { OutboxSettings } from "./notification-policy.ts";
 
+import { PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE } from "../stores/journal/durable-directory.ts";
+
 /** Read from the end of each file for the ids in it. */
 const TAIL_BYTES = 512 * 1_024;
+/** Of these the last: twice what one batch of a shard can have left without a commit. */
+const TAIL_IDS_MAX = 256;
 /** A line is shorter than this, so a torn one is too. */
 const LINE_BYTES_MAX = 64 * 1_024;
 const LINE_BREAK = 10;
@@ -30,10 +35,10 @@ export async function openOutboxFile(
   name: string,
   settings: OutboxSettings,
 ): Promise<OutboxFile> {
-  await mkdir(directory, { recursive: true });
+  await mkdir(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
   const pathOf = (age: number) =>
     join(directory, age === 0 ? `${name}.jsonl` : `${name}.${age}.jsonl`);
-  let handle = await open(pathOf(0), "a+");
+  let handle = await open(pathOf(0), "a+", PRIVATE_FILE_MODE);
   let sizeBytes = 0;
   try {
     sizeBytes = await cutTornLine(handle);
@@ -48,7 +53,7 @@ export async function openOutboxFile(
       await rename(pathOf(age - 1), pathOf(age)).catch(ignoreMissing);
     }
     // With one file to keep there is no older one to become.
-    handle = await open(pathOf(0), settings.filesMax > 1 ? "a+" : "w+");
+    handle = await open(pathOf(0), settings.filesMax > 1 ? "a+" : "w+", PRIVATE_FILE_MODE);
     sizeBytes = (await handle.stat()).size;
   }
 
@@ -79,7 +84,7 @@ export async function readWrittenIds(
   for (const name of names.sort(olderFirst)) {
     const handle = await open(join(directory, name), "r");
     try {
-      ids.push(...idsIn(await readTail(handle, TAIL_BYTES)));
+      ids.push(...idsIn(await readTail(handle, TAIL_BYTES)).slice(-TAIL_IDS_MAX));
     } finally {
       await handle.close();
     }

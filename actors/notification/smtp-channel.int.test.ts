@@ -174,6 +174,19 @@ describe("a mail server", () => {
     expect(mails).toHaveLength(2);
   });
 
+  test("that repeats the address in its refusal does not bring it into the ledger", async () => {
+    const { port } = await startServer({
+      onRcptTo({ address }, _session, callback) {
+        callback(new ReplyError(550, `<${address}> and ${address.toUpperCase()}: no such user`));
+      },
+    });
+    const [result] = await channelTo(port).send([ADA], signal);
+    expect(result).toMatchObject({
+      kind: "rejected",
+      error: expect.stringContaining("<[recipient]> and [recipient]: no such user"),
+    });
+  });
+
   test("that refuses the message for good rejects it, for now only delays it", async () => {
     for (const [reply, kind] of [
       [554, "rejected"],

@@ -29,6 +29,7 @@ const JUDGED = ["EENVELOPE", "EMESSAGE"];
 const LOGIN_REPLIES = [530, 534, 535, 538];
 /** One address and nothing that a mail server or library could read as more. */
 const ADDRESS = /^[^\s@<>"(),:;[\]\\]+@[^\s@<>"(),:;[\]\\]+$/;
+const RECIPIENT = "[recipient]";
 const NO_ADDRESS: SendResult = { kind: "rejected", error: "not an e-mail address" };
 const NOT_REACHED = "the channel's time was up before its turn";
 
@@ -53,7 +54,8 @@ export function createSmtpChannel(options: SmtpChannelOptions): Channel {
       await transport.sendMail(mailOf(notification, settings.from, domain));
       return SENT;
     } catch (error) {
-      const text = describeError(error);
+      // Servers like to repeat the address, and the ledger is shown to whoever may read the order.
+      const text = withoutText(describeError(error), notification.to, RECIPIENT);
       if (!isRejection(error)) return failedSend(text);
       return { kind: "rejected", error: text.slice(0, REASON_LENGTH_MAX) };
     }
@@ -142,6 +144,11 @@ function mailOf(notification: Notification, from: string, domain: string) {
     html: htmlOf(text, language),
     headers: { "Auto-Submitted": "auto-generated", "Content-Language": language },
   };
+}
+
+/** `text` with `instead` wherever it says `unwanted`, in whatever case. */
+function withoutText(text: string, unwanted: string, instead: string): string {
+  return text.replace(new RegExp(RegExp.escape(unwanted), "gi"), () => instead);
 }
 
 /** Ids may hold characters that a Message-ID may not; their digest does not. */

@@ -29,7 +29,7 @@ export const GERMAN: LanguageTemplates = {
         text: [
           "Guten Tag,",
           "die Zahlung von {amount} für Ihre Bestellung {orderId} ist fehlgeschlagen.",
-          "Es wurde nichts abgebucht.",
+          "Sie müssen dafür nichts bezahlen.",
         ],
       },
       sms: { text: "Die Zahlung von {amount} für Ihre Bestellung {orderId} ist fehlgeschlagen." },

@@ -29,7 +29,7 @@ export const ENGLISH: LanguageTemplates = {
         text: [
           "Hello,",
           "the payment of {amount} for your order {orderId} did not go through.",
-          "Nothing was charged.",
+          "You will not be charged for it.",
         ],
       },
       sms: { text: "The payment of {amount} for your order {orderId} failed." },

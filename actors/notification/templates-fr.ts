@@ -29,7 +29,7 @@ export const FRENCH: LanguageTemplates = {
         text: [
           "Bonjour,",
           "le paiement de {amount} pour votre commande {orderId} a échoué.",
-          "Rien n’a été débité.",
+          "Vous n’aurez rien à payer.",
         ],
       },
       sms: { text: "Le paiement de {amount} pour votre commande {orderId} a échoué." },

@@ -54,6 +54,14 @@ describe("every text", () => {
   }
 });
 
+test("of a payment that failed nobody claims that no money moved: it may, and come back", () => {
+  for (const { language } of LANGUAGES) {
+    const request = { orderId: ORDER_ID, event: "payment.failed", channel: "email" } as const;
+    const { text } = templates.render({ ...request, language, facts: FACTS });
+    expect(text).not.toMatch(/nothing was|es wurde nichts|rien n.a été/i);
+  }
+});
+
 describe("the language", () => {
   const rows = [
     ["de", "de", "1.234,50 €"],

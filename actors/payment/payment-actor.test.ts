@@ -7,6 +7,7 @@ import { beforeEach, describe, expect, test } from "bun:test";
 
 import type { Outgoing } from "../brokers/broker.ts";
 import type { EventOf, ShopEvent } from "../contracts/messages.ts";
+import type { FraudCheck } from "../fraud/fraud-check.ts";
 import type { StoreStep } from "../stores/memory-store.ts";
 import type {
   CaptureRequest,
@@ -203,6 +204,45 @@ describe("an order that was cancelled", () => {
     await shop.tell(orderOf(1_900));
     expect(shop.standard.captures).toHaveLength(0);
     expect(shop.events()).toHaveLength(0);
+  });
+});
+
+describe("a fraud check that was switched on", () => {
+  const fraud: FraudCheck = {
+    check: async () => ({ decision: "block", score: 100, rules: ["deny_customer"] }),
+    close: async () => {},
+  };
+
+  test("after a crash between capture and commit leaves no money with the shop", async () => {
+    const { environment, store } = shop;
+    const provider = createSimulatedProvider(environment, {
+      ...SIMULATED_PROVIDER,
+      latency: { kind: "none" },
+    });
+    const gateways = { standard: provider, premium: provider };
+    const start = (check?: FraudCheck) =>
+      createPaymentService({
+        store,
+        environment,
+        slots: SLOTS,
+        gateways,
+        ...(check === undefined ? {} : { fraud: check }),
+      });
+    // The process that captured dies before its commit, and the count of attempts dies with it.
+    const created = delivered(orderOf(1_900), "payment", environment);
+    shop.faults.set("before_commit", [new ShopError("STORAGE_FAULT", "died", "later")]);
+    expect(start().handle(created, signal)).rejects.toMatchObject({ code: "STORAGE_FAULT" });
+    expect(provider.effectOf("o1:capture")).toBe("captured");
+    const restarted = start(fraud);
+    await restarted.handle(created, signal);
+    expect(shop.payment()?.status).toBe("blocked");
+    await restarted.handle(delivered(cancelled, "payment", environment), signal);
+    expect(provider.effectOf("o1:capture")).toBe("refunded");
+    expect(shop.payment()).toMatchObject({
+      status: "blocked",
+      refundReference: expect.any(String),
+    });
+    expect(shop.events()).toMatchObject([{ status: "failed", reason: "fraud" }]);
   });
 });
 

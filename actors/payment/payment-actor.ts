@@ -125,7 +125,7 @@ export function createPaymentService(options: PaymentServiceOptions): PaymentSer
   ): Promise<PaymentChange> {
     const isFree = order.totalMinor === 0;
     const verdict = isFree ? undefined : await options.fraud?.check(fraudOrderOf(order), signal);
-    if (verdict?.decision === "block") return afterBlock(order, verdict, attempt > 1);
+    if (verdict?.decision === "block") return afterBlock(order, verdict);
     return afterCapture(order, await capture(order, attempt, signal), verdict);
   }
 

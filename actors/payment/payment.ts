@@ -3,9 +3,12 @@
  * answer means.
  *
  * `capturing` (no row yet) → `completed` | `declined` | `blocked` | `abandoned` → `refunded` |
- * `voided`. A capture that was given up on without an answer is `abandoned`: the money may have
- * moved, so a cancellation asks for it back all the same. Refuses to capture twice, to refund what
- * was declined or blocked, and to capture at all once the order was cancelled.
+ * `voided`. A capture that was given up on without an answer is `abandoned`, one that the fraud
+ * check forbade is `blocked`. In both the money may have moved: nobody can say that no attempt
+ * before a crash, or before the check was switched on, asked the provider. So a cancellation asks
+ * for it back all the same; of a capture that never was, nothing is given back. A blocked payment
+ * stays `blocked`, then with the reference of that refund. Refuses to capture twice, to refund what
+ * was declined, and to capture at all once the order was cancelled.
  */
 
 import type { EventOf } from "../contracts/messages.ts";
@@ -55,8 +58,9 @@ export function nextStep(input: PaymentInput, payment: Payment | undefined): Pay
     case "completed":
     case "abandoned":
       return "refund";
-    case "declined":
     case "blocked":
+      return payment.refundReference === undefined ? "refund" : "none";
+    case "declined":
     case "refunded":
     case "voided":
       return "none";
@@ -95,20 +99,12 @@ export function afterCapture(
   }
 }
 
-/**
- * The payment of `order` whose capture `verdict` forbids. When an earlier attempt may have asked
- * the provider, before there was a check, the money may have moved: then a cancellation asks for
- * it back.
- */
-export function afterBlock(
-  order: EventOf<"order.created">,
-  verdict: Verdict,
-  mayHaveCaptured: boolean,
-): PaymentChange {
+/** The payment of `order` whose capture `verdict` forbids. */
+export function afterBlock(order: EventOf<"order.created">, verdict: Verdict): PaymentChange {
   const payment = newPayment(order);
   const event = { type: "payment.processed", ...payment, ...riskOf(verdict) } as const;
   return {
-    payment: { ...payment, status: mayHaveCaptured ? "abandoned" : "blocked" },
+    payment: { ...payment, status: "blocked" },
     event: { ...event, status: "failed", reason: "fraud" },
   };
 }
@@ -120,6 +116,7 @@ export function afterBlock(
 export function afterRefund(payment: Payment, result: RefundResult): PaymentChange {
   const { orderId, amountMinor, currency } = payment;
   const { reference } = result;
+  if (payment.status === "blocked") return { payment: { ...payment, refundReference: reference } };
   if (payment.status === "abandoned") {
     return { payment: { ...payment, status: "voided", refundReference: reference } };
   }

@@ -19,6 +19,8 @@ const GOOD: RouteRow = {
   to: [{ broker: "beta", topic: "copies" }],
 };
 const to = (broker: string, topic: string, more: object = {}) => [{ broker, topic, ...more }];
+const RATE = { perSecond: 1, burst: 1 };
+const DEDUP = { windowMs: 1, idsMax: 1 };
 const retry = { attemptsMax: 3, delayMinMs: 10, delayMaxMs: 100, jitter: 0 };
 
 function refusal(rows: readonly unknown[], unmatched: unknown = "dead_letter"): string {
@@ -44,6 +46,21 @@ const REFUSALS: readonly [string, object, string][] = [
     "to the inside of an outbox",
     { to: to(LOCAL, "outbox.alpha") },
     "on their way to an egress only",
+  ],
+  [
+    "with a rate that nothing keeps to",
+    { match: { from: [LOCAL] }, to: to(LOCAL, "orders"), policy: { rate: RATE } },
+    "rate has no effect",
+  ],
+  [
+    "with a retry of what cannot fail alone",
+    { match: { from: [LOCAL, "beta"] }, to: to(LOCAL, "orders"), policy: { retry } },
+    "retry has no effect",
+  ],
+  [
+    "with a deduplication of what never comes in",
+    { match: { from: ["beta"] }, to: to("alpha", "copies"), policy: { dedup: DEDUP } },
+    "dedup has no effect",
   ],
   ["to nowhere", { to: [] }, "to names no destination"],
   [

@@ -45,6 +45,9 @@ export interface EgressSettings {
   readonly failoverAfterMs: number;
 }
 
+/** A publication that is not confirmed by then has failed, as far as anybody here can know. */
+const PUBLISH_TIMEOUT_MS = 5_000;
+
 export const EGRESS_SETTINGS: EgressSettings = {
   batchMax: 256,
   breaker: { failuresToOpen: 5, clearIntervalMs: 60_000, halfOpenAfterMs: 5_000, trialsMax: 3 },
@@ -101,6 +104,11 @@ interface Counts {
   published: number;
   failed: number;
   failedOver: number;
+}
+
+/** The consumer group that takes what waits for `broker`. */
+export function egressGroup(broker: string): string {
+  return `egress.${broker}`;
 }
 
 /** Joins the outbox's group. Rejects when the local broker refuses the subscription. */
@@ -169,7 +177,7 @@ function wayOut(
     breaker,
     rateShare: options.rateShare ?? 1,
     failoverAfterMs: settings.failoverAfterMs,
-    publish: publisher(options.target, counts),
+    publish: publisher(options, counts),
     async move(passages, copies) {
       await moveAll(options, passages, copies);
       for (const { message } of passages) gauge.settled(message.delivery);
@@ -189,7 +197,7 @@ function startOutboxConsumer(
   return startConsumer({
     broker,
     environment,
-    group: `egress.${name}`,
+    group: egressGroup(name),
     topics: [outboxTopic(name)],
     ...(partitions === undefined ? {} : { partitions }),
     policy,
@@ -240,10 +248,10 @@ function copyOf(frame: Frame, broker: string, { table }: Router): Copy | string 
   return { row, to: to ?? { broker, topic } };
 }
 
-function publisher(target: Pick<Broker, "publish">, counts: Counts): PassHandler {
+function publisher(options: EgressOptions, counts: Counts): PassHandler {
   async function publishAll(passages: readonly Passage[]): Promise<readonly Outcome[]> {
     try {
-      await target.publish(passages.map(outgoingOfPassage));
+      await publishInTime(options, passages.map(outgoingOfPassage));
       counts.published += passages.length;
       return passages.map(() => ACK);
     } catch (error) {
@@ -251,21 +259,45 @@ function publisher(target: Pick<Broker, "publish">, counts: Counts): PassHandler
       if (!isFrameFault(error)) throw error;
       if (passages.length === 1) return [outcomeOfFailure(error)];
     }
-    // One of them is refused, and which is not known.
+    return await oneByOne(passages);
+  }
+
+  /** One of them is refused, and which is not known. */
+  async function oneByOne(passages: readonly Passage[]): Promise<readonly Outcome[]> {
     const outcomes: Outcome[] = [];
-    for (const passage of passages) outcomes.push(...(await alone(passage)));
+    for (const [at, passage] of passages.entries()) {
+      try {
+        outcomes.push(...(await publishAll([passage])));
+      } catch (error) {
+        // The broker fails now: those behind would only wait for it one after the other.
+        const retry: Outcome = { kind: "retry", error, blameless: true };
+        return [...outcomes, ...passages.slice(at).map(() => retry)];
+      }
+    }
     return outcomes;
   }
 
-  async function alone(passage: Passage): Promise<readonly Outcome[]> {
-    try {
-      return await publishAll([passage]);
-    } catch (error) {
-      return [{ kind: "retry", error, blameless: true }];
-    }
-  }
-
   return publishAll;
+}
+
+/**
+ * A connection that is dead without having been closed answers nothing, and the batches behind
+ * would wait for it for ever, with the circuit closed.
+ */
+async function publishInTime(
+  { name, target, environment }: EgressOptions,
+  frames: readonly Outgoing[],
+): Promise<void> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = environment.startTimer(PUBLISH_TIMEOUT_MS, () => {
+    const what = `broker ${name} confirmed nothing within ${PUBLISH_TIMEOUT_MS} ms`;
+    reject(new ShopError("INDETERMINATE", what, "later"));
+  });
+  try {
+    await Promise.race([target.publish(frames), late]);
+  } finally {
+    timer.cancel();
+  }
 }
 
 /** True when the broker is well and will never take one of the frames. */

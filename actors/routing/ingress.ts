@@ -20,12 +20,12 @@ import type { InboxMark, Store } from "../stores/unit-of-work.ts";
 import type { Passage, PassHandler } from "./passage.ts";
 import type { Remote, Router } from "./router.ts";
 
-import { decodeFrame } from "../../runtime/frames/frame.ts";
-import { slotOf } from "../../runtime/frames/murmur2.ts";
+import { decodeFrame, frameHeader, frameKeySlot } from "../../runtime/frames/frame.ts";
 import { commitMessages } from "../delivery/committer.ts";
 import { startConsumer } from "../delivery/consumer.ts";
 import { DELIVERY_POLICY } from "../delivery/delivery-policy.ts";
 import { ACK } from "../delivery/outcome.ts";
+import { REDRIVEN_HEADER } from "../delivery/redrive.ts";
 import { EMPTY_UNIT } from "../stores/unit-of-work.ts";
 import { wantsDedup } from "./middleware/deduplication.ts";
 import { LOCAL } from "./route-row.ts";
@@ -57,6 +57,9 @@ export interface IngressOptions {
   readonly onEvent?: (event: ConsumerEvent) => void;
   readonly onFailure?: (error: unknown) => void;
 }
+
+/** Takes the frames of local units that no route matched. */
+export const UNMATCHED_GROUP = "unmatched";
 
 const BATCH_MAX = 256;
 /** Units on their way to the store at one time; keys never overlap. */
@@ -91,7 +94,9 @@ export function startIngress(options: IngressOptions): Promise<Consumer> {
           messages.map((message): Passage => {
             const { delivery, frame } = message;
             const topic = (isLocal ? finalTopicOf(frame) : undefined) ?? delivery.topic;
-            const { rows, copies } = router.decide(routes, new FrameView(topic, frame));
+            const { rows, copies } =
+              router.decideBy(routes, topic, frame.type) ??
+              router.decide(routes, new FrameView(topic, frame));
             return { message, rows, copies };
           }),
         ),
@@ -108,7 +113,12 @@ export function startIngress(options: IngressOptions): Promise<Consumer> {
 export function startUnmatched(
   options: Omit<IngressOptions, "name" | "topics" | "group">,
 ): Promise<Consumer> {
-  return startIngress({ ...options, name: LOCAL, topics: [UNMATCHED_TOPIC], group: "unmatched" });
+  return startIngress({
+    ...options,
+    name: LOCAL,
+    topics: [UNMATCHED_TOPIC],
+    group: UNMATCHED_GROUP,
+  });
 }
 
 function committer(options: IngressOptions, group: string, isLocal: boolean): PassHandler {
@@ -118,11 +128,12 @@ function committer(options: IngressOptions, group: string, isLocal: boolean): Pa
     : { load: (table, keys) => store.load(table, keys), commit: (unit) => store.commit(unit, []) };
 
   return async (passages) => {
-    const byMessage = new Map(passages.map((passage) => [passage.message, passage]));
     const messages = passages.map(({ message }) => message);
-    const { result, outcomes } = await commitMessages(target, messages, async (fresh) =>
-      unitOf(fresh.flatMap((message) => byMessage.get(message) ?? [])),
-    );
+    const { result, outcomes } = await commitMessages(target, messages, async (fresh) => {
+      if (fresh.length === messages.length) return unitOf(passages);
+      const left = new Set(fresh);
+      return unitOf(passages.filter(({ message }) => left.has(message)));
+    });
     if (result !== undefined) router.committed(result);
     // The source has yet to be told, unless the commit did.
     return isLocal ? outcomes : outcomes.map((): Outcome => ACK);
@@ -136,7 +147,7 @@ function committer(options: IngressOptions, group: string, isLocal: boolean): Pa
       const { message, copies } = passage;
       if (wantsDedup(passage)) inbox.push({ group, messageId: message.frame.id });
       const { bytes, frame } = contentOf(message);
-      const slot = slotOf(frame.key, slots);
+      const slot = frameKeySlot(bytes, slots);
       for (const copy of copies) {
         outgoing.push(outgoingOf(copy, bytes, frame, slot));
         countRemote(remote, copy);
@@ -147,7 +158,10 @@ function committer(options: IngressOptions, group: string, isLocal: boolean): Pa
 
   /** Without what was written for the way here, if that was our own doing. */
   function contentOf({ frame, delivery }: Message<unknown>) {
-    if (!isLocal || finalTopicOf(frame) === undefined) return { frame, bytes: delivery.bytes };
+    const isOurs = isLocal && finalTopicOf(frame) !== undefined;
+    if (!isOurs && frameHeader(delivery.bytes, REDRIVEN_HEADER) === undefined) {
+      return { frame, bytes: delivery.bytes };
+    }
     const bytes = unwrapped(frame);
     return { bytes, frame: decodeFrame(bytes) };
   }

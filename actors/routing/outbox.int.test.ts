@@ -82,6 +82,7 @@ async function openJournal() {
         logBytesMax: 64 * MIB,
         inboxAgeMs: 3_600_000,
         idempotencyAgeMs: 3_600_000,
+        fraudAgeMs: 3_600_000,
         deadLettersMax: 100,
       },
     },

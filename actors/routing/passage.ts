@@ -27,12 +27,17 @@ export async function handOn(
   verdict: (passage: Passage) => Outcome | undefined,
   next: PassHandler,
 ): Promise<readonly Outcome[]> {
-  const verdicts = passages.map(verdict);
-  if (!verdicts.some((outcome) => outcome !== undefined)) return await next(passages);
-  const rest = passages.filter((_, at) => verdicts[at] === undefined);
+  let verdicts: (Outcome | undefined)[] | undefined;
+  for (let at = 0; at < passages.length; at++) {
+    const own = verdict(passages[at]!); // `!`: the loop's bound
+    if (own !== undefined) (verdicts ??= passages.map(() => undefined))[at] = own;
+  }
+  if (verdicts === undefined) return await next(passages);
+  const own = verdicts;
+  const rest = passages.filter((_, at) => own[at] === undefined);
   const answers = rest.length === 0 ? [] : await next(rest);
   let answered = 0;
-  return verdicts.map((own) => own ?? answers[answered++] ?? missing());
+  return own.map((outcome) => outcome ?? answers[answered++] ?? missing());
 }
 
 function missing(): Outcome {

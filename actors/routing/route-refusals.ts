@@ -32,7 +32,12 @@ export interface KnownWorld {
 export function refusalsOf(row: RouteRow, known: KnownWorld): readonly string[] {
   const fault = Value.Errors(RouteRowSchema, row).First();
   if (fault !== undefined) return [`${fault.path || "/"}: ${fault.message}`];
-  return [...matchRefusals(row, known), ...policyRefusals(row), ...targetRefusals(row, known)];
+  return [
+    ...matchRefusals(row, known),
+    ...policyRefusals(row),
+    ...idleRefusals(row, known),
+    ...targetRefusals(row, known),
+  ];
 }
 
 function matchRefusals({ match = {} }: RouteRow, known: KnownWorld): readonly string[] {
@@ -64,6 +69,27 @@ function policyRefusals({ to, policy = {} }: RouteRow): readonly string[] {
   }
   if (retry?.deadlineMs !== undefined && retry.deadlineMs < retry.delayMinMs) {
     found.push(`retry.deadlineMs ${retry.deadlineMs} leaves no room for a second attempt`);
+  }
+  return found;
+}
+
+/** Policies that nothing would ever carry out: who asks for a rate must not believe in one. */
+function idleRefusals(
+  { match = {}, to, policy = {} }: RouteRow,
+  { brokers }: KnownWorld,
+): readonly string[] {
+  const found: string[] = [];
+  const comesIn = [...brokers].some(
+    ([name, { ingressTopics = [] }]) =>
+      ingressTopics.length > 0 && (match.from?.includes(name) ?? true),
+  );
+  const goesOut = to.some(({ broker }) => broker !== LOCAL);
+  if (policy.dedup !== undefined && !comesIn) {
+    found.push("dedup has no effect: its frames come in from no other broker");
+  }
+  for (const name of ["retry", "rate"] as const) {
+    if (policy[name] === undefined || comesIn || goesOut) continue;
+    found.push(`${name} has no effect: its frames neither come from another broker nor go to one`);
   }
   return found;
 }

@@ -7,12 +7,13 @@
  * everywhere: who gets it twice, by a fan-out or a repeated publication, can tell.
  */
 
-import type { Frame } from "../../runtime/frames/frame-header.ts";
+import type { Frame, FrameInput } from "../../runtime/frames/frame-header.ts";
 import type { Outgoing } from "../brokers/broker.ts";
 import type { Copy } from "./route-table.ts";
 
 import { assert } from "../../runtime/errors.ts";
 import { decodeFrame, encodeFrame } from "../../runtime/frames/frame.ts";
+import { REDRIVEN_HEADER } from "../delivery/redrive.ts";
 import { OUTBOX_PREFIX } from "./route-refusals.ts";
 import { LOCAL } from "./route-row.ts";
 import { PRIORITY_HEADER } from "./route-view.ts";
@@ -52,7 +53,7 @@ export function outgoingOf(copy: Copy, bytes: Uint8Array, frame?: Frame, slot?: 
   return {
     topic: isLocal ? to.topic : outboxTopic(to.broker),
     frame: encodeFrame({
-      ...whole,
+      ...fieldsOf(whole),
       slot: slot ?? whole.slot,
       deadlineMs: deadlineOf(whole, ttlMs),
       headers: {
@@ -68,7 +69,7 @@ export function outgoingOf(copy: Copy, bytes: Uint8Array, frame?: Frame, slot?: 
 export function unmatchedOutgoing({ topic, frame: bytes }: Outgoing): Outgoing {
   const frame = decodeFrame(bytes);
   const headers = { ...frame.headers, [TOPIC_HEADER]: topic };
-  return { topic: UNMATCHED_TOPIC, frame: encodeFrame({ ...frame, headers }) };
+  return { topic: UNMATCHED_TOPIC, frame: encodeFrame({ ...fieldsOf(frame), headers }) };
 }
 
 /** The final topic that a frame in an outbox names; `undefined` when it was not routed there. */
@@ -81,10 +82,25 @@ export function rowNameOf({ headers }: Pick<Frame, "headers">): string | undefin
   return Object.hasOwn(headers, ROW_HEADER) ? headers[ROW_HEADER] : undefined;
 }
 
-/** The frame as it leaves the outbox, without what was written for the way there. */
+/**
+ * The frame as it leaves the outbox, without what was written for the way there: nor that it was
+ * put back into it, which says nothing of the topic it goes to.
+ */
 export function unwrapped(frame: Frame): Uint8Array {
-  const { [TOPIC_HEADER]: _topic, [ROW_HEADER]: _row, ...headers } = frame.headers;
-  return encodeFrame({ ...frame, headers });
+  const {
+    [TOPIC_HEADER]: _topic,
+    [ROW_HEADER]: _row,
+    [REDRIVEN_HEADER]: _origin,
+    ...headers
+  } = frame.headers;
+  return encodeFrame({ ...fieldsOf(frame), headers });
+}
+
+/** By name, since not every frame has them as properties of its own. */
+function fieldsOf(frame: Frame): Omit<Required<FrameInput>, "headers"> {
+  const { type, slot, key, payload, id, timeMs, attempt, flags, deadlineMs, traceId, spanId } =
+    frame;
+  return { type, slot, key, payload, id, timeMs, attempt, flags, deadlineMs, traceId, spanId };
 }
 
 /** The nearer of the frame's own deadline and the end of its time-to-live; 0: none. */

@@ -13,14 +13,12 @@ import type { Copy, Decision, RouteSource, RouteTable } from "./route-table.ts";
 import type { RouteView } from "./route-view.ts";
 
 import { frameHeader, frameType } from "../../runtime/frames/frame.ts";
+import { REDRIVEN_HEADER } from "../delivery/redrive.ts";
 import { OUTBOX_PREFIX } from "./route-refusals.ts";
 import { LOCAL } from "./route-row.ts";
 import { decisionOf, UNMATCHED } from "./route-table.ts";
 import { BytesView } from "./route-view.ts";
 import { outgoingOf, unmatchedOutgoing } from "./routed-frame.ts";
-
-/** Names the dead letter that a frame came back from. */
-const REDRIVEN_HEADER = "redriven";
 
 /** Why new work is refused. */
 export type Admission = "open" | { readonly reason: string };
@@ -63,6 +61,13 @@ export class Router {
     this.#outboxFramesMax = outboxFramesMax;
     this.#fallback = fallbackOf(table);
     this.#copiesMax = copiesMaxOf(table);
+  }
+
+  /** Where any frame of `topic` and `type` goes; `undefined`: it has to be looked at. */
+  decideBy(source: RouteSource, topic: string, type: number): Decision | undefined {
+    const { rows, fixed } = source.lane(topic).candidates(type);
+    if (fixed !== undefined && fixed.copies.length > 0) return fixed;
+    return rows.length === 0 ? this.#fallback : undefined;
   }
 
   /** Where a frame of `source` goes: by its rows, or where everything else goes; or nowhere. */

@@ -8,9 +8,10 @@
 
 import type { Environment, Timer } from "../../runtime/environment.ts";
 import type { ShopError } from "../../runtime/errors.ts";
-import type { Journal, LogRecord } from "./journal/journal-types.ts";
+import type { Journal, LogHolder, LogRecord } from "./journal/journal-types.ts";
 
 import { isShopError } from "../../runtime/errors.ts";
+import { namedHolder } from "./journal/log-holders.ts";
 
 /** Timers due within the same grain share a transaction. */
 const TIMER_GRAIN_MS = 5;
@@ -32,6 +33,8 @@ export type JournalEvent =
     }
   | { readonly kind: "refused"; readonly error: ShopError }
   | { readonly kind: "damaged"; readonly detail: string }
+  /** A group holds much of the log, or none does any more. */
+  | { readonly kind: "holding"; readonly holder: LogHolder | undefined }
   | {
       readonly kind: "depth";
       readonly group: string;
@@ -40,7 +43,10 @@ export type JournalEvent =
     };
 
 export interface ClockworkOptions {
-  readonly journal: Pick<Journal, "fireTimers" | "nextTimerDueMs" | "prune" | "scrub" | "maintain">;
+  readonly journal: Pick<
+    Journal,
+    "fireTimers" | "nextTimerDueMs" | "prune" | "scrub" | "maintain" | "logHolders"
+  >;
   readonly environment: Environment;
   /** Commits what is pending, so that a timer cancelled before it was due does not fire. */
   readonly beforeTimers: () => void;
@@ -56,6 +62,7 @@ export class JournalClockwork {
   #dueMs: number | undefined;
   #timer: Timer | undefined;
   #stopped = false;
+  #holder: LogHolder | undefined;
 
   constructor(options: ClockworkOptions) {
     this.#options = options;
@@ -112,10 +119,18 @@ export class JournalClockwork {
         onEvent?.({ kind: "damaged", detail: `${what} ${JSON.stringify(where)}: ${reason}` });
       }
       journal.maintain();
+      this.#nameHolder(journal.logHolders().largest);
     } catch (error) {
       if (!isShopError(error) || error.retry === "never") throw error;
       onEvent?.({ kind: "refused", error });
     }
+  }
+
+  #nameHolder(found: LogHolder | undefined): void {
+    const holder = namedHolder(this.#holder, found);
+    if (holder === this.#holder) return;
+    this.#holder = holder;
+    this.#options.onEvent?.({ kind: "holding", holder });
   }
 }
 

@@ -37,6 +37,7 @@ export const PAUSE = 5;
 export const DEAD_LETTERS = 6;
 export const STANDING = 7;
 export const RELEASE_FEED = 8;
+export const FEED_STANDING = 9;
 
 /** Kinds of records from the journal. */
 export const RESULT = 17;

@@ -7,7 +7,7 @@
  */
 
 import type { MeshMemory } from "../../runtime/threads/mesh.ts";
-import type { FeedGroup, JournalOptions } from "./journal/journal-types.ts";
+import type { FeedGroup, JournalOptions, LogHolder } from "./journal/journal-types.ts";
 
 import { systemEnvironment } from "../../runtime/system-environment.ts";
 import { CounterWriter } from "../../runtime/threads/counter-page.ts";
@@ -27,7 +27,7 @@ export interface JournalThreadData {
   /** Threads that talk to the journal. */
   readonly clients: readonly number[];
   readonly backlogBytesMax: number;
-  readonly journal: Omit<JournalOptions, "environment" | "faults">;
+  readonly journal: Omit<JournalOptions, "environment" | "faults" | "onUnreadDropped">;
   /** Readers of the log to keep it for, and no others; absent: those that are known stay. */
   readonly feeds?: readonly FeedGroup[];
 }
@@ -43,7 +43,23 @@ export type JournalTold =
   | { readonly kind: "thread_reset"; readonly thread: number }
   | { readonly kind: "damage"; readonly detail: string }
   | { readonly kind: "refused"; readonly detail: string }
+  /** Who holds much of the log from now on; empty: nobody. */
+  | { readonly kind: "holding"; readonly detail: string }
+  /** At the start: records are kept for `group`, and nobody here is a member of it. */
+  | { readonly kind: "unattended"; readonly group: string; readonly records: number }
   | { readonly kind: "feeds_forgotten"; readonly names: readonly string[] };
+
+function holdingText(holder: LogHolder | undefined): string {
+  if (holder === undefined) return "";
+  const { group, records, share } = holder;
+  const percent = Math.round(share * 100);
+  return `${group} holds ${percent} % of what the log may be: ${records} records`;
+}
+
+function lossText(group: string): string {
+  const text = "and the log is over its size: its oldest records are gone unread";
+  return `nobody reads as ${group}, ${text}`;
+}
 
 /** Runs the journal in this worker thread. `faults` is for tests of storage that fails. */
 export function runJournal(
@@ -56,15 +72,22 @@ export function runJournal(
     thread: data.thread,
     start(tell) {
       const say = (told: JournalTold): void => tell(told);
+      const losers = new Set<string>();
       const journal = openJournal({
         ...data.journal,
         environment: systemEnvironment,
+        onUnreadDropped(group) {
+          if (losers.has(group)) return;
+          losers.add(group);
+          say({ kind: "damage", detail: lossText(group) });
+        },
         ...(faults === undefined ? {} : { faults }),
       });
       for (const damage of journal.damage) say({ kind: "damage", detail: JSON.stringify(damage) });
       // Before anything is pruned, and before any of them reads.
       const names = data.feeds === undefined ? [] : journal.keepFeeds(data.feeds);
       if (names.length > 0) say({ kind: "feeds_forgotten", names });
+      for (const one of journal.logHolders().unattended) say({ kind: "unattended", ...one });
       const metrics = journalMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread));
       const server = new JournalServer({
         journal,
@@ -74,6 +97,7 @@ export function runJournal(
         onEvent(event) {
           metrics.record(event);
           if (event.kind === "damaged") say({ kind: "damage", detail: event.detail });
+          if (event.kind === "holding") say({ kind: "holding", detail: holdingText(event.holder) });
           if (event.kind === "refused") say({ kind: "refused", detail: event.error.message });
         },
       });

@@ -56,6 +56,7 @@ function createServer() {
       logBytesMax: 64 * 1024 * 1024,
       inboxAgeMs: HOUR_MS,
       idempotencyAgeMs: HOUR_MS,
+      fraudAgeMs: HOUR_MS,
       deadLettersMax: 100,
     },
     faults(point) {

@@ -23,6 +23,7 @@ import {
   encodeFailure,
   encodeRequest,
   FAILURE,
+  FEED_STANDING,
   PAUSE,
   RELEASE_FEED,
   requestNumber,
@@ -171,6 +172,9 @@ export class JournalServer {
         this.#options.journal.releaseFeed(name, released);
         break;
       }
+      case FEED_STANDING:
+        this.#sendFeedStanding(thread, request, decodeBody<{ name: string }>(bytes).name);
+        return;
       case DEAD_LETTERS: {
         const { topic, afterId, limit } = decodeBody<{
           topic: string;
@@ -185,6 +189,11 @@ export class JournalServer {
         assert(false, `the journal does not know records of kind ${kind}`);
     }
     this.#send(thread, RESULT, encodeRequest(request, null));
+  }
+
+  #sendFeedStanding(thread: number, request: number, name: string): void {
+    const standing = this.#options.journal.feedStanding(name);
+    this.#send(thread, RESULT, encodeRequest(request, standing));
   }
 
   /** What is not in hand any more is answered without touching the journal. */

@@ -2,8 +2,8 @@
  * All services of one shard on the memory ports and a virtual clock: a shop that runs in no time.
  *
  * What the services publish passes a tamperer on its way into the log, so that a test can lose,
- * repeat or damage it. Customers are told through one channel that only remembers; orders are
- * scored in place.
+ * repeat or damage it. Customers are told through one channel that only remembers, what the payment
+ * provider answered is kept, and orders are scored in place.
  */
 
 import type { ShopCommand } from "../contracts/messages.ts";
@@ -11,10 +11,12 @@ import type { CommandReply, OrderState } from "../contracts/order-state.ts";
 import type { Outgoing } from "../brokers/broker.ts";
 import type { Channel } from "../notification/channel.ts";
 import type { Notification } from "../notification/notification.ts";
+import type { PaymentGateway } from "../payment/gateways.ts";
 import type { AroundHandler } from "../shard-consumers.ts";
 import type { ForeignBroker } from "../shard-routing.ts";
 import type { ShardServices, ShardSettings } from "../shard-services.ts";
 import type { StoreStep } from "../stores/memory-store.ts";
+import type { Table } from "../stores/unit-of-work.ts";
 
 import type { VirtualEnvironment } from "../../runtime/virtual-environment.ts";
 
@@ -29,6 +31,7 @@ import { createVirtualEnvironment } from "../../runtime/virtual-environment.ts";
 import { MemoryBroker } from "../brokers/memory-broker.ts";
 import { MemoryLog } from "../brokers/memory-log.ts";
 import { encodeCommand, keyOfCommand } from "../command-frames.ts";
+import { decodeValue } from "../contracts/codec.ts";
 import { TOPICS } from "../contracts/topics.ts";
 import { createMemoryLetters } from "../dead-letters/memory-letters.ts";
 import { createInlineScorer } from "../fraud/score-batch.ts";
@@ -39,6 +42,7 @@ import { NOTIFICATION_SETTINGS } from "../notification/notification-policy.ts";
 import { EGRESS_SETTINGS } from "../routing/egress.ts";
 import { decodeOrder } from "../order/order-unit.ts";
 import { outboxTopics } from "../routing/routed-frame.ts";
+import { createGateways } from "../shard-gateways.ts";
 import { startShardServices } from "../shard-services.ts";
 import { shardMetrics } from "../shard-metrics.ts";
 import { SHOP_LAYOUT } from "../shop-metrics.ts";
@@ -111,7 +115,16 @@ function openPorts(options: VirtualShopOptions) {
     onStep: onStoreStep,
     deadLetters: log,
   });
-  return { environment, foreign, log, broker, store };
+  return { environment, foreign, log, broker, store, letters: createMemoryLetters(log) };
+}
+
+/** A call that the payment provider answered. */
+export interface ProviderAnswer {
+  readonly call: "capture" | "refund";
+  readonly orderId: string;
+  readonly idempotencyKey: string;
+  readonly amountMinor: number;
+  readonly status: string;
 }
 
 /** What the services reported. */
@@ -121,6 +134,11 @@ interface Heard {
   readonly log: string[];
   readonly imbalances: string[];
   readonly told: Notification[];
+  readonly answers: ProviderAnswer[];
+}
+
+function heardNothing(): Heard {
+  return { orders: [], products: [], log: [], imbalances: [], told: [], answers: [] };
 }
 
 function startServices(
@@ -132,7 +150,6 @@ function startServices(
   const settings = { ...VIRTUAL_SETTINGS, ...options.settings };
   return startShardServices({
     ...ports,
-    letters: createMemoryLetters(ports.log),
     settings: { ...settings, payment: { ...settings.payment, ...options.payment } },
     partitions: Array.from({ length: VIRTUAL_SLOTS }, (_, slot) => slot),
     metrics: shardMetrics(new CounterWriter(page, SHOP_LAYOUT, 0)),
@@ -144,6 +161,11 @@ function startServices(
     onBalanced: () => undefined,
     createScorer: createInlineScorer,
     createChannels: () => [rememberingChannel(heard.told)],
+    createGateways(terms, around) {
+      const { premium, standard } = createGateways(terms, around);
+      const remembering = (gateway: PaymentGateway) => rememberingGateway(gateway, heard.answers);
+      return { premium: remembering(premium), standard: remembering(standard) };
+    },
     ...(options.around === undefined ? {} : { around: options.around }),
     onFailure(error) {
       throw error;
@@ -154,12 +176,13 @@ function startServices(
 /** Starts the services; the caller stops them with `stop`. */
 export async function startVirtualShop(options: VirtualShopOptions = {}) {
   const ports = openPorts(options);
-  const { environment, store } = ports;
+  const { environment } = ports;
   const page = createCounterPage(SHOP_LAYOUT, 1);
-  const changed: Heard = { orders: [], products: [], log: [], imbalances: [], told: [] };
-  const starting = startServices(options, ports, page, changed);
-  await environment.settle();
-  const services = await starting;
+  const changed = heardNothing();
+  const [services] = await Promise.all([
+    startServices(options, ports, page, changed),
+    environment.settle(),
+  ]);
 
   async function command(one: ShopCommand): Promise<CommandReply> {
     const frame = encodeCommand(one, {
@@ -170,6 +193,8 @@ export async function startVirtualShop(options: VirtualShopOptions = {}) {
       correlationId: "story",
     });
     const reply = services.command(decodeFrame(frame));
+    // A refusal comes while the clock settles; the caller hears of it after that.
+    reply.catch(() => undefined);
     await environment.settle();
     return await reply;
   }
@@ -183,6 +208,8 @@ export async function startVirtualShop(options: VirtualShopOptions = {}) {
 
   return {
     ...ports,
+    ...readersOf(ports),
+    services,
     changed,
     command,
     counted,
@@ -190,10 +217,6 @@ export async function startVirtualShop(options: VirtualShopOptions = {}) {
       const drained = services.drain(1_000);
       await environment.advance(10_000);
       await drained;
-    },
-    order: async (orderId: string): Promise<OrderState> => {
-      const [row] = await store.load("orders", [orderId]);
-      return decodeOrder(row?.data ?? new Uint8Array());
     },
     stock: (productId: string, available: number) =>
       command({ type: "inventory.set", productId, available, expectedVersion: 0 }),
@@ -206,6 +229,19 @@ export async function startVirtualShop(options: VirtualShopOptions = {}) {
         totalMinor: quantity * priceMinor,
         currency: "USD",
       }),
+  };
+}
+
+/** Looks into the store, past the services. */
+function readersOf({ store }: Pick<ReturnType<typeof openPorts>, "store">) {
+  return {
+    order: async (orderId: string): Promise<OrderState> => {
+      const [row] = await store.load("orders", [orderId]);
+      return decodeOrder(row?.data ?? new Uint8Array());
+    },
+    /** The row as its service reads it. */
+    rowOf: (table: Table, key: string): unknown =>
+      decodeValue(store.rows(table).find((row) => row.key === key)?.data ?? new Uint8Array()),
     timeline: async (orderId: string): Promise<readonly string[]> =>
       (await store.timeline(orderId, 0)).map(({ type }) => type),
   };
@@ -222,5 +258,20 @@ function rememberingChannel(told: Notification[]): Channel {
       return batch.map(() => SENT);
     },
     close: async () => undefined,
+  };
+}
+
+function rememberingGateway(gateway: PaymentGateway, answers: ProviderAnswer[]): PaymentGateway {
+  return {
+    async capture(request, signal) {
+      const answer = await gateway.capture(request, signal);
+      answers.push({ call: "capture", ...request, status: answer.status });
+      return answer;
+    },
+    async refund(request, signal) {
+      const answer = await gateway.refund(request, signal);
+      answers.push({ call: "refund", ...request, status: answer.status });
+      return answer;
+    },
   };
 }

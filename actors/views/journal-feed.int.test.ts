@@ -43,6 +43,7 @@ testFeed("journal", async (): Promise<FeedHooks> => {
         topics,
         environment,
         release: async ({ name, released }) => journal.releaseFeed(name, released),
+        standing: async () => journal.feedStanding("test"),
       });
       journal.keepFeeds([{ name: "test", topics }]);
       return feed;
@@ -64,6 +65,7 @@ function feedOf(directory: string, journal?: Journal, topics: readonly string[] 
     topics,
     environment: createVirtualEnvironment(),
     release: async ({ name, released }) => journal?.releaseFeed(name, released),
+    standing: async () => journal?.feedStanding("test") ?? { records: 0 },
   });
 }
 

@@ -1,16 +1,17 @@
 /**
  * The journal's log as a feed: read from the file by the thread that wants it, at its own pace.
  *
- * Nothing passes through the journal's thread but the release of what is not needed any more. A
+ * Nothing passes through the journal's thread but the release of what is not needed any more, and
+ * the question what has not been released. A
  * record is handed out once, checked against its checksum and against the sequence that must
  * follow in its partition. Refuses to go on over a record that is damaged or gone, until it is
  * told to with `passLoss`.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
-import type { Feed, FeedBatch, FeedCursor, FeedRecord } from "../brokers/feed.ts";
+import type { Feed, FeedBatch, FeedCursor, FeedLag, FeedRecord } from "../brokers/feed.ts";
 import type { FeedPlace } from "../brokers/feed-cursor.ts";
-import type { FeedRelease } from "../stores/journal/journal-types.ts";
+import type { FeedRelease, FeedStanding } from "../stores/journal/journal-types.ts";
 import type { LogReader, LogRow } from "./log-reader.ts";
 
 import { assert, ShopError } from "../../runtime/errors.ts";
@@ -34,6 +35,8 @@ export interface JournalFeedOptions {
   readonly environment: Environment;
   /** Tells the journal; resolves once it has put it down. */
   readonly release: (release: FeedRelease) => Promise<void>;
+  /** Asks the journal what has not been released to it. */
+  readonly standing: () => Promise<FeedStanding>;
 }
 
 /** Throws `STORAGE_FAULT` while `directory` has no journal, and `UNKNOWN_TOPIC`. */
@@ -100,9 +103,7 @@ class JournalFeed implements Feed {
     await release({ name, released });
   }
 
-  lag(
-    cursor: FeedCursor | undefined,
-  ): Promise<{ readonly records: number; readonly ageMs: number }> {
+  lag(cursor: FeedCursor | undefined): Promise<FeedLag> {
     return this.#run(() => {
       const place = this.#placeOf(cursor);
       const lastId = this.#reader.lastId();
@@ -119,6 +120,14 @@ class JournalFeed implements Feed {
       if (atMs === undefined) return { records, ageMs: 0 };
       return { records, ageMs: Math.max(0, this.#options.environment.nowMs() - atMs) };
     });
+  }
+
+  async unreleased(): Promise<FeedLag> {
+    await this.#run(() => undefined);
+    const { environment, standing } = this.#options;
+    const { records, oldestAtMs } = await standing();
+    const ageMs = oldestAtMs === undefined ? 0 : environment.nowMs() - oldestAtMs;
+    return { records, ageMs: Math.max(0, ageMs) };
   }
 
   async close(): Promise<void> {

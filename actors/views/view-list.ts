@@ -7,7 +7,8 @@
 
 import type { Environment } from "../../runtime/environment.ts";
 import type { AnalyticsSettings } from "../analytics/analytics-tuning.ts";
-import type { AuditSettings } from "../audit/audit-projection.ts";
+import type { AnalyticsMisfits } from "../analytics/analytics-projection.ts";
+import type { AuditCounts, AuditSettings } from "../audit/audit-projection.ts";
 import type { Projection } from "../brokers/feed.ts";
 import type { View } from "../contracts/topics.ts";
 import type { ViewSettings } from "./view-settings.ts";
@@ -31,25 +32,35 @@ export interface ViewSource {
 export interface ViewsGround {
   readonly directory: string;
   readonly environment: Environment;
+  /** What a batch came to in the audit. */
+  readonly onAudited: (counts: AuditCounts) => void;
+  /** What a batch left over in analytics. */
+  readonly onAnalyzed: (misfits: AnalyticsMisfits) => void;
   /** A line for the log. */
   readonly say: (text: string) => void;
 }
 
 /** The views that are configured, each to be opened by whoever runs it. */
 export function listViews(settings: ViewsSettings, ground: ViewsGround): readonly ViewSource[] {
-  const { directory, environment, say } = ground;
+  const { directory, environment, say, onAudited, onAnalyzed } = ground;
   const openers: Readonly<Record<View, () => Projection>> = {
     audit: () =>
       createAuditProjection({
         directory,
         environment,
         settings: settings.audit,
+        onApplied: onAudited,
         // Kept where the audit's own file is not: whoever rewrites that file cannot rewrite this.
         onHead: ({ count, hash }) =>
           say(`audit: ${count} records, head ${Buffer.from(hash).toString("hex")}`),
       }),
     analytics: () =>
-      createAnalyticsProjection({ directory, environment, settings: settings.analytics }),
+      createAnalyticsProjection({
+        directory,
+        environment,
+        settings: settings.analytics,
+        onApplied: onAnalyzed,
+      }),
   };
   return settings.views.map((name) => ({ name, open: openers[name] }));
 }

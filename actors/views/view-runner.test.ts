@@ -148,6 +148,7 @@ describe("pace", () => {
         read: (...asked) => feed.read(...asked),
         passLoss: (cursor) => feed.passLoss(cursor),
         lag: (cursor) => feed.lag(cursor),
+        unreleased: () => feed.unreleased(),
         close: () => feed.close(),
         async release(cursor) {
           await feed.release(cursor);
@@ -223,6 +224,7 @@ describe("failures", () => {
         read: (...asked) => feed.read(...asked),
         passLoss: (cursor) => feed.passLoss(cursor),
         lag: (cursor) => feed.lag(cursor),
+        unreleased: () => feed.unreleased(),
         close: () => feed.close(),
         async release(cursor) {
           if (refusals++ < 3) throw full();
@@ -290,6 +292,54 @@ test("it tells how far it is behind, also while it fails", async () => {
   expect(lags.at(-1)).toMatchObject({ records: 5 });
   await environment.advance(60_000);
   expect(events.filter((event) => event.kind === "lag").at(-1)).toMatchObject({ records: 0 });
+  await view.stop();
+});
+
+test("while its store cannot be opened it is behind by what it has not released", async () => {
+  let isBroken = false;
+  const world = createWorld({
+    openProjection(store) {
+      if (isBroken) throw new ShopError("DATA_DAMAGED", "not a store", "never");
+      return store.open();
+    },
+  });
+  const { environment, publish, events } = world;
+  publish(10);
+  const view = world.start();
+  await environment.settle();
+  await view.stop();
+  expect(world.released()).toBe(10);
+  isBroken = true;
+  publish(4);
+  events.length = 0;
+  const next = world.start();
+  await environment.advance(30_000);
+  const lags = events.filter((event) => event.kind === "lag");
+  expect(lags.length).toBeGreaterThan(5);
+  expect(new Set(lags.map(({ records }) => records))).toEqual(new Set([4]));
+  expect(lags.at(-1)?.ageMs).toBeGreaterThan(20_000);
+  isBroken = false;
+  await environment.advance(10_000);
+  expect(events.filter((event) => event.kind === "lag").at(-1)).toMatchObject({ records: 0 });
+  await next.stop();
+});
+
+test("a broker that does not say what was released holds up nothing", async () => {
+  const world = createWorld({
+    feed: (feed) => ({
+      read: (...asked) => feed.read(...asked),
+      passLoss: (cursor) => feed.passLoss(cursor),
+      lag: (cursor) => feed.lag(cursor),
+      unreleased: () => Promise.reject(new ShopError("SATURATED", "busy", "later")),
+      close: () => feed.close(),
+      release: (cursor) => feed.release(cursor),
+    }),
+  });
+  world.publish(3);
+  const view = world.start();
+  await world.environment.advance(2_000);
+  expectEachOnce(world.store, 3);
+  expect(world.kinds()).toEqual(["working"]);
   await view.stop();
 });
 

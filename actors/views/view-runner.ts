@@ -11,7 +11,7 @@
 
 import type { Environment, Timer } from "../../runtime/environment.ts";
 import type { Exit, RunningChild } from "../../runtime/supervision/child.ts";
-import type { Feed, FeedBatch, FeedCursor, Projection } from "../brokers/feed.ts";
+import type { Feed, FeedBatch, FeedCursor, FeedLag, Projection } from "../brokers/feed.ts";
 import type { ShopError } from "../../runtime/errors.ts";
 import type { ViewSettings } from "./view-settings.ts";
 
@@ -115,11 +115,14 @@ class ViewRunner implements RunningChild {
   /** One step; how long to wait before the next. */
   async #turn(): Promise<number> {
     try {
-      const projection = (this.#projection ??= this.#options.openProjection());
       const feed = (this.#feed ??= this.#options.openFeed());
-      this.#place ??= { cursor: projection.cursor() };
-      await this.#measure(feed, this.#place.cursor);
-      const batch = await this.#read(feed, this.#place.cursor);
+      // What the store cannot say, as long as it cannot be opened, the broker can about.
+      if (this.#place === undefined) await this.#measureReleased(feed);
+      if (this.#isEnded) return 0;
+      const projection = (this.#projection ??= this.#options.openProjection());
+      const { cursor } = (this.#place ??= { cursor: projection.cursor() });
+      await this.#measure(() => feed.lag(cursor));
+      const batch = await this.#read(feed, cursor);
       if (this.#isEnded || batch === undefined) return 0;
       if (batch.records.length > 0) this.#apply(projection, batch);
       this.#place = { cursor: batch.cursor };
@@ -183,9 +186,18 @@ class ViewRunner implements RunningChild {
     this.#failures = 0;
   }
 
-  async #measure(feed: Feed, cursor: FeedCursor | undefined): Promise<void> {
+  /** A broker that does not answer holds nothing up: then nobody knows. */
+  async #measureReleased(feed: Feed): Promise<void> {
+    try {
+      await this.#measure(() => feed.unreleased());
+    } catch (error) {
+      if (!isShopError(error)) throw error;
+    }
+  }
+
+  async #measure(look: () => Promise<FeedLag>): Promise<void> {
     if (!this.#isDue("lag", this.#options.settings.lagMs)) return;
-    this.#options.onEvent({ kind: "lag", ...(await feed.lag(cursor)) });
+    this.#options.onEvent({ kind: "lag", ...(await look()) });
   }
 
   /** In the background: whether the broker hears of it now or later holds up no record. */

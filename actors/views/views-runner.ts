@@ -1,8 +1,8 @@
 /**
  * The thread of the views: every view a child of one supervisor, all on rings to the journal alone.
  *
- * A view that breaks is begun anew from its store while the others go on; one that breaks without
- * end ends the thread, and the supervisor outside decides. It carries no messages: what it needs of
+ * A view that breaks is begun anew from its store while the others go on, ever less often while it
+ * goes on breaking, and never ends the thread by that. It carries no messages: what it needs of
  * the journal is that it keeps what no view has released.
  */
 
@@ -11,6 +11,7 @@ import type { Supervisor } from "../../runtime/supervision/supervisor.ts";
 import type { MeshMemory } from "../../runtime/threads/mesh.ts";
 import type { StartedThread } from "../../runtime/threads/thread-entry.ts";
 import type { View } from "../contracts/topics.ts";
+import type { FeedStanding } from "../stores/journal/journal-types.ts";
 import type { ViewSource, ViewsGround, ViewsSettings } from "./view-list.ts";
 import type { ViewEvent, ViewOptions } from "./view-runner.ts";
 
@@ -25,18 +26,15 @@ import { commitSabotage, isSabotage } from "../sabotage.ts";
 import { SHOP_LAYOUT } from "../shop-metrics.ts";
 import { viewMetrics } from "../store-metrics.ts";
 import { JournalClient } from "../stores/journal-client.ts";
-import { RELEASE_FEED } from "../stores/journal-protocol.ts";
+import { FEED_STANDING, RELEASE_FEED } from "../stores/journal-protocol.ts";
 import { openJournalFeed } from "./journal-feed.ts";
+import { VIEW_RESTARTS } from "./view-restarts.ts";
 import { startView } from "./view-runner.ts";
 
 /** Of the time to stop: the rest is for the last release and for closing the stores. */
 const DRAIN_SHARE = 0.7;
 /** Longer than any stop of the thread, which is what bounds a stop of its views. */
 const VIEW_STOP_MS = 3_600_000;
-/** A view that breaks again and again is begun ever less often, far below the intensity. */
-const VIEW_BACKOFF = { minMs: 50, maxMs: 10_000, jitter: 0.2, resetAfterMs: 30_000 };
-const VIEW_RESTARTS_MAX = 30;
-const VIEW_RESTARTS_PERIOD_MS = 60_000;
 
 export interface ViewsThreadData {
   readonly memory: MeshMemory;
@@ -82,6 +80,8 @@ async function start(
     directory: data.directory,
     environment,
     say: (text) => report.say("info", text),
+    onAudited: report.audited,
+    onAnalyzed: report.analyzed,
   };
   // As dynamic children they stop together, each with the whole time of a stop.
   for (const { name, open } of list(data.settings, ground)) {
@@ -97,6 +97,7 @@ async function start(
           topics: VIEWS[name],
           environment,
           release: async (release) => void (await client.request(RELEASE_FEED, release)),
+          standing: () => client.request<FeedStanding>(FEED_STANDING, { name }),
         }),
       onEvent: (event) => report.heard(name, event),
       drainMs: () => drainMs,
@@ -148,6 +149,8 @@ function joinMesh(data: ViewsThreadData): {
 interface Report {
   heard(view: View, event: ViewEvent): void;
   broke(view: string, error: unknown): void;
+  readonly audited: ViewsGround["onAudited"];
+  readonly analyzed: ViewsGround["onAnalyzed"];
   say(level: "info" | "warning" | "error", text: string): void;
 }
 
@@ -161,6 +164,8 @@ function createReport(data: ViewsThreadData, tell: (told: ViewsTold) => void): R
 
   return {
     say,
+    audited: metrics.audited,
+    analyzed: metrics.analyzed,
     heard(view, event) {
       metrics.record(view, event);
       if (event.kind === "working" && failing.delete(view)) say("info", `${view} works again`);
@@ -183,27 +188,16 @@ function createReport(data: ViewsThreadData, tell: (told: ViewsTold) => void): R
 }
 
 function superviseViews(environment: Environment, report: Report): Promise<Supervisor> {
-  return startSupervisor(
-    {
-      id: "views",
-      strategy: "one_for_one",
-      intensity: VIEW_RESTARTS_MAX,
-      periodMs: VIEW_RESTARTS_PERIOD_MS,
-      backoff: VIEW_BACKOFF,
-      children: [],
+  return startSupervisor({ ...VIEW_RESTARTS, id: "views", children: [] }, environment, {
+    onEvent(event) {
+      if (event.kind !== "child_exited" || event.exit.kind !== "abnormal") return;
+      report.broke(event.childId, event.exit.error);
     },
-    environment,
-    {
-      onEvent(event) {
-        if (event.kind !== "child_exited" || event.exit.kind !== "abnormal") return;
-        report.broke(event.childId, event.exit.error);
-      },
-      onGiveUp(error) {
-        // In a later turn and caught by nobody: it ends the thread.
-        environment.defer(() => {
-          throw error;
-        });
-      },
+    onGiveUp(error) {
+      // In a later turn and caught by nobody: it ends the thread.
+      environment.defer(() => {
+        throw error;
+      });
     },
-  );
+  });
 }

@@ -37,7 +37,7 @@ export const AnalyticsSettingsSchema = group({
     DAY_MS,
     YEAR_MS,
     initial.seenRetentionMs,
-    "age of the ids that make a repeated message count once",
+    "age of the ids that make a repeated message count once: 4 rows an order, 28 bytes each",
   ),
   minuteValuesMax: integer(
     1,

@@ -57,7 +57,12 @@ const Roles = Type.Array(Type.Union(ROLES.map((name) => Type.Literal(name))), {
 });
 
 const Limits = group({
-  bodyBytes: integer(1 * KIB, 16 * MIB, 256 * KIB, "largest request body, in bytes"),
+  bodyBytes: integer(
+    1 * KIB,
+    16 * MIB,
+    256 * KIB,
+    "largest request body, in bytes; that of POST /v1/events is 1 MiB",
+  ),
   jsonDepth: integer(2, 64, 16, "deepest nesting of a JSON body"),
   inFlightMax: integer(1, 100_000, 1024, "requests in flight; above: 503 with Retry-After"),
   commandTimeoutMs: integer(10, 5 * MINUTE_MS, 10 * SECOND_MS, "wait for a shard; above: 504"),
@@ -73,6 +78,12 @@ const Retention = group({
   ageMs: integer(MINUTE_MS, 10 * YEAR_MS, 7 * DAY_MS, "age of consumed log records"),
   inboxAgeMs: integer(MINUTE_MS, 10 * YEAR_MS, 7 * DAY_MS, "age of processed-message marks"),
   idempotencyAgeMs: integer(MINUTE_MS, 10 * YEAR_MS, DAY_MS, "age of idempotency keys"),
+  fraudAgeMs: integer(
+    8 * DAY_MS,
+    10 * YEAR_MS,
+    30 * DAY_MS,
+    "age of fraud verdicts and of unused profiles of customers and cards",
+  ),
   deadLettersMax: integer(1, 10_000_000, 10_000, "dead letters kept"),
 });
 

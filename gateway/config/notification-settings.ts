@@ -16,9 +16,19 @@ import type {
 import { NOTIFIED_EVENTS } from "../../actors/notification/notification.ts";
 import { NOTIFICATION_SETTINGS } from "../../actors/notification/notification-policy.ts";
 import type { Frozen } from "./setting-types.ts";
-import { group, HOUR_MS, integer, KIB, GIB, MINUTE_MS, oneOf, text } from "./setting-types.ts";
+import {
+  group,
+  HOUR_MS,
+  integer,
+  KIB,
+  GIB,
+  MINUTE_MS,
+  oneOf,
+  SECOND_MS,
+  text,
+} from "./setting-types.ts";
 
-const { channels, smtp, outbox, contactWaitMs } = NOTIFICATION_SETTINGS;
+const { channels, smtp, outbox, contactWaitMs, ageMaxMs } = NOTIFICATION_SETTINGS;
 
 function channelGroup<const Names extends readonly string[]>(
   initial: ChannelPolicy,
@@ -49,6 +59,7 @@ export const NotificationGroup = group({
   sms: channelGroup(channels.sms, ["outbox", "off"], "outbox"),
   push: channelGroup(channels.push, ["outbox", "off"], "outbox"),
   contactWaitMs: integer(0, 24 * HOUR_MS, contactWaitMs, "wait for the contact of an order"),
+  ageMaxMs: integer(SECOND_MS, 720 * HOUR_MS, ageMaxMs, "age beyond which nobody is told"),
   smtp: group({
     host: text(smtp.host, "mail server"),
     port: integer(1, 65_535, smtp.port, "port of the mail server"),

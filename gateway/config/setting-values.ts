@@ -7,7 +7,7 @@
  * where, and what is allowed.
  */
 
-import type { TSchema } from "@sinclair/typebox";
+import type { TSchema, TString } from "@sinclair/typebox";
 import { KindGuard } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 
@@ -61,7 +61,7 @@ export function describeAllowed(schema: TSchema): string {
     const options = schema.anyOf.map((option) => describeAllowed(option));
     return `${options.slice(0, -1).join(", ")} or ${options.at(-1)}`;
   }
-  return schema["pattern"] === undefined ? "a text that is not empty" : "an http or https address";
+  return KindGuard.IsString(schema) ? describeText(schema) : "a value";
 }
 
 /** Where inside a table or a list of tables the fault is; empty for a plain value. */
@@ -95,6 +95,13 @@ function readJson(text: string): unknown {
 
 function isNumeric(schema: TSchema): boolean {
   return KindGuard.IsInteger(schema) || KindGuard.IsNumber(schema);
+}
+
+/** The only pattern among the settings is that of an address. */
+function describeText({ pattern, minLength = 0, maxLength }: TString): string {
+  if (pattern !== undefined) return "an http or https address, or empty";
+  if (minLength === 0) return "a text, which may be empty";
+  return minLength === maxLength ? `a text of ${minLength} characters` : "a text that is not empty";
 }
 
 function describeRange(schema: { readonly minimum?: number; readonly maximum?: number }): string {

@@ -119,7 +119,9 @@ export const RECORD_EVENTS = operation({
 export const GET_REALTIME = operation({
   operationId: "getRealtimeAnalytics",
   summary: "The last 24 hours at a glance",
-  description: "The present hour and the 23 before it. Up to a quarter of a second old.",
+  description:
+    "The present hour and the 23 before it. A quarter of a second old at most, unless there is " +
+    "so much to add up that it is done less often.",
   tag: "analytics",
   answers: {
     200: {

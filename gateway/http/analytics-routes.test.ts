@@ -34,22 +34,27 @@ import { Problem } from "./problem.ts";
 FormatRegistry.Set("date-time", (text) => new Date(text).toISOString() === text);
 
 const HOUR_MS = 3_600_000;
-const limits = { bodyBytes: 256 * 1024, jsonDepth: 16, commandTimeoutMs: 5_000 };
+const limits = { jsonDepth: 16, commandTimeoutMs: 5_000 };
 const VIEWED = { event: "page.viewed", customerId: "ada" };
 
 interface Fakes {
   readonly answer?: AnalyticsAnswer;
   readonly figures?: RealtimeFigures;
   readonly reply?: CommandReply;
+  /** What one look at the figures takes. */
+  readonly lookMs?: number;
 }
 
-function open({ answer, figures, reply }: Fakes = {}) {
+function open({ answer, figures, reply, lookMs = 0 }: Fakes = {}) {
   const environment = createVirtualEnvironment();
   const sent: ShopCommand[] = [];
   const queries: AnalyticsQuery[] = [];
   let looks = 0;
   const routes = analyticsRoutes({
-    environment,
+    environment: {
+      ...environment,
+      monotonicMs: () => environment.monotonicMs() + looks * lookMs,
+    },
     limits,
     commands: {
       async send(command) {
@@ -61,31 +66,33 @@ function open({ answer, figures, reply }: Fakes = {}) {
       },
     },
     analytics: {
-      query(query) {
+      async query(query) {
         queries.push(query);
         return answer ?? { kind: "rows", rows: [] };
       },
-      realtime() {
+      async realtime() {
         looks++;
         return figures ?? NO_FIGURES;
       },
     },
   });
+  /** A `body` that is text is sent as it is. */
   async function call(method: Method, path: string, body?: unknown, key?: string) {
     const url = new URL(path, "http://shop.test");
     const route = routes.find((one) => one.method === method && one.path === url.pathname);
     const headers = new Headers({ "content-type": "application/json" });
     if (key !== undefined) headers.set("idempotency-key", key);
-    const init = body === undefined ? {} : { body: JSON.stringify(body) };
+    const content = typeof body === "string" ? body : JSON.stringify(body);
+    const init = body === undefined ? {} : { body: content };
     const request = new Request(url.href, { method, headers, ...init });
     const given = await route?.endpoint({ request, params: {}, correlationId: "c" });
     if (given instanceof Problem) {
       const { status, kind, errors } = given;
       return { status, kind, errors, text: "", json: undefined };
     }
-    const text = (await given?.text()) ?? "";
-    const json: unknown = JSON.parse(text);
-    return { status: given?.status, kind: undefined, errors: [], text, json };
+    const shown = (await given?.text()) ?? "";
+    const json: unknown = JSON.parse(shown);
+    return { status: given?.status, kind: undefined, errors: [], text: shown, json };
   }
   return { environment, sent, queries, call, looks: () => looks };
 }
@@ -106,10 +113,33 @@ describe("POST /v1/events", () => {
     const { call, sent } = open();
     const batch = Array.from({ length: 1_000 }, () => VIEWED);
     expect(await call("POST", "/v1/events", batch)).toMatchObject({ status: 202 });
-    for (const refused of [[...batch, VIEWED], [], {}, "x"]) {
+    for (const refused of [[...batch, VIEWED], [], {}, '"x"']) {
       expect((await call("POST", "/v1/events", refused)).kind).toBe("invalid_request");
     }
     expect(sent).toHaveLength(1);
+  });
+
+  test("takes a thousand long events, up to a body of one MiB", async () => {
+    const { call, sent } = open();
+    const at = "2023-11-14T22:13:20.250+00:00";
+    const long = { event: "e".repeat(64), customerId: "c".repeat(128), at };
+    const batch = Array.from({ length: 1_000 }, (_, number) => {
+      return { ...long, productId: `${number}`.padStart(128, "p") };
+    });
+    expect(JSON.stringify(batch).length).toBeGreaterThan(400_000);
+    expect(await call("POST", "/v1/events", batch)).toMatchObject({ status: 202 });
+    const text = JSON.stringify([VIEWED]);
+    const padded = (bytes: number) => text.padEnd(bytes, " ");
+    expect((await call("POST", "/v1/events", padded(1_048_576))).status).toBe(202);
+    expect((await call("POST", "/v1/events", padded(1_048_577))).kind).toBe("body_too_large");
+    expect(sent).toHaveLength(2);
+  });
+
+  test("refuses a parameter, of which it knows none", async () => {
+    const { call, sent } = open();
+    const refused = await call("POST", "/v1/events?dryRun=true", [VIEWED]);
+    expect(refused).toMatchObject({ status: 422, errors: [{ parameter: "dryRun" }] });
+    expect(sent).toEqual([]);
   });
 
   test("gives a batch under a key the same name and fingerprint each time", async () => {
@@ -137,6 +167,9 @@ describe("POST /v1/events", () => {
       [{ ...VIEWED, at: "yesterday" }, "#/1/at"],
       [{ ...VIEWED, at: "2026-13-40T00:00:00Z" }, "#/1/at"],
       [{ ...VIEWED, at: "1969-12-31T23:59:59Z" }, "#/1/at"],
+      [{ ...VIEWED, at: "2026-02-29T00:00:00Z" }, "#/1/at"],
+      [{ ...VIEWED, at: "2026-04-31T23:30:00-02:00" }, "#/1/at"],
+      [{ ...VIEWED, at: "9999-12-31T23:30:00-02:00" }, "#/1/at"],
     ];
     for (const [event, pointer] of places) {
       const refused = await call("POST", "/v1/events", [VIEWED, event]);
@@ -220,6 +253,17 @@ describe("GET /v1/analytics/realtime", () => {
     expect(looks()).toBe(2);
     expect((await call("GET", "/v1/analytics/realtime?x=1")).status).toBe(422);
   });
+
+  test("is looked at for no more than a tenth of the time, however dear it is", async () => {
+    const { call, looks, environment } = open({ lookMs: 200 });
+    await call("GET", "/v1/analytics/realtime");
+    await environment.advance(1_799);
+    await call("GET", "/v1/analytics/realtime");
+    expect(looks()).toBe(1);
+    await environment.advance(1);
+    await call("GET", "/v1/analytics/realtime");
+    expect(looks()).toBe(2);
+  });
 });
 
 describe("GET /v1/analytics/query", () => {
@@ -281,6 +325,10 @@ describe("GET /v1/analytics/query", () => {
       ["metric=orders&granularity=day", "granularity"],
       ["metric=orders&from=today", "from"],
       ["metric=orders&to=2026-02-30", "to"],
+      ["metric=orders&to=2026-02-30T00:00:00Z", "to"],
+      ["metric=orders&from=9999-12-31T22:00:00-03:00&to=9999-12-31T23:00:00-03:00", "to"],
+      ["metric=orders&from=9999-12-31T23:00:00-01:00", "from"],
+      ["metric=orders&to=9999-12-31T23:30:00Z", "to"],
       ["metric=orders&from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z", "from"],
       ["metric=orders&limit=5", "limit"],
       ["metric=orders&metric=orders", "metric"],

@@ -10,7 +10,8 @@ import type { Dimension } from "../../actors/analytics/analytics-metrics.ts";
 import type { AnalyticsReads } from "../../actors/analytics/analytics-reads.ts";
 import type { Environment } from "../../runtime/environment.ts";
 import type { Answer, Call, Route } from "./endpoint.ts";
-import type { CommandPort, GatewayDeps } from "./gateway-ports.ts";
+import type { CommandPort } from "./command-port.ts";
+import type { GatewayDeps } from "./gateway-ports.ts";
 
 import { QUERY_WINDOWS, refuseQuery, AGGREGATES } from "../../actors/analytics/analytics-query.ts";
 import { DIMENSIONS, metricNames } from "../../actors/analytics/analytics-metrics.ts";
@@ -19,9 +20,10 @@ import { InvariantError } from "../../runtime/errors.ts";
 import { GET_REALTIME, QUERY_ANALYTICS, RECORD_EVENTS } from "./analytics-operations.ts";
 import { INSTANT_PATTERN, NewEventsSchema } from "./analytics-schemas.ts";
 import { analyticsRealtimeJson, analyticsRowsJson } from "./analytics-view.ts";
-import { instantMs, recordBehaviorCommand } from "./behavior-intake.ts";
+import { recordBehaviorCommand } from "./behavior-intake.ts";
 import { jsonResponse } from "./endpoint.ts";
 import { idempotencyKeyOf } from "./idempotency.ts";
+import { INSTANT_MS_MAX, instantMs } from "./instant-text.ts";
 import { Problem } from "./problem.ts";
 import { readQuery } from "./query-string.ts";
 import { readJson } from "./request-body.ts";
@@ -29,12 +31,16 @@ import { traceparentOf } from "./request-trace.ts";
 import { compileBodyCheck, invalidRequest } from "./schema-check.ts";
 import { problemOfRefusal } from "./shop-problems.ts";
 
+/** What a thousand events of any usual length need; orders are smaller, and so is their bound. */
+const EVENTS_BODY_BYTES_MAX = 1_048_576;
 /** How old an answer about the last 24 hours may be: many may watch, one looks. */
 const REALTIME_AGE_MS = 250;
+/** A look costs this thread its time: it rests nine times as long, and so takes a tenth at most. */
+const REALTIME_REST_FACTOR = 9;
 
 export interface AnalyticsRouteDeps {
   readonly environment: Pick<Environment, "nowMs" | "monotonicMs" | "newId">;
-  readonly limits: Pick<GatewayDeps["limits"], "bodyBytes" | "jsonDepth" | "commandTimeoutMs">;
+  readonly limits: Pick<GatewayDeps["limits"], "jsonDepth" | "commandTimeoutMs">;
   readonly commands: CommandPort;
   readonly analytics: Pick<AnalyticsReads, "query" | "realtime">;
 }
@@ -83,7 +89,10 @@ export function analyticsRoutes(deps: AnalyticsRouteDeps): readonly Route[] {
 async function recordEvents(deps: AnalyticsRouteDeps, call: Call): Promise<Answer> {
   const key = idempotencyKeyOf(call.request);
   if (key instanceof Problem) return key;
-  const read = await readJson(call.request, deps.limits);
+  const query = readQuery(call.request, []);
+  if (query instanceof Problem) return query;
+  const { jsonDepth } = deps.limits;
+  const read = await readJson(call.request, { bodyBytes: EVENTS_BODY_BYTES_MAX, jsonDepth });
   if (read instanceof Problem) return read;
   const checked = checkNewEvents(read.value);
   if (checked instanceof Problem) return checked;
@@ -104,25 +113,37 @@ async function recordEvents(deps: AnalyticsRouteDeps, call: Call): Promise<Answe
 function realtimeEndpoint({ environment, analytics }: AnalyticsRouteDeps) {
   let lastJson = "";
   let freshUntilMs = 0;
-  return ({ request }: Call): Answer => {
+  let looking: Promise<void> | undefined;
+
+  async function look(): Promise<void> {
+    const startMs = environment.monotonicMs();
+    const nowMs = environment.nowMs();
+    lastJson = analyticsRealtimeJson(await analytics.realtime(nowMs), nowMs);
+    const endMs = environment.monotonicMs();
+    freshUntilMs = endMs + Math.max(REALTIME_AGE_MS, REALTIME_REST_FACTOR * (endMs - startMs));
+  }
+
+  return async ({ request }: Call): Promise<Answer> => {
     const query = readQuery(request, []);
     if (query instanceof Problem) return query;
-    const startMs = environment.monotonicMs();
-    if (lastJson === "" || startMs >= freshUntilMs) {
-      const nowMs = environment.nowMs();
-      lastJson = analyticsRealtimeJson(analytics.realtime(nowMs), nowMs);
-      freshUntilMs = startMs + REALTIME_AGE_MS;
+    if (lastJson === "" || environment.monotonicMs() >= freshUntilMs) {
+      // Who comes while somebody looks waits for what is found.
+      looking ??= look().finally(() => (looking = undefined));
+      await looking;
     }
     return jsonResponse(200, lastJson, { "cache-control": "no-store" });
   };
 }
 
-function queryAnalytics({ environment, analytics }: AnalyticsRouteDeps, call: Call): Answer {
+async function queryAnalytics(
+  { environment, analytics }: AnalyticsRouteDeps,
+  call: Call,
+): Promise<Answer> {
   const given = readQuery(call.request, PARAMETERS);
   if (given instanceof Problem) return given;
   const query = parseQuery(given, environment.nowMs());
   if (query instanceof Problem) return query;
-  const answer = analytics.query(query);
+  const answer = await analytics.query(query);
   if (answer.kind === "rows") return jsonResponse(200, analyticsRowsJson(query, answer.rows));
   const detail =
     answer.what === "rows"
@@ -165,6 +186,7 @@ function parseRange(given: Given, windowMs: number, nowMs: number) {
   if (from >= to) return invalid("from", "must be before `to`");
   // To is exclusive: on a boundary it stays, else the window it is in counts whole.
   const toMs = windowStart(to + windowMs - 1, windowMs);
+  if (toMs > INSTANT_MS_MAX) return invalid("to", "must be in a window that ends before 10000");
   return { fromMs: windowStart(from, windowMs), toMs };
 }
 
@@ -172,7 +194,9 @@ function parseInstant(given: Given, name: "from" | "to"): number | Problem | und
   const text = given.get(name);
   if (text === undefined) return undefined;
   const atMs = instantForm.test(text) ? instantMs(text) : undefined;
-  return atMs ?? invalid(name, "must be a time of RFC 3339, as 2026-01-31T09:30:00Z");
+  return (
+    atMs ?? invalid(name, "must be a time of RFC 3339 from 1970 to 9999, as 2026-01-31T09:30:00Z")
+  );
 }
 
 function oneOf<const Name extends string>(

@@ -49,7 +49,7 @@ test("an order's history is found by its customer and a word, page by page", asy
 
   const found = await send("GET", "/v1/audit?customerId=customer-1&q=angstrom%20berl*&limit=1");
   expect(found.json).toMatchObject({
-    records: [{ type: "order.created", data: { paymentMethod: { token: "[redacted]" } } }],
+    records: [{ type: "order.created", data: { paymentMethod: { type: "card" } } }],
   });
   expect(found.text).not.toMatch(/secret(one|two|three|four)/);
 });

@@ -21,6 +21,7 @@ import type { AUDIT_PARAMETERS } from "./audit-schemas.ts";
 import { AuditVerifySchema } from "./audit-schemas.ts";
 import type { Answer, Call, Route } from "./endpoint.ts";
 import { jsonResponse } from "./endpoint.ts";
+import { INSTANT_MS_MAX, isOnCalendar } from "./instant-text.ts";
 import { Problem } from "./problem.ts";
 import { readQuery } from "./query-string.ts";
 import type { BodyLimits } from "./request-body.ts";
@@ -89,6 +90,8 @@ async function getHead({ audit }: AuditDeps, { request }: Call): Promise<Answer>
 }
 
 async function verify({ audit, limits }: AuditDeps, { request }: Call): Promise<Answer> {
+  const query = readQuery(request, []);
+  if (query instanceof Problem) return query;
   const read = await readOptionalJson(request, limits);
   if (read instanceof Problem) return read;
   const checked = checkVerify(read.value);
@@ -166,9 +169,10 @@ function readTime(
   text: string | undefined,
 ): Part<"fromMs" | "toMs", number> {
   if (text === undefined) return {};
-  const timeMs = RFC_3339.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(timeMs)) {
-    return refused(parameter, "must be a time of RFC 3339, as 2025-10-02T09:30:00.000Z");
+  const timeMs = RFC_3339.test(text) && isOnCalendar(text) ? Date.parse(text) : Number.NaN;
+  if (!(timeMs <= INSTANT_MS_MAX)) {
+    const example = "2025-10-02T09:30:00.000Z";
+    return refused(parameter, `must be a time of RFC 3339 up to 9999, as ${example}`);
   }
   return parameter === "from" ? { fromMs: timeMs } : { toMs: timeMs };
 }

@@ -15,16 +15,12 @@ import type { Problem, ProblemPart } from "./problem.ts";
 
 import { behaviorColumns } from "../../actors/analytics/behavior-columns.ts";
 import { fingerprint } from "./idempotency.ts";
+import { instantMs } from "./instant-text.ts";
 import { invalidRequest } from "./schema-check.ts";
 
 const KEY_HEX_CHARS = 40;
 const PARTS_MAX = 20;
-
-/** Milliseconds since the epoch; `undefined` for a time of the right form that does not exist. */
-export function instantMs(text: string): number | undefined {
-  const atMs = Date.parse(text);
-  return Number.isInteger(atMs) && atMs >= 0 ? atMs : undefined;
-}
+const NO_TIME = "is a time before 1970, after 9999, or on no calendar";
 
 /** The command for `events`, which fit their schema. */
 export function recordBehaviorCommand(
@@ -37,7 +33,7 @@ export function recordBehaviorCommand(
   const timed = events.map(({ at, ...event }, index) => {
     const atMs = at === undefined ? nowMs : instantMs(at);
     if (atMs === undefined && errors.length < PARTS_MAX) {
-      errors.push({ pointer: `#/${index}/at`, detail: "is a time before 1970 or on no calendar" });
+      errors.push({ pointer: `#/${index}/at`, detail: NO_TIME });
     }
     return { ...event, atMs: atMs ?? nowMs };
   });

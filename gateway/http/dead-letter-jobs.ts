@@ -13,7 +13,7 @@ import type { LetterCommand } from "../../actors/dead-letters/letter-unit.ts";
 import type { Environment, Timer } from "../../runtime/environment.ts";
 import { assert, isShopError, ShopError } from "../../runtime/errors.ts";
 import { SAMPLE_MAX } from "./dead-letter-schemas.ts";
-import type { CommandPort } from "./gateway-ports.ts";
+import type { CommandPort } from "./command-port.ts";
 
 const RUNNING_MAX = 4;
 const REMEMBERED_MAX = 100;

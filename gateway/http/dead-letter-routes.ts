@@ -36,7 +36,7 @@ import {
 import { letterJson, letterPageJson, letterSummaryJson, viewJob } from "./dead-letter-view.ts";
 import type { Answer, Call, Route } from "./endpoint.ts";
 import { jsonResponse } from "./endpoint.ts";
-import type { CommandPort } from "./gateway-ports.ts";
+import type { CommandPort } from "./command-port.ts";
 import { decodeCursor, encodeCursor } from "./page-cursor.ts";
 import type { ProblemPart } from "./problem.ts";
 import { Problem } from "./problem.ts";

@@ -8,6 +8,7 @@
 
 import type { KeptLetter, LetterKind } from "../../actors/dead-letters/letter-port.ts";
 import { decodeValue } from "../../actors/contracts/codec.ts";
+import { HIDDEN_FIELDS } from "../../actors/contracts/fields.ts";
 import { EVENTS } from "../../actors/contracts/messages.ts";
 import { decodeEvent } from "../../actors/delivery/decode-message.ts";
 import { describeError, isShopError } from "../../runtime/errors.ts";
@@ -21,7 +22,6 @@ import { parseStrictJson } from "./strict-json.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
-const HIDDEN_FIELDS = ["token", "fingerprint", "contact", "email", "phone", "pushToken"];
 const HIDDEN = "[redacted]";
 const DEPTH_MAX = 16;
 /** Largest time that has a text (ECMA-262, 21.4.1.1). */
@@ -149,7 +149,7 @@ function redact(value: unknown): unknown {
   return Object.fromEntries(
     Object.entries(value).map(([name, field]) => [
       name,
-      HIDDEN_FIELDS.includes(name) ? HIDDEN : redact(field),
+      HIDDEN_FIELDS.has(name) ? HIDDEN : redact(field),
     ]),
   );
 }
@@ -157,7 +157,7 @@ function redact(value: unknown): unknown {
 /** The bytes, unless they name a hidden field; also where nothing else can be read. */
 function raw({ bytes }: KeptLetter): Json {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const named = HIDDEN_FIELDS.find((name) => buffer.includes(name));
+  const named = [...HIDDEN_FIELDS].find((name) => buffer.includes(name));
   return named === undefined
     ? { bytesBase64: buffer.toString("base64") }
     : { bytesWithheld: named };

@@ -6,33 +6,14 @@
  */
 
 import type { Environment } from "../../runtime/environment.ts";
-import type { ShopCommand } from "../../actors/contracts/messages.ts";
-import type { CommandReply, StockState } from "../../actors/contracts/order-state.ts";
-import type { OrderReads } from "../../actors/stores/unit-of-work.ts";
+import type { AnalyticsReads } from "../../actors/analytics/analytics-reads.ts";
+import type { AuditReads } from "../../actors/audit/audit-reads.ts";
+import type { LedgerRow, StockState } from "../../actors/contracts/order-state.ts";
+import type { OrderReads, Row } from "../../actors/stores/unit-of-work.ts";
 import type { DeadLetterReads } from "../../actors/dead-letters/letter-port.ts";
 import type { LimitsConfig } from "../config/config-schema.ts";
-import type { AnalyticsRouteDeps } from "./analytics-routes.ts";
-import type { AuditDeps } from "./audit-routes.ts";
+import type { CommandPort } from "./command-port.ts";
 import type { LetterJobs } from "./dead-letter-jobs.ts";
-import type { LedgerPort } from "./ledger-routes.ts";
-import type { NotificationReads } from "./notification-routes.ts";
-
-export interface CommandOptions {
-  /** How long an answer is waited for, in ms from now; after that the command is worthless. */
-  readonly deadlineMs: number;
-  readonly correlationId: string;
-  /** A W3C trace context, checked; absent when the caller sent none. */
-  readonly traceparent?: string;
-}
-
-export interface CommandPort {
-  /**
-   * Hands `command` to the shard that owns its key and resolves with the answer, after the commit.
-   * Rejects with `SATURATED` or `MAILBOX_FULL` (nothing was taken), `ASK_TIMEOUT` (no answer in
-   * time), `INDETERMINATE`, `STORAGE_FULL`, `STORAGE_FAULT` or `CLOSED`.
-   */
-  send(command: ShopCommand, options: CommandOptions): Promise<CommandReply>;
-}
 
 export interface AvailabilityPort {
   /** Stock as last seen, at most the cache's lifetime old. */
@@ -82,11 +63,25 @@ export interface MetricsText {
   readonly body: string;
 }
 
+/** Sees every commit that was acknowledged before the call. */
+export interface NotificationReads {
+  /** The order's row of table `notifications`. */
+  notifications(orderId: string): Promise<Row | undefined>;
+}
+
+export interface LedgerPort {
+  /**
+   * The rows of all shards, each after a comparison of its own. Rejects with `SATURATED`,
+   * `ASK_TIMEOUT` or `CLOSED` when one of them does not answer: a part would be misleading.
+   */
+  read(): Promise<readonly LedgerRow[]>;
+}
+
 /** What stands around the order pipeline. */
 export interface PlatformPorts {
   readonly notifications: NotificationReads;
-  readonly audit: AuditDeps["audit"];
-  readonly analytics: AnalyticsRouteDeps["analytics"];
+  readonly audit: Pick<AuditReads, "search" | "head" | "verify">;
+  readonly analytics: Pick<AnalyticsReads, "query" | "realtime">;
   readonly letters: DeadLetterReads;
   readonly letterJobs: LetterJobs;
   readonly ledger: LedgerPort;

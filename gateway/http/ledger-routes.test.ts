@@ -65,6 +65,7 @@ describe("the ledger", () => {
     ["?imbalanced=true", ["payment orders/1"]],
     ["?imbalanced=false&group=payment", ["payment orders/2"]],
     ["?group=shipping", []],
+    ["?group=unmatched&topic=outbox.unmatched", []],
   ])("%s shows what was asked for", async (query, expected) => {
     const body = await get(query);
     expect(places(body)).toEqual(expected);

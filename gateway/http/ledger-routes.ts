@@ -10,9 +10,12 @@ import { Type } from "@sinclair/typebox";
 import type { LedgerRow } from "../../actors/contracts/order-state.ts";
 import type { Answer, Call, Route } from "./endpoint.ts";
 import type { ParameterSpec } from "./api-operation.ts";
+import type { LedgerPort } from "./gateway-ports.ts";
 
 import { GROUPS, TOPICS } from "../../actors/contracts/topics.ts";
 import { foldRows, LEDGER_ROWS_MAX, sumOfRows } from "../../actors/ledger/ledger-rows.ts";
+import { UNMATCHED_GROUP } from "../../actors/routing/ingress.ts";
+import { UNMATCHED_TOPIC } from "../../actors/routing/routed-frame.ts";
 import { operation } from "./api-operation.ts";
 import { jsonResponse } from "./endpoint.ts";
 import { LEDGER_EXAMPLE } from "./ledger-schemas.ts";
@@ -20,22 +23,14 @@ import { Problem } from "./problem.ts";
 import { readQuery } from "./query-string.ts";
 import { invalidRequest } from "./schema-check.ts";
 
-export interface LedgerPort {
-  /**
-   * The rows of all shards, each after a comparison of its own. Rejects with `SATURATED`,
-   * `ASK_TIMEOUT` or `CLOSED` when one of them does not answer: a part would be misleading.
-   */
-  read(): Promise<readonly LedgerRow[]>;
-}
-
 export interface LedgerRoutesDeps {
   readonly ledger: LedgerPort;
 }
 
 /** What each parameter may be. */
 const ALLOWED = {
-  group: Object.keys(GROUPS),
-  topic: TOPICS,
+  group: [...Object.keys(GROUPS), UNMATCHED_GROUP],
+  topic: [...TOPICS, UNMATCHED_TOPIC],
   imbalanced: ["true", "false"],
 } as const satisfies Record<string, readonly string[]>;
 type Name = keyof typeof ALLOWED;

@@ -7,24 +7,19 @@
 
 import { Type } from "@sinclair/typebox";
 
-import type { OrderReads, Row } from "../../actors/stores/unit-of-work.ts";
+import type { OrderReads } from "../../actors/stores/unit-of-work.ts";
 import type { LedgerEntry } from "../../actors/notification/notification.ts";
 import { decodeNotificationRow, notificationId } from "../../actors/notification/notification.ts";
 import { ORDER_EXAMPLE } from "./api-examples.ts";
 import { operation } from "./api-operation.ts";
 import type { Answer, Call, Route } from "./endpoint.ts";
 import { jsonResponse } from "./endpoint.ts";
+import type { NotificationReads } from "./gateway-ports.ts";
 import { NOTIFICATION_LEDGER_EXAMPLE } from "./notification-schemas.ts";
 import { isoTime } from "./order-view.ts";
 import { Problem } from "./problem.ts";
 import { readQuery } from "./query-string.ts";
 import { describe } from "./shop-problems.ts";
-
-/** Sees every commit that was acknowledged before the call. */
-export interface NotificationReads {
-  /** The order's row of table `notifications`. */
-  notifications(orderId: string): Promise<Row | undefined>;
-}
 
 export interface NotificationDeps {
   readonly reads: Pick<OrderReads, "order">;

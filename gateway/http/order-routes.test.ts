@@ -75,6 +75,24 @@ describe("placing an order", () => {
     expect(events.text).toContain('"paymentMethod":{"type":"card"}');
   });
 
+  test("shows nowhere how to reach the customer, nor which card it was", async () => {
+    const { send } = openShop();
+    const contact = {
+      email: "secret-ada@example.com",
+      phone: "+436600000000",
+      pushToken: "secret-push",
+      language: "de",
+    };
+    const paymentMethod = { type: "card", token: "secret-token", fingerprint: "secret-card" };
+    const placed = await send("POST", "/v1/orders", {
+      body: { ...NEW_ORDER, contact, paymentMethod },
+    });
+    const path = `/v1/orders/${idOf(placed.json)}`;
+    const shown = [placed, await send("GET", path), await send("GET", `${path}/events`)];
+    expect(shown.map(({ status }) => status)).toEqual([201, 200, 200]);
+    for (const { text } of shown) expect(text).not.toMatch(/secret|\+43/);
+  });
+
   test("sends exact minor units to the shard, whatever the amounts", async () => {
     await fc.assert(
       fc.asyncProperty(

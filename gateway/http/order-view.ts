@@ -1,16 +1,23 @@
 /**
  * Orders, stock and timelines as the API shows them.
  *
- * Amounts leave as decimals that always have two places, times as UTC text. A payment token is
- * never shown: whoever may read an order may not charge its customer.
+ * Amounts leave as decimals that always have two places, times as UTC text. What
+ * identifies a means of payment or reaches the customer is never shown.
  */
 
 import { decodeValue } from "../../actors/contracts/codec.ts";
+import { HIDDEN_FIELDS } from "../../actors/contracts/fields.ts";
 import { toDecimal } from "../../actors/contracts/money.ts";
 import type { OrderItem } from "../../actors/contracts/messages.ts";
 import type { OrderState, StockState } from "../../actors/contracts/order-state.ts";
 import type { Row, TimelineEntry } from "../../actors/stores/unit-of-work.ts";
 import { assert } from "../../runtime/errors.ts";
+
+/**
+ * Of a timeline besides: how suspicious an order was, and to which rules, is nothing for whoever
+ * placed it. The reason stays, and the audit tells the rest.
+ */
+const TIMELINE_HIDDEN: ReadonlySet<string> = new Set([...HIDDEN_FIELDS, "risk"]);
 
 /** A number with its own spelling, for JSON.stringify (ECMA-262, JSON.rawJSON). */
 interface RawJson {
@@ -116,7 +123,7 @@ function viewData(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
     Object.entries(value)
-      .filter(([name]) => name !== "token")
+      .filter(([name]) => !TIMELINE_HIDDEN.has(name))
       .map(([name, field]) => viewField(name, field)),
   );
 }

@@ -16,7 +16,15 @@ export type Lie =
   | "skip_version"
   | "capture_twice"
   | "keep_money"
-  | "never_deliver";
+  | "never_deliver"
+  | "lag_behind"
+  | "invent_revenue"
+  | "forget_event"
+  | "break_chain"
+  | "tell_twice"
+  | "write_twice"
+  | "lose_record"
+  | "bury";
 
 export interface TimelineRecord {
   readonly version: number;
@@ -35,6 +43,8 @@ export interface FakeOrder {
     readonly price: number;
   }[];
   readonly totalMinor: number;
+  /** Every address or none. */
+  readonly contact?: unknown;
   /** Chosen to be lied about. */
   readonly lying: boolean;
   readonly timeline: TimelineRecord[];

@@ -7,8 +7,10 @@
  */
 
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { dirname } from "node:path";
 
 import { createFakeLife } from "./fake-life.ts";
+import { createFakePlatform } from "./fake-platform.ts";
 import type { FakeOrder, Lie, LifeTerms, TimelineRecord } from "./fake-life.ts";
 
 export interface FakeShopOptions extends LifeTerms {
@@ -36,6 +38,7 @@ interface Body {
   readonly customerId: string;
   readonly currency: string;
   readonly items: FakeOrder["items"];
+  readonly contact?: unknown;
 }
 
 /** How late a shop that acknowledges first writes what it acknowledged. */
@@ -47,6 +50,9 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
   const life = createFakeLife(options, (order, entry) => {
     keep({ kind: "entry", orderId: order.id, entry });
   });
+  const { dataFile, lies } = options;
+  const dataDirectory = dataFile === undefined ? undefined : dirname(dataFile);
+  const platform = createFakePlatform(orders, lies, dataDirectory);
   let accepted = 0;
 
   function apply(truth: Truth): void {
@@ -72,6 +78,8 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
   }
 
   function keep(truth: Truth): void {
+    const order = truth.kind === "entry" ? orders.get(truth.orderId) : undefined;
+    if (truth.kind === "entry" && order !== undefined) platform.tell(order, truth.entry);
     if (options.lies.includes("acknowledge_early")) setTimeout(() => write(truth), LATE_WRITE_MS);
     else write(truth);
     apply(truth);
@@ -87,8 +95,9 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
       0,
     );
     if (tell("lose_cent")) totalMinor--;
-    const { customerId, currency, items } = body;
-    const order = { id: Bun.randomUUIDv7(), customerId, currency, items, totalMinor, lying };
+    const { customerId, currency, items, contact } = body;
+    const id = Bun.randomUUIDv7();
+    const order = { id, customerId, currency, items, contact, totalMinor, lying };
     if (tell("lose_order")) return { ...order, timeline: [life.firstEntry(totalMinor)] };
     keep({ kind: "order", order, key });
     if (tell("double_order")) begin({ ...order, id: Bun.randomUUIDv7() });
@@ -123,7 +132,11 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
   async function answer(request: Request): Promise<Response> {
     const url = new URL(request.url);
     if (url.pathname === "/ready") return new Response("ready");
-    if (url.pathname === "/metrics") return new Response("process_resident_memory_bytes 1\n");
+    if (url.pathname === "/metrics") {
+      return new Response(`process_resident_memory_bytes 1\n${platform.metrics()}`);
+    }
+    const around = platform.answer(request.method, url);
+    if (around !== undefined) return around;
     if (request.method === "GET") return read(url);
     // Bodies come from this repository's own load scripts.
     const body = (await request.json()) as Body & { readonly available: number };

@@ -58,7 +58,10 @@ export interface FrameHeader {
   readonly deadlineMs: number;
 }
 
-/** A whole frame, checked. `payload` is a view of the bytes it was decoded from. */
+/**
+ * A whole frame, checked. `payload` is a view of the bytes it was decoded from. The fields may be
+ * read from there when they are asked for: a spread of a frame copies nothing.
+ */
 export interface Frame extends FrameHeader {
   readonly id: string;
   readonly traceId: string;

@@ -23,6 +23,7 @@ import {
 } from "./header-run.ts";
 import { readHex, readUuid, writeHex, writeUuid } from "./hex-bytes.ts";
 import { readF64, readU16, readU32, writeF64, writeU16, writeU32 } from "./little-endian.ts";
+import { slotOfBytes } from "./murmur2.ts";
 import { isText, readText, writeText } from "./text-bytes.ts";
 
 const VERSION_AT = 4;
@@ -55,7 +56,10 @@ const scratch = new Uint8Array(SCRATCH_BYTES);
 export function encodeFrame(input: FrameInput): Uint8Array {
   const bound = frameBytesBound(input);
   const target = bound <= SCRATCH_BYTES ? scratch : new Uint8Array(bound);
-  return target.slice(0, encodeFrameInto(input, target, 0));
+  const frameBytes = writeFrame(input, target, 0);
+  const bytes = target.slice(0, frameBytes);
+  writeU32(bytes, CHECKSUM_AT, frameChecksum(bytes, 0, frameBytes));
+  return bytes;
 }
 
 /** The most bytes that `input` can take: enough room for `encodeFrameInto`. */
@@ -70,6 +74,13 @@ export function frameBytesBound(input: FrameInput): number {
  * `frameBytesBound(input)`.
  */
 export function encodeFrameInto(input: FrameInput, target: Uint8Array, at: number): number {
+  const frameBytes = writeFrame(input, target, at);
+  writeU32(target, at + CHECKSUM_AT, frameChecksum(target, at, frameBytes));
+  return frameBytes;
+}
+
+/** Everything but the checksum. */
+function writeFrame(input: FrameInput, target: Uint8Array, at: number): number {
   const { payload } = input;
   if (FRAME_HEADER_BYTES + payload.length > FRAME_BYTES_MAX) refuseSize(payload.length);
   assert(target.length - at >= frameBytesBound(input), "the target has no room for the frame");
@@ -91,7 +102,6 @@ export function encodeFrameInto(input: FrameInput, target: Uint8Array, at: numbe
   writeU16(target, at + KEY_BYTES_AT, keyBytes);
   writeU16(target, at + HEADERS_BYTES_AT, headersBytes);
   writeU32(target, at + PAYLOAD_BYTES_AT, payload.length);
-  writeU32(target, at + CHECKSUM_AT, frameChecksum(target, at, frameBytes));
   return frameBytes;
 }
 
@@ -127,12 +137,16 @@ export function checkFrame(bytes: Uint8Array): FrameFault | undefined {
   return undefined;
 }
 
-/** Checks and decodes. Throws `BAD_FRAME` whose message starts with the `FrameFault`. */
-export function decodeFrame(bytes: Uint8Array): Frame {
+/** Throws `BAD_FRAME` whose message starts with the `FrameFault`. */
+export function refuseUnsound(bytes: Uint8Array): void {
   const fault = checkFrame(bytes);
-  if (fault !== undefined) {
-    throw new ShopError("BAD_FRAME", `${fault} in ${bytes.length} bytes`, "never");
-  }
+  if (fault === undefined) return;
+  throw new ShopError("BAD_FRAME", `${fault} in ${bytes.length} bytes`, "never");
+}
+
+/** Checks and decodes. Throws as `refuseUnsound`. */
+export function decodeFrame(bytes: Uint8Array): Frame {
+  refuseUnsound(bytes);
   return {
     frameBytes: bytes.length,
     flags: frameFlags(bytes),
@@ -189,6 +203,11 @@ export function frameDeadlineMs(bytes: Uint8Array): number {
 
 export function frameKey(bytes: Uint8Array): string {
   return readText(bytes, FRAME_HEADER_BYTES, readU16(bytes, KEY_BYTES_AT));
+}
+
+/** The slot of the key among `slots`, which may not be those that the frame was made for. */
+export function frameKeySlot(bytes: Uint8Array, slots: number): number {
+  return slotOfBytes(bytes, FRAME_HEADER_BYTES, readU16(bytes, KEY_BYTES_AT), slots);
 }
 
 /** A view of `bytes`, valid as long as they are. */

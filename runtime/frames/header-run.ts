@@ -54,6 +54,7 @@ export function headersBytesBound(headers: Readonly<Record<string, string>>): nu
 
 /** True when the bytes from `at` to `end`, which are there, are a run of headers. */
 export function isHeaderRun(bytes: Uint8Array, at: number, end: number): boolean {
+  if (at === end) return true;
   const names: string[] = [];
   let seen: Set<string> | undefined;
   for (let next = at; next < end;) {

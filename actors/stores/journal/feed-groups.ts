@@ -7,20 +7,18 @@
  */
 
 import type { JournalCore } from "./journal-core.ts";
-import type { FeedGroup, ReleasedTopic } from "./journal-types.ts";
+import type { FeedGroup, FeedStanding, ReleasedTopic } from "./journal-types.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
-
-/** No consumer group may be called like this. */
-const FEED_PREFIX = "view.";
+import { feedGroup, feedOfGroup } from "./group-names.ts";
 
 /** True when `keepFeeds` would change nothing: then it need not write to a disk that is full. */
 export function areFeedsKept({ settle }: JournalCore, feeds: readonly FeedGroup[]): boolean {
-  const wanted = new Set(feeds.map(({ name }) => groupOf(name)));
+  const wanted = new Set(feeds.map(({ name }) => feedGroup(name)));
   return (
     knownFeeds(settle.groups()).every((group) => wanted.has(group)) &&
     feeds.every(({ name, topics }) => {
-      const known = topicsOf(settle.positions(groupOf(name)));
+      const known = topicsOf(settle.positions(feedGroup(name)));
       return known.size === topics.length && topics.every((topic) => known.has(topic));
     })
   );
@@ -34,11 +32,11 @@ export function keepFeeds(
   { settle, topology }: JournalCore,
   feeds: readonly FeedGroup[],
 ): readonly string[] {
-  const wanted = new Set(feeds.map(({ name }) => groupOf(name)));
+  const wanted = new Set(feeds.map(({ name }) => feedGroup(name)));
   const gone = knownFeeds(settle.groups()).filter((group) => !wanted.has(group));
   for (const group of gone) settle.forget(group);
   for (const { name, topics } of feeds) {
-    const group = groupOf(name);
+    const group = feedGroup(name);
     const before = settle.positions(group);
     const isNarrower = [...topicsOf(before)].some((topic) => !topics.includes(topic));
     if (isNarrower) settle.forget(group);
@@ -53,7 +51,7 @@ export function keepFeeds(
       if (topics.includes(topic)) settle.advance(group, topic, partition, position);
     }
   }
-  return gone.map((group) => group.slice(FEED_PREFIX.length));
+  return gone.map((group) => feedOfGroup(group) ?? group);
 }
 
 /** Everything up to `released` is safe with the feed. Inside a transaction. */
@@ -62,7 +60,7 @@ export function releaseFeed(
   name: string,
   released: readonly ReleasedTopic[],
 ): void {
-  const group = groupOf(name);
+  const group = feedGroup(name);
   if (!settle.groups().includes(group)) {
     throw new ShopError("STALE", `the journal keeps nothing for a feed ${name}`, "never");
   }
@@ -71,12 +69,23 @@ export function releaseFeed(
   }
 }
 
-function groupOf(name: string): string {
-  return `${FEED_PREFIX}${name}`;
+/** What the feed has not released, and when the oldest of it was stored. */
+export function feedStanding({ settle, log }: JournalCore, name: string): FeedStanding {
+  let records = 0;
+  let oldestId: number | undefined;
+  for (const { consumer, partition, last } of settle.parts(feedGroup(name))) {
+    const position = consumer.sets[partition]?.position ?? last;
+    if (last <= position) continue;
+    records += last - position;
+    const id = log.idOf(consumer.firstPart + partition, position + 1);
+    if (id !== undefined && (oldestId === undefined || id < oldestId)) oldestId = id;
+  }
+  const oldestAtMs = oldestId === undefined ? undefined : log.storedAtMs(oldestId);
+  return { records, ...(oldestAtMs === undefined ? {} : { oldestAtMs }) };
 }
 
 function knownFeeds(groups: readonly string[]): readonly string[] {
-  return groups.filter((group) => group.startsWith(FEED_PREFIX));
+  return groups.filter((group) => feedOfGroup(group) !== undefined);
 }
 
 function topicsOf(positions: readonly { readonly topic: string }[]): ReadonlySet<string> {

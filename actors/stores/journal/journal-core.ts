@@ -43,12 +43,13 @@ export interface JournalCore extends UnitTables {
   readonly openedAtBatch: number;
 }
 
+export interface CoreOptions extends JournalOptions {
+  /** See `LogReaders`; grows as groups join, and outlives the core. */
+  readonly attended?: Set<string>;
+}
+
 /** Opens and verifies. Throws what SQLite throws, or `DATA_DAMAGED`, with nothing left open. */
-export function openCore(
-  path: string,
-  options: JournalOptions,
-  tuning: JournalTuning,
-): JournalCore {
+export function openCore(path: string, options: CoreOptions, tuning: JournalTuning): JournalCore {
   const database = openDatabase(path, tuning, options.faults);
   try {
     return build(database, options, tuning);
@@ -105,11 +106,11 @@ export function readRecords(
 
 function build(
   database: JournalDatabase,
-  options: JournalOptions,
+  options: CoreOptions,
   tuning: JournalTuning,
 ): JournalCore {
   const { handle, undo } = database;
-  prepareSchema(handle, options.slots);
+  prepareSchema(handle, options.slots, options.environment.nowMs());
   const topology = handle.transaction(() => openTopology(handle, options.slots, options.topics))();
   const damage: Damage[] = [];
   const state = openState(handle, undo);
@@ -128,13 +129,18 @@ function build(
     deadLetters,
     rows: new RowTables(handle),
     timers: new TimerTable(database),
-    pruner: new Pruner(database, options.retention, {
-      topology,
-      log,
-      settle,
-      inbox,
-      deadLetters,
-    }),
+    pruner: new Pruner(
+      database,
+      options.retention,
+      {
+        topology,
+        log,
+        settle,
+        inbox,
+        deadLetters,
+      },
+      options,
+    ),
     scrubber: new Scrubber(handle, options.environment, topology, log),
     damage,
     openedAtBatch: state.values.batches,

@@ -11,6 +11,7 @@ import { Database } from "bun:sqlite";
 
 import { assert } from "../../../runtime/errors.ts";
 import type { FaultPoint, JournalTuning } from "./journal-types.ts";
+import { makePrivateFile } from "./durable-directory.ts";
 import { BUSY_TIMEOUT_MS } from "./journal-limits.ts";
 import { createUndoLog } from "./undo-log.ts";
 import type { UndoLog } from "./undo-log.ts";
@@ -44,6 +45,7 @@ export function openDatabase(
   faults: ((point: FaultPoint) => void) | undefined,
 ): JournalDatabase {
   faults?.("open");
+  makePrivateFile(path);
   const handle = new Database(path, { create: true, readwrite: true, strict: true });
   try {
     configure(handle, tuning);

@@ -28,6 +28,8 @@ export const LOG_RESERVE_SHARE = 0.25;
 /** Pruning steps `commit` makes by itself when the log is full. */
 export const PRUNE_STEPS_MAX = 8;
 export const PRUNE_STEP_ROWS = 4_096;
+/** Grain of the time at which a row of table `fraud` was last written. */
+export const WRITTEN_GRAIN_MS = 86_400_000;
 /** Rows read between two looks at the clock while verifying. */
 export const SCRUB_SLICE_ROWS = 256;
 

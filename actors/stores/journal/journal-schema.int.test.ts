@@ -7,6 +7,7 @@ import { afterAll, expect, test } from "bun:test";
 
 import { Database } from "bun:sqlite";
 
+import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
 import { TABLES } from "../unit-of-work.ts";
 import {
   commitOne,
@@ -19,6 +20,8 @@ import {
   publish,
   refOf,
   removeDirectories,
+  RETENTION,
+  START_MS,
   stockRow,
   tamper,
   unitOf,
@@ -30,6 +33,7 @@ import { writeVersion1 } from "./schema-v1.fixture.ts";
 afterAll(removeDirectories);
 
 const SLOTS = 4;
+const DAY_MS = 86_400_000;
 
 /** A version 1 directory with something in every table that version 1 had a use for. */
 function makeVersion1(): string {
@@ -110,11 +114,13 @@ test("data of version 1 opens, with everything in it, and has the tables of toda
 test("version 1 with the tables of version 2, as builds between them left it, opens too", () => {
   const directory = makeDirectory();
   openTestJournal(directory).close();
+  tamper(directory, "DROP INDEX fraud_written");
+  tamper(directory, "ALTER TABLE fraud DROP COLUMN written_at");
   tamper(directory, "UPDATE meta SET value = '1' WHERE name = 'schema_version'");
   const journal = openTestJournal(directory);
   commitOne(journal, unitOf({ rows: [stockRow("p", 0)] }));
   journal.close();
-  expect(metaOf(directory)["schema_version"]).toBe("2");
+  expect(metaOf(directory)["schema_version"]).toBe("3");
 });
 
 test("an upgrade that is cut off leaves version 1, which opens at the next start", () => {
@@ -122,7 +128,7 @@ test("an upgrade that is cut off leaves version 1, which opens at the next start
   const handle = new Database(journalPath(directory));
   // The last thing an upgrade does fails, when all its tables are made.
   handle.run("CREATE TRIGGER cut BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'cut off'); END");
-  expect(() => prepareSchema(handle, SLOTS)).toThrow("cut off");
+  expect(() => prepareSchema(handle, SLOTS, START_MS)).toThrow("cut off");
   const names = handle.prepare<{ name: string }, []>(
     "SELECT name FROM sqlite_schema WHERE name = 'fraud'",
   );
@@ -131,11 +137,38 @@ test("an upgrade that is cut off leaves version 1, which opens at the next start
   handle.close(true);
   expect(metaOf(directory)["schema_version"]).toBe("1");
   openTestJournal(directory).close();
-  expect(metaOf(directory)["schema_version"]).toBe("2");
+  expect(metaOf(directory)["schema_version"]).toBe("3");
+});
+
+test("what version 2 knew of fraud is kept as if it had been written at the upgrade", async () => {
+  const directory = makeDirectory();
+  const environment = createVirtualEnvironment();
+  const before = openTestJournal(directory, { environment });
+  const data = new Uint8Array([7]);
+  const profile = { table: "fraud", key: "card:c", expectedVersion: 0, data } as const;
+  commitOne(before, unitOf({ rows: [profile] }));
+  before.close();
+  tamper(directory, "DROP INDEX fraud_written");
+  tamper(directory, "ALTER TABLE fraud DROP COLUMN written_at");
+  tamper(directory, "UPDATE meta SET value = '2' WHERE name = 'schema_version'");
+
+  await environment.advance(10 * RETENTION.fraudAgeMs);
+  const upgradedMs = environment.nowMs();
+  const journal = openTestJournal(directory, { environment });
+  expect(journal.damage).toEqual([]);
+  const keptMs = upgradedMs + RETENTION.fraudAgeMs + DAY_MS;
+  expect(journal.prune(keptMs, 100).fraudRows).toBe(0);
+  expect(journal.load("fraud", ["card:c"])[0]).toMatchObject({ version: 1 });
+  expect(journal.prune(keptMs + 1, 100).fraudRows).toBe(1);
+  journal.close();
+  const fresh = makeDirectory();
+  openTestJournal(fresh).close();
+  expect(shapeOf(directory)).toEqual(shapeOf(fresh));
+  expect(integrityOf(directory)).toBe("ok");
 });
 
 test("a version that is newer, or none, is refused and nothing is changed", () => {
-  for (const version of ["3", "99", "0", "-1", "1.5", "two", ""]) {
+  for (const version of ["4", "99", "0", "-1", "1.5", "two", ""]) {
     const directory = makeDirectory();
     openTestJournal(directory).close();
     tamper(directory, `UPDATE meta SET value = '${version}' WHERE name = 'schema_version'`);

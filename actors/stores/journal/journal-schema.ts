@@ -18,6 +18,7 @@ const ROW_COLUMNS = `
 const EXTRA_COLUMNS: Readonly<Record<string, string>> = {
   orders: ", customer_id TEXT NOT NULL, status TEXT NOT NULL, created_at INTEGER NOT NULL",
   idempotency: ", written_at INTEGER NOT NULL",
+  fraud: ", written_at INTEGER NOT NULL DEFAULT 0",
 };
 
 const DDL = `
@@ -60,6 +61,7 @@ CREATE INDEX orders_created ON orders (created_at, key);
 CREATE INDEX orders_customer ON orders (customer_id, created_at, key);
 CREATE INDEX orders_status ON orders (status, created_at, key);
 CREATE INDEX idempotency_written ON idempotency (written_at);
+CREATE INDEX fraud_written ON fraud (written_at);
 CREATE TABLE timeline (
   order_id TEXT NOT NULL, version INTEGER NOT NULL, type TEXT NOT NULL, at INTEGER NOT NULL,
   crc INTEGER NOT NULL, data BLOB NOT NULL,
@@ -82,14 +84,18 @@ CREATE INDEX dead_letter_topic ON dead_letter (topic, id);
  * What each version adds to the one before: the first step leads from version 1 to 2. A step that
  * was released is never edited; the next version is one more step, and the same change in `DDL`.
  */
-const STEPS: readonly string[] = [
+const STEPS: readonly ((nowMs: number) => string)[] = [
   // "If not exists": builds between the two made these tables in files that said version 1.
-  `CREATE TABLE IF NOT EXISTS fraud (
+  () => `CREATE TABLE IF NOT EXISTS fraud (
      key TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, crc INTEGER NOT NULL,
      data BLOB NOT NULL) WITHOUT ROWID;
    CREATE TABLE IF NOT EXISTS notifications (
      key TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, crc INTEGER NOT NULL,
      data BLOB NOT NULL) WITHOUT ROWID;`,
+  // Nobody knows how old the rows are: they are as old as the upgrade.
+  (nowMs) => `ALTER TABLE fraud ADD COLUMN written_at INTEGER NOT NULL DEFAULT 0;
+   UPDATE fraud SET written_at = ${nowMs};
+   CREATE INDEX fraud_written ON fraud (written_at);`,
 ];
 
 const SCHEMA_VERSION = 1 + STEPS.length;
@@ -99,7 +105,7 @@ const SCHEMA_VERSION = 1 + STEPS.length;
  * that the file was made for this number of slots. Throws `DATA_DAMAGED` for a version that is
  * newer than this program, and `BAD_CONFIGURATION` for another number of slots.
  */
-export function prepareSchema(handle: Database, slots: number): void {
+export function prepareSchema(handle: Database, slots: number, nowMs: number): void {
   const tables = handle.prepare<{ tables: number }, []>(
     "SELECT count(*) AS tables FROM sqlite_schema",
   );
@@ -119,13 +125,13 @@ export function prepareSchema(handle: Database, slots: number): void {
     const message = `slots is fixed for the life of the data: it is ${meta.get("slots")}`;
     throw new ShopError("BAD_CONFIGURATION", `${message}, not ${slots}`, "never");
   }
-  if (version < SCHEMA_VERSION) upgrade(handle, version);
+  if (version < SCHEMA_VERSION) upgrade(handle, version, nowMs);
 }
 
 /** All steps or none: a file is never between two versions. */
-function upgrade(handle: Database, from: number): void {
+function upgrade(handle: Database, from: number, nowMs: number): void {
   handle.transaction(() => {
-    for (const step of STEPS.slice(from - 1)) handle.run(step);
+    for (const step of STEPS.slice(from - 1)) handle.run(step(nowMs));
     handle
       .prepare<unknown, [string]>("UPDATE meta SET value = ? WHERE name = 'schema_version'")
       .run(String(SCHEMA_VERSION));

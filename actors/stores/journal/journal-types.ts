@@ -28,6 +28,8 @@ export interface Retention {
   readonly inboxAgeMs: number;
   /** How long a row of table `idempotency` is kept after its last write. */
   readonly idempotencyAgeMs: number;
+  /** How long a row of table `fraud` is kept after its last write, and up to a day longer. */
+  readonly fraudAgeMs: number;
   /** Dead letters beyond this are dropped, oldest first, and counted. */
   readonly deadLettersMax: number;
 }
@@ -61,6 +63,13 @@ export interface JournalOptions {
   readonly onDamage?: "refuse" | "quarantine";
   readonly tuning?: Partial<JournalTuning>;
   readonly faults?: (point: FaultPoint) => void;
+  /**
+   * Consumer groups that will have members; absent: all that are known. Those that join later
+   * count as well. What any other has not read goes once the log is over its size.
+   */
+  readonly groups?: readonly string[];
+  /** Records were removed that `group`, of which nobody is a member, had not read. */
+  readonly onUnreadDropped?: (group: string) => void;
 }
 
 /** One thing to commit: a unit of work and what it settles, all or nothing. */
@@ -93,6 +102,28 @@ export interface FeedGroup {
 export interface ReleasedTopic {
   readonly topic: string;
   readonly sequences: readonly number[];
+}
+
+/** What a feed has not released. */
+export interface FeedStanding {
+  readonly records: number;
+  /** When the oldest of them was stored, ms since the epoch; absent: there is none. */
+  readonly oldestAtMs?: number;
+}
+
+/** A group that holds much of the log. */
+export interface LogHolder {
+  readonly group: string;
+  readonly records: number;
+  /** Of `logBytesMax`, about. */
+  readonly share: number;
+}
+
+export interface LogHolders {
+  /** The group that holds most of the log, when that is much. */
+  readonly largest?: LogHolder;
+  /** Groups for which records are kept though nobody is a member of them, so far. */
+  readonly unattended: readonly Omit<LogHolder, "share">[];
 }
 
 export interface FeedRelease {
@@ -173,6 +204,7 @@ export interface PruneResult {
   readonly logRecords: number;
   readonly inboxMarks: number;
   readonly idempotencyRows: number;
+  readonly fraudRows: number;
   readonly deadLetters: number;
   /** False when the budget ran out before the work did. */
   readonly done: boolean;
@@ -225,6 +257,10 @@ export interface Journal {
   keepFeeds(feeds: readonly FeedGroup[]): readonly string[];
   /** The feed needs nothing up to `released` any more. Throws `STALE` for one that is not kept. */
   releaseFeed(name: string, released: readonly ReleasedTopic[]): void;
+  /** How much the feed has not released; nothing for one that is not kept. */
+  feedStanding(name: string): FeedStanding;
+  /** Who holds the log back. */
+  logHolders(): LogHolders;
   /** Every partition of every topic of `group`; empty when it is not registered. */
   positions(group: string): readonly PartitionPosition[];
   /** When the next timer may be due; `undefined`: there is none. May be early, never late. */

@@ -36,6 +36,7 @@ export const RETENTION: Retention = {
   logBytesMax: 10_000_000,
   inboxAgeMs: 60_000,
   idempotencyAgeMs: 60_000,
+  fraudAgeMs: 60_000,
   deadLettersMax: 100,
 };
 

@@ -8,10 +8,11 @@
  */
 
 import type { Row, Table } from "../unit-of-work.ts";
-import type { JournalCore } from "./journal-core.ts";
+import type { CoreOptions, JournalCore } from "./journal-core.ts";
 import type {
   Damage,
   FeedGroup,
+  FeedStanding,
   Journal,
   JournalDeadLetter,
   JournalOptions,
@@ -19,18 +20,18 @@ import type {
   JournalStats,
   JournalTuning,
   JournalUnit,
+  LogHolders,
   LogRecord,
   PartitionPosition,
   PruneResult,
   ReleasedTopic,
 } from "./journal-types.ts";
 import type { ProcessLock } from "./process-lock.ts";
-import type { Topology } from "./log-parts.ts";
 
 import { join } from "node:path";
 
 import { assert, ShopError } from "../../../runtime/errors.ts";
-import { areFeedsKept, keepFeeds, releaseFeed } from "./feed-groups.ts";
+import { areFeedsKept, feedStanding, keepFeeds, releaseFeed } from "./feed-groups.ts";
 import {
   commitBatch,
   isSettlingOnly,
@@ -42,14 +43,14 @@ import {
 import { finishTransaction, openCore, readRecords } from "./journal-core.ts";
 import { JOURNAL_TUNING } from "./journal-limits.ts";
 import { makeDurableDirectory } from "./durable-directory.ts";
+import { partOf } from "./log-parts.ts";
+import { logHolders } from "./log-holders.ts";
 import { lockDirectory } from "./process-lock.ts";
 import { sqliteFailure, storageError } from "./sqlite-failure.ts";
 
-const DATABASE_FILE = "journal.db";
-
 /** The database file of a data directory. */
 export function journalPath(directory: string): string {
-  return join(directory, DATABASE_FILE);
+  return join(directory, "journal.db");
 }
 
 /**
@@ -57,9 +58,8 @@ export function journalPath(directory: string): string {
  * `DATA_DAMAGED`, `BAD_CONFIGURATION` (other slots), `STORAGE_FULL` or `STORAGE_FAULT`.
  */
 export function openJournal(options: JournalOptions): Journal {
-  const directory = options.directory;
-  makeDurableDirectory(directory);
-  const lock = lockDirectory(directory);
+  makeDurableDirectory(options.directory);
+  const lock = lockDirectory(options.directory);
   try {
     return new SqliteJournal(options, lock);
   } catch (error) {
@@ -77,7 +77,7 @@ interface Attempt {
 
 class SqliteJournal implements Journal {
   readonly damage: readonly Damage[];
-  readonly #options: JournalOptions;
+  readonly #options: CoreOptions;
   readonly #tuning: JournalTuning;
   readonly #lock: ProcessLock;
   /** `undefined` after an I/O error, until a reopen succeeds. */
@@ -88,10 +88,11 @@ class SqliteJournal implements Journal {
   #checkpoints = 0;
 
   constructor(options: JournalOptions, lock: ProcessLock) {
-    this.#options = options;
+    const { groups } = options;
+    this.#options = groups === undefined ? options : { ...options, attended: new Set(groups) };
     this.#tuning = { ...JOURNAL_TUNING, ...options.tuning };
     this.#lock = lock;
-    this.#core = openCore(journalPath(options.directory), options, this.#tuning);
+    this.#core = openCore(journalPath(options.directory), this.#options, this.#tuning);
     this.damage = this.#core.damage;
   }
 
@@ -127,6 +128,7 @@ class SqliteJournal implements Journal {
   }
 
   registerGroup(group: string, topics: readonly string[], from: "earliest" | "latest"): void {
+    this.#options.attended?.add(group);
     // A group that is known is joined without a write: a full disk must not keep it out.
     const known = new Set(this.positions(group).map(({ topic }) => topic));
     if (topics.every((topic) => known.has(topic))) return;
@@ -151,6 +153,14 @@ class SqliteJournal implements Journal {
 
   releaseFeed(name: string, released: readonly ReleasedTopic[]): void {
     this.#writeWhole((core) => releaseFeed(core, name, released));
+  }
+
+  feedStanding(name: string): FeedStanding {
+    return this.#run((core) => feedStanding(core, name));
+  }
+
+  logHolders(): LogHolders {
+    return this.#run((core) => logHolders(core, this.#options));
   }
 
   positions(group: string): readonly PartitionPosition[] {
@@ -187,8 +197,8 @@ class SqliteJournal implements Journal {
   prune(nowMs: number, budgetRows: number): PruneResult {
     return this.#write((core, wallMs) => {
       const result = core.pruner.step(nowMs, budgetRows);
-      const { logRecords, inboxMarks, idempotencyRows, deadLetters } = result;
-      if (logRecords + inboxMarks + idempotencyRows + deadLetters > 0) {
+      const { logRecords, inboxMarks, idempotencyRows, fraudRows, deadLetters } = result;
+      if (logRecords + inboxMarks + idempotencyRows + fraudRows + deadLetters > 0) {
         finishTransaction(core, wallMs, { inboxMarks, deadLetters });
       }
       return result;
@@ -382,13 +392,6 @@ class SqliteJournal implements Journal {
     this.#reopens++;
     this.#reopensFailed = 0;
   }
-}
-
-function partOf({ knownFirstPart, slots }: Topology, topic: string, partition: number): number {
-  const firstPart = knownFirstPart(topic);
-  if (firstPart === undefined) throw new ShopError("UNKNOWN_TOPIC", `no topic ${topic}`, "never");
-  assert(partition >= 0 && partition < slots, `partition ${partition} of ${slots} in ${topic}`);
-  return firstPart + partition;
 }
 
 function refuseAll(units: readonly JournalUnit[], error: ShopError, isFull = false): Attempt {

@@ -30,6 +30,18 @@ export interface Topology {
   route(outgoing: Outgoing): number | ShopError;
 }
 
+/** Throws `UNKNOWN_TOPIC`. */
+export function partOf(
+  { knownFirstPart, slots }: Topology,
+  topic: string,
+  partition: number,
+): number {
+  const firstPart = knownFirstPart(topic);
+  if (firstPart === undefined) throw new ShopError("UNKNOWN_TOPIC", `no topic ${topic}`, "never");
+  assert(partition >= 0 && partition < slots, `partition ${partition} of ${slots} in ${topic}`);
+  return firstPart + partition;
+}
+
 /** Numbers the topics that are new to `handle`. Runs inside a transaction of the caller. */
 export function openTopology(
   handle: Database,

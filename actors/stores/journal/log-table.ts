@@ -46,6 +46,7 @@ export class LogTable {
   readonly #directory: LogDirectory;
   readonly #insert;
   readonly #select;
+  readonly #selectAt;
   readonly #insertSegment;
   readonly #selectParts;
   readonly #deleteSegment;
@@ -72,6 +73,7 @@ export class LogTable {
     this.#select = handle.prepare<LogRow, [number]>(
       "SELECT part, sequence, crc, bytes FROM log WHERE id = ?",
     );
+    this.#selectAt = handle.prepare<{ at: number }, [number]>("SELECT at FROM log WHERE id = ?");
     this.#insertSegment = handle.prepare<unknown, [number, number, number, number, Uint8Array]>(
       "INSERT INTO log_segment VALUES (?, ?, ?, ?, ?)",
     );
@@ -124,6 +126,16 @@ export class LogTable {
   /** Sequence of the newest record; 0 when there was never one. */
   last(part: number): number {
     return this.#partition(part).last();
+  }
+
+  /** Row id of `sequence`; `undefined` when it was pruned or not yet written. */
+  idOf(part: number, sequence: number): number | undefined {
+    return this.#partition(part).idOf(sequence);
+  }
+
+  /** When the record with this row id was stored; `undefined`: there is none. */
+  storedAtMs(id: number): number | undefined {
+    return this.#selectAt.get(id)?.at;
   }
 
   /** Appends and returns the sequence. `bytes` are stored as they are. */

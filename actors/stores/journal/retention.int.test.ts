@@ -26,6 +26,7 @@ import {
 afterAll(removeDirectories);
 
 const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 const LATER_MS = START_MS + HOUR_MS;
 const tuning = { segmentRecords: 10 };
 
@@ -217,6 +218,30 @@ test("marks and idempotency rows are forgotten after their age and not before", 
   journal.close();
 });
 
+test("a row of the fraud check goes a day after its last write is older than its age", async () => {
+  const environment = createVirtualEnvironment();
+  const retention = { ...RETENTION, fraudAgeMs: 3 * DAY_MS };
+  const journal = openTestJournal(makeDirectory(), { environment, retention });
+  const write = (key: string, expectedVersion: number) =>
+    ({ table: "fraud", key, expectedVersion, data: new Uint8Array([1]) }) as const;
+  commitOne(journal, unitOf({ rows: [write("order:o", 0), write("card:c", 0)] }));
+  commitOne(journal, unitOf({ rows: [write("card:c", 1)] }));
+  await environment.advance(2 * DAY_MS);
+  commitOne(journal, unitOf({ rows: [write("card:c", 2), write("customer:d", 0)] }));
+  const firstDayMs = START_MS - (START_MS % DAY_MS);
+  const goneMs = firstDayMs + 4 * DAY_MS;
+  expect(goneMs).toBeGreaterThan(START_MS + retention.fraudAgeMs);
+  expect(journal.prune(goneMs, 100).fraudRows).toBe(0);
+  expect(journal.prune(goneMs + 1, 100).fraudRows).toBe(1);
+  const keys = ["order:o", "card:c", "customer:d"];
+  expect(journal.load("fraud", keys)).toMatchObject([undefined, { version: 3 }, { version: 1 }]);
+  expect(journal.prune(goneMs + 2 * DAY_MS + 1, 1)).toMatchObject({ fraudRows: 1, done: false });
+  expect(journal.prune(goneMs + 2 * DAY_MS + 1, 100)).toMatchObject({ fraudRows: 1, done: true });
+  commitOne(journal, unitOf({ rows: [write("card:c", 0)] }));
+  expect(journal.scrub(1_000)).toEqual([]);
+  journal.close();
+});
+
 test("dead letters over the cap go, oldest first, and are counted for ever", () => {
   const directory = makeDirectory();
   const overrides = { retention: { ...RETENTION, deadLettersMax: 3 } };
@@ -245,6 +270,7 @@ test("a step with nothing to do writes nothing", () => {
     logRecords: 0,
     inboxMarks: 0,
     idempotencyRows: 0,
+    fraudRows: 0,
     deadLetters: 0,
     done: true,
   });

@@ -11,6 +11,7 @@ import type { OrderColumns, Row, RowWrite, Table, TimelineEntry } from "../unit-
 
 import { ShopError } from "../../../runtime/errors.ts";
 import { TABLES } from "../unit-of-work.ts";
+import { WRITTEN_GRAIN_MS } from "./journal-limits.ts";
 import { recordChecksum } from "./record-checksum.ts";
 
 /** A row as stored; the columns only in `orders`. */
@@ -98,7 +99,7 @@ function createWriter(handle: Database, table: Table): RowWriter {
   const select = handle.prepare<{ version: number }, [string]>(
     `SELECT version FROM ${table} WHERE key = ?`,
   );
-  const apply = table === "orders" ? ordersWriter(handle) : plainWriter(handle, table);
+  const apply = writerOf(handle, table);
   return (write, nowMs) => {
     const version = write.expectedVersion + 1;
     const { key, data, columns } = write;
@@ -106,6 +107,11 @@ function createWriter(handle: Database, table: Table): RowWriter {
     if (apply(write, version, crc, nowMs)) return undefined;
     return select.get(key)?.version ?? 0;
   };
+}
+
+function writerOf(handle: Database, table: Table): Apply {
+  if (table === "orders") return ordersWriter(handle);
+  return table === "fraud" ? fraudWriter(handle) : plainWriter(handle, table);
 }
 
 type Apply = (write: RowWrite, version: number, crc: number, nowMs: number) => boolean;
@@ -123,6 +129,29 @@ function plainWriter(handle: Database, table: Table): Apply {
     const at = isAged ? [nowMs] : [];
     if (expectedVersion === 0) return insert.run(key, version, crc, data, ...at).changes === 1;
     return update.run(version, crc, data, ...at, key, expectedVersion).changes === 1;
+  };
+}
+
+/** A row is as old as the day of its last write, so that its index is touched once a day. */
+function fraudWriter(handle: Database): Apply {
+  const insert = handle.prepare<unknown, [string, number, number, Uint8Array, number]>(
+    "INSERT OR IGNORE INTO fraud VALUES (?, ?, ?, ?, ?)",
+  );
+  const updateData = handle.prepare<unknown, [number, number, Uint8Array, string, number, number]>(
+    `UPDATE fraud SET version = ?, crc = ?, data = ?
+     WHERE key = ? AND version = ? AND written_at = ?`,
+  );
+  const updateAll = handle.prepare<unknown, [number, number, Uint8Array, number, string, number]>(
+    `UPDATE fraud SET version = ?, crc = ?, data = ?, written_at = ?
+     WHERE key = ? AND version = ?`,
+  );
+  return ({ key, expectedVersion: old, data }, version, crc, nowMs) => {
+    const dayMs = nowMs - (nowMs % WRITTEN_GRAIN_MS);
+    if (old === 0) return insert.run(key, version, crc, data, dayMs).changes === 1;
+    return (
+      updateData.run(version, crc, data, key, old, dayMs).changes === 1 ||
+      updateAll.run(version, crc, data, dayMs, key, old).changes === 1
+    );
   };
 }
 

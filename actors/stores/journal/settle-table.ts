@@ -216,12 +216,13 @@ export class SettleTable {
     this.#dirty = [];
   }
 
-  /** Highest sequence of `part` that every group of its topic has settled. */
-  settledThrough(part: number): number {
+  /** Highest sequence of `part` that every group of its topic has settled, but those absent. */
+  settledThrough(part: number, absent: readonly string[] = []): number {
     const topic = this.#topology.topicOf(part);
     const partition = this.#topology.partitionOf(part);
     let through = this.#log.last(part);
     for (const consumer of this.consumersOf(topic)) {
+      if (absent.includes(consumer.group)) continue;
       through = Math.min(through, setOf(consumer, partition).position);
     }
     return through;
@@ -233,6 +234,36 @@ export class SettleTable {
       const consumer = topics.get(topic);
       if (consumer !== undefined) yield consumer;
     }
+  }
+
+  /** Every partition that the group reads, with its newest sequence. */
+  *parts(
+    group: string,
+  ): Iterable<{ readonly consumer: Consumer; readonly partition: number; readonly last: number }> {
+    for (const consumer of this.#consumers.get(group)?.values() ?? []) {
+      for (let partition = 0; partition < this.#topology.slots; partition++) {
+        yield { consumer, partition, last: this.#log.last(consumer.firstPart + partition) };
+      }
+    }
+  }
+
+  /** Counts as settled what is gone from the log without `group`; false: nothing is. */
+  passGone(group: string): boolean {
+    let isGone = false;
+    for (const { consumer, partition } of this.parts(group)) {
+      const through = this.#log.first(consumer.firstPart + partition) - 1;
+      if (through <= setOf(consumer, partition).position) continue;
+      isGone = true;
+      this.advance(group, consumer.topic, partition, through);
+      const postponed = postponedOf(consumer, partition);
+      for (const [sequence, before] of postponed) {
+        if (sequence > through) continue;
+        this.#deletePostponed.run(group, consumer.topic, partition, sequence);
+        postponed.delete(sequence);
+        this.#undo.push(() => void postponed.set(sequence, before));
+      }
+    }
+    return isGone;
   }
 
   positions(group: string): PartitionPosition[] {

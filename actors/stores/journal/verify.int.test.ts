@@ -286,5 +286,5 @@ test("another number of slots and a newer schema are refused; a new topic is not
   journal.close();
 
   tamper(directory, "UPDATE meta SET value = '99' WHERE name = 'schema_version'");
-  expect(refusal(directory).message).toContain("schema version 99; this is 2");
+  expect(refusal(directory).message).toContain("schema version 99; this is 3");
 });

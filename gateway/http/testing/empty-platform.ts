@@ -6,7 +6,8 @@
  */
 
 import type { Environment } from "../../../runtime/environment.ts";
-import type { CommandPort, PlatformPorts } from "../gateway-ports.ts";
+import type { CommandPort } from "../command-port.ts";
+import type { PlatformPorts } from "../gateway-ports.ts";
 
 import { openAnalyticsReads } from "../../../actors/analytics/analytics-reads.ts";
 import { openAuditReads } from "../../../actors/audit/audit-reads.ts";
@@ -28,7 +29,7 @@ export function emptyPlatform(environment: Environment, commands: CommandPort): 
   return {
     notifications: { notifications: async () => undefined },
     audit: openAuditReads({ directory: NOWHERE, environment }),
-    analytics: openAnalyticsReads(NOWHERE),
+    analytics: openAnalyticsReads(NOWHERE, environment),
     letters,
     letterJobs: createLetterJobs({ environment, commands, letters, commandTimeoutMs: 1_000 }),
     ledger: { read: async () => [] },

@@ -20,7 +20,8 @@ import type { OrderReads, Row, TimelineEntry } from "../../../actors/stores/unit
 import type { Environment } from "../../../runtime/environment.ts";
 import { emptyPlatform } from "./empty-platform.ts";
 import { ShopError } from "../../../runtime/errors.ts";
-import type { CommandOptions, CommandPort, GatewayDeps, ServiceStatus } from "../gateway-ports.ts";
+import type { CommandOptions, CommandPort } from "../command-port.ts";
+import type { GatewayDeps, ServiceStatus } from "../gateway-ports.ts";
 
 export const TEST_LIMITS: GatewayDeps["limits"] = {
   bodyBytes: 256 * 1024,

@@ -1,0 +1,521 @@
+/**
+ * One story over all stores: a few dozen orders of every fate, told over HTTP to a whole shop, and
+ * then each store is asked what it knows of them.
+ *
+ * The tests go on from one another: the shop is asked while it runs, stopped, started again, and
+ * at last given every record of its log once more. None of them waits for a time to pass.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import type { Table } from "../actors/stores/unit-of-work.ts";
+import type { Json, StoryOrder, StoryShop } from "./shop-story.suite.ts";
+
+import { decodeValue } from "../actors/contracts/codec.ts";
+import {
+  cardKeyOf,
+  customerKeyOf,
+  decodeCard,
+  decodeCustomer,
+} from "../actors/fraud/fraud-profile.ts";
+import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
+import { openJournalReads } from "../actors/stores/journal-reads.ts";
+import {
+  bodyOf,
+  digestStores,
+  EVENTS_OF,
+  loggedRecords,
+  ON_THE_MOVE,
+  openStoryShop,
+  outboxLines,
+  publishAgain,
+  REPORTS_OF,
+  rowsOf,
+  TOLD_OF,
+  totalMinorOf,
+} from "./shop-story.suite.ts";
+
+const PATIENCE_MS = 40_000;
+const TEST_TIMEOUT_MS = 60_000;
+const DELIVERED = 24;
+const STOCK = 1_000;
+const HOUR_MS = 3_600_000;
+
+/** The one that is cancelled needs a carrier that never comes. */
+const CARLA: StoryOrder = {
+  fate: "cancelled",
+  customerId: "carla",
+  productId: "story-mug",
+  quantity: 2,
+  priceMinor: 1_999,
+  currency: "USD",
+  language: "de",
+  reach: ["email", "sms", "push"],
+};
+const OSCAR: StoryOrder = {
+  ...CARLA,
+  fate: "sold_out",
+  customerId: "oscar",
+  productId: "story-lamp",
+  language: "en",
+  reach: ["email"],
+};
+const MALLORY: StoryOrder = { ...CARLA, fate: "blocked", customerId: "mallory", reach: [] };
+
+function deliveredOrder(index: number): StoryOrder {
+  return {
+    fate: "delivered",
+    customerId: `customer-${index % 8}`,
+    productId: index % 2 === 0 ? "story-mug" : "story-kettle",
+    quantity: 1 + (index % 3),
+    priceMinor: 333 + index,
+    currency: index % 4 === 3 ? "EUR" : "USD",
+    language: index % 2 === 0 ? "de" : "en",
+    reach: (["email", "sms", "push"] as const).slice(0, index % 4),
+  };
+}
+
+const VISITS = [
+  ...Array.from({ length: 5 }, (_, n) => ({ event: "page.viewed", customerId: `visitor-${n}` })),
+  { event: "cart.added", customerId: "visitor-0", productId: "story-mug" },
+];
+
+let data = "";
+let shop: StoryShop;
+let startHourMs = 0;
+/** Every order of the story, by its id. */
+const orders = new Map<string, StoryOrder>();
+
+const idOf = (order: StoryOrder): string =>
+  [...orders].find(([, known]) => known === order)?.[0] ?? "never placed";
+const idsOf = (fate: StoryOrder["fate"]): readonly string[] =>
+  [...orders].flatMap(([id, order]) => (order.fate === fate ? [id] : []));
+
+async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
+  const deadlineMs = performance.now() + PATIENCE_MS;
+  while (!(await holds())) {
+    if (performance.now() > deadlineMs) throw new Error(`waited in vain until ${what}`);
+    await Bun.sleep(20);
+  }
+}
+
+async function place(order: StoryOrder): Promise<string> {
+  const { status, body } = await shop.send("POST", "/v1/orders", bodyOf(order));
+  expect(status).toBe(201);
+  const id = String(body["id"]);
+  orders.set(id, order);
+  return id;
+}
+
+async function untilEntries(id: string, count: number): Promise<void> {
+  const length = async () => list(await shop.json(`/v1/orders/${id}/events`), "events").length;
+  await until(async () => (await length()) >= count, `${id} has ${count} entries`);
+}
+
+function list(from: Json, name: string): readonly Json[] {
+  const value = from[name];
+  if (!Array.isArray(value)) throw new Error(`no list ${name} in ${JSON.stringify(from)}`);
+  return value as readonly Json[];
+}
+
+/** Groups and views have handled all there is. */
+async function untilQuiet(): Promise<void> {
+  await until(async () => {
+    const groups = list(await shop.json("/admin/ledger"), "totals");
+    return groups.every(({ inFlight, waiting }) => inFlight === 0 && waiting === 0);
+  }, "every group is done");
+  const logged = loggedRecords(data).length;
+  await until(async () => {
+    const head = await shop.json("/v1/audit/head");
+    return Number(head["count"]) + repeats() === logged;
+  }, "the audit has the whole log");
+  await until(async () => {
+    const text = await shop.text("/metrics");
+    return text.includes('shopstream_view_lag_records{view="analytics"} 0');
+  }, "analytics has the whole log");
+}
+
+/** Records that the audit was given again. */
+function repeats(): number {
+  const [head] = rowsOf<{ repeats: number }>(join(data, "audit.db"), "SELECT repeats FROM head");
+  return head?.repeats ?? 0;
+}
+
+/** The data of the row at `key`, read as the gateway reads; `undefined`: there is none. */
+async function dataAt(table: Table, key: string): Promise<Uint8Array | undefined> {
+  const reads = openJournalReads(data);
+  try {
+    const [row] = await reads.load(table, [key]);
+    return row?.data;
+  } finally {
+    reads.close();
+  }
+}
+
+async function rowAt(table: Table, key: string): Promise<Json> {
+  const found = await dataAt(table, key);
+  return found === undefined ? {} : (decodeValue(found) as Json); // rows of these are objects
+}
+
+async function searchAudit(query: string): Promise<readonly Json[]> {
+  const found: Json[] = [];
+  for (let cursor = ""; ;) {
+    const page = await shop.json(`/v1/audit?${query}&limit=50${cursor}`);
+    found.push(...list(page, "records"));
+    if (page["nextCursor"] === undefined) return found;
+    cursor = `&cursor=${textOf(page["nextCursor"])}`;
+  }
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === "string") return value;
+  throw new Error(`${JSON.stringify(value)} is no text`);
+}
+
+const typesOf = (records: readonly Json[]): readonly unknown[] =>
+  records.map(({ type }) => type).toSorted();
+
+async function figures(query: string): Promise<readonly Json[]> {
+  const from = new Date(startHourMs).toISOString();
+  const path = `/v1/analytics/query?granularity=range&from=${from}&${query}`;
+  return list(await shop.json(path), "rows");
+}
+
+/** All that can be asked for besides the rows themselves, but for positions and moments. */
+async function answers(): Promise<Json> {
+  const realtime = await shop.json("/v1/analytics/realtime");
+  return {
+    realtime: { ...realtime, asOf: "", from: "", to: "", hours: [] },
+    revenue: await figures("metric=revenue&groupBy=segment&aggregates=count,sum,avg,p50,p99"),
+    head: await shop.json("/v1/audit/head"),
+    byText: await searchAudit("q=lamp"),
+    byPrefix: (await searchAudit("q=kett*")).length,
+    byType: typesOf(await searchAudit("type=payment.processed")),
+    letters: await shop.json("/admin/dead-letters/summary"),
+    orders: await Promise.all(
+      [...orders.keys()].map(async (id) => [
+        await shop.json(`/v1/orders/${id}`),
+        await shop.json(`/v1/orders/${id}/events`),
+        await shop.json(`/v1/orders/${id}/notifications`),
+      ]),
+    ),
+  };
+}
+
+async function tellTheStory(): Promise<void> {
+  startHourMs = Math.floor(Date.now() / HOUR_MS) * HOUR_MS;
+  shop = await openStoryShop(data, { SHOPSTREAM_SHIPPING_PACK_MS: "3600000" });
+  for (const [productId, available] of [
+    ["story-mug", STOCK],
+    ["story-kettle", STOCK],
+    ["story-lamp", 1],
+  ] as const) {
+    const { status } = await shop.send("PUT", `/v1/inventory/${productId}`, { available });
+    expect(status).toBe(201);
+  }
+  const cancelled = await place(CARLA);
+  await untilEntries(cancelled, 4);
+  expect((await shop.send("POST", `/v1/orders/${cancelled}/cancel`, {})).status).toBe(200);
+  await untilEntries(cancelled, EVENTS_OF.cancelled.length);
+  expect(await shop.stop()).toEqual([]);
+
+  shop = await openStoryShop(data, {});
+  await Promise.all([OSCAR, MALLORY].map(place));
+  await Promise.all(Array.from({ length: DELIVERED }, (_, index) => place(deliveredOrder(index))));
+  for (const headers of [{ "idempotency-key": "visits" }, { "idempotency-key": "visits" }]) {
+    expect((await shop.send("POST", "/v1/events", VISITS, headers)).status).toBe(202);
+  }
+  for (const [id, { fate }] of orders) await untilEntries(id, EVENTS_OF[fate].length);
+  await untilQuiet();
+}
+
+beforeAll(async () => {
+  data = await mkdtemp(join(tmpdir(), "shopstream-story-"));
+  await tellTheStory();
+}, TEST_TIMEOUT_MS);
+
+afterAll(async () => {
+  await shop.stop();
+  await rm(data, { recursive: true, force: true });
+});
+
+describe("after a few dozen orders of every fate", () => {
+  test("each order has its end, and its timeline what led there and no more", async () => {
+    const ends = {
+      delivered: ["delivered", "completed", "reserved"],
+      cancelled: ["cancelled", "refunded", "released"],
+      sold_out: ["cancelled", "refunded", "failed"],
+      blocked: ["cancelled", "failed", "released"],
+    };
+    expect(orders.size).toBe(DELIVERED + 3);
+    for (const [id, order] of orders) {
+      const now = await shop.json(`/v1/orders/${id}`);
+      const end = [now["status"], now["paymentStatus"], now["inventoryStatus"]];
+      expect(end).toEqual(ends[order.fate]);
+      expect(now["total"]).toBe(totalMinorOf(order) / 100);
+      const events = list(await shop.json(`/v1/orders/${id}/events`), "events");
+      expect(typesOf(events)).toEqual(EVENTS_OF[order.fate].toSorted());
+      expect(events.map(({ version }) => version)).toEqual(events.map((_, index) => index + 1));
+    }
+  });
+
+  test("payments, reservations and shipments have one row of each, as it ended", async () => {
+    const paid = { delivered: "completed", cancelled: "refunded", sold_out: "refunded" };
+    const held = { delivered: "shipped", cancelled: "released", sold_out: "failed" };
+    const sent = { delivered: "delivered", cancelled: "cancelled" };
+    const statusIn = (of: Readonly<Partial<Record<string, string>>>, fate: string): unknown =>
+      of[fate];
+    for (const [id, order] of orders) {
+      const { fate, currency } = order;
+      const payment = await rowAt("payments", id);
+      const status = statusIn(paid, fate) ?? "blocked";
+      expect(payment).toMatchObject({ amountMinor: totalMinorOf(order), currency, status });
+      const reservation = await rowAt("reservations", id);
+      expect(reservation).toMatchObject({ status: statusIn(held, fate) ?? "released" });
+      const shipment = await rowAt("shipments", id);
+      // An order that never got ready may have left a row that keeps it so, but no parcel.
+      if (fate in sent) expect(shipment["status"]).toBe(statusIn(sent, fate));
+      else expect(new Set<unknown>(["cancelled", undefined])).toContain(shipment["status"]);
+    }
+    const count = (table: Table) =>
+      rowsOf<{ n: number }>(join(data, "journal.db"), `SELECT count(*) AS n FROM ${table}`)[0]?.n;
+    expect(count("payments")).toBe(orders.size);
+    expect(count("reservations")).toBe(orders.size);
+  });
+
+  test("stock is what was put there, less what was delivered", async () => {
+    for (const productId of ["story-mug", "story-kettle", "story-lamp"]) {
+      const shipped = [...orders.values()]
+        .filter((order) => order.fate === "delivered" && order.productId === productId)
+        .reduce((sum, { quantity }) => sum + quantity, 0);
+      const initial = productId === "story-lamp" ? 1 : STOCK;
+      const expected = { available: initial - shipped, reserved: 0, shipped };
+      expect(await rowAt("stock", productId)).toMatchObject(expected);
+      expect(await shop.json(`/v1/inventory/${productId}`)).toMatchObject(expected);
+    }
+  });
+
+  test("the fraud check knows customers and cards, and no amount it blocked", async () => {
+    for (const customerId of new Set([...orders.values()].map((order) => order.customerId))) {
+      const own = [...orders.values()].filter((order) => order.customerId === customerId);
+      const row = await dataAt("fraud", customerKeyOf(customerId));
+      const { recentMs, histories } = decodeCustomer(row ?? new Uint8Array());
+      expect(recentMs).toHaveLength(own.length);
+      const learned = histories.reduce((sum, { count }) => sum + count, 0);
+      expect(learned).toBe(customerId === "mallory" ? 0 : own.length);
+      const card = await dataAt("fraud", cardKeyOf(`card-of-${customerId}`));
+      expect(decodeCard(card ?? new Uint8Array()).recent).toHaveLength(own.length);
+    }
+    const events = list(await shop.json(`/v1/orders/${idOf(MALLORY)}/events`), "events");
+    const payment = events.find(({ type }) => type === "payment.processed")?.["data"];
+    expect(payment).toMatchObject({ status: "failed", reason: "fraud" });
+    expect(payment).not.toHaveProperty("risk");
+  });
+
+  test("each customer was told once of each event by each channel", async () => {
+    const lines = Map.groupBy(outboxLines(data), ({ id }) => id);
+    const sent = new Set<string>();
+    for (const [id, { fate, reach, language }] of orders) {
+      const path = `/v1/orders/${id}/notifications`;
+      const entries = list(await shop.json(path), "notifications");
+      const due = TOLD_OF[fate].flatMap((event) =>
+        (["email", "sms", "push"] as const)
+          .filter((channel) => channel === "email" || ON_THE_MOVE.includes(event))
+          .map((channel) => {
+            // Whoever writes the outbox knows its customers, with or without an address.
+            const isReached = channel === "email" || reach.includes(channel);
+            return `${event} ${channel} ${isReached ? "sent" : "skipped"}`;
+          }),
+      );
+      const told = entries.map(
+        (entry) =>
+          `${textOf(entry["event"])} ${textOf(entry["channel"])} ${textOf(entry["status"])}`,
+      );
+      expect(told.toSorted()).toEqual(due.toSorted());
+      for (const entry of entries.filter(({ status }) => status === "sent")) {
+        const written = lines.get(String(entry["id"])) ?? [];
+        expect(written).toHaveLength(1);
+        expect(written[0]).toMatchObject({ orderId: id, event: entry["event"], language });
+        sent.add(String(entry["id"]));
+      }
+    }
+    expect([...lines.keys()].toSorted()).toEqual([...sent].toSorted());
+  });
+
+  test("the audit has every event, found each way, in a chain that holds", async () => {
+    for (const [id, { fate }] of orders) {
+      const records = await searchAudit(`orderId=${id}`);
+      expect(typesOf(records)).toEqual([...EVENTS_OF[fate], ...REPORTS_OF[fate]].toSorted());
+    }
+    for (const customerId of ["carla", "customer-3"]) {
+      const own = [...orders].filter(([, order]) => order.customerId === customerId);
+      const byOrder = await Promise.all(own.map(([id]) => searchAudit(`orderId=${id}`)));
+      const seqs = (records: readonly Json[]) => records.map(({ seq }) => Number(seq)).toSorted();
+      expect(seqs(await searchAudit(`customerId=${customerId}`))).toEqual(seqs(byOrder.flat()));
+    }
+    const delivered = await searchAudit("type=order.delivered");
+    expect(delivered.map(({ orderId }) => orderId).toSorted()).toEqual(
+      [...idsOf("delivered")].toSorted(),
+    );
+    const lamps = await searchAudit("q=lamp");
+    expect(new Set(lamps.map(({ orderId }) => orderId))).toEqual(new Set([idOf(OSCAR)]));
+    expect(typesOf(lamps)).toContain("inventory.reserved");
+    const fraud = await searchAudit("q=fraud");
+    expect(new Set(fraud.map(({ orderId }) => orderId))).toEqual(new Set([idOf(MALLORY)]));
+    expect(typesOf(fraud)).toContain("payment.processed");
+    expect(await searchAudit("q=visits")).toEqual([]);
+
+    const logged = loggedRecords(data).length;
+    let verified = 0;
+    for (let next: unknown = 1; next !== undefined;) {
+      const slice = { fromSeq: next, recordsMax: 50 };
+      const { body } = await shop.send("POST", "/admin/audit/verify", slice);
+      expect(body["ok"]).toBe(true);
+      verified += Number(body["verified"]);
+      next = body["next"];
+    }
+    expect(verified).toBe(logged);
+    expect((await shop.json("/v1/audit/head"))["count"]).toBe(logged);
+  });
+
+  test("analytics adds up to what was ordered and paid, at a glance and when asked", async () => {
+    const all = [...orders.values()];
+    const paid = all.filter(({ fate }) => fate !== "blocked");
+    const sumOf = (some: readonly StoryOrder[], currency: string) =>
+      some
+        .filter((order) => order.currency === currency)
+        .reduce((sum, o) => sum + totalMinorOf(o), 0);
+    const realtime = await shop.json("/v1/analytics/realtime");
+    expect(realtime).toMatchObject({
+      orders: all.length,
+      payments: paid.length,
+      conversionRate: paid.length / all.length,
+      visitors: 5,
+      behavior: [
+        { event: "page.viewed", count: 5 },
+        { event: "cart.added", count: 1 },
+      ],
+    });
+    for (const amounts of list(realtime, "currencies")) {
+      const currency = String(amounts["currency"]);
+      expect(amounts["orderValue"]).toBe(sumOf(all, currency) / 100);
+      expect(amounts["revenue"]).toBe(sumOf(paid, currency) / 100);
+    }
+    for (const [query, some] of [
+      ["metric=orders", all],
+      ["metric=revenue", paid],
+      ["metric=payments&groupBy=status", all],
+    ] as const) {
+      const rows = await figures(`${query}&aggregates=count,sum`);
+      const total = (name: string, currency?: string) =>
+        rows
+          .filter((row) => currency === undefined || row["currency"] === currency)
+          .reduce((sum, row) => sum + Math.round(Number(row[name]) * 100), 0);
+      expect(total("count")).toBe(some.length * 100);
+      for (const currency of ["USD", "EUR"])
+        expect(total("sum", currency)).toBe(sumOf(some, currency));
+    }
+    const byStatus = await figures("metric=reservations&groupBy=status");
+    expect(byStatus.map((row) => [row["value"], row["count"]]).toSorted()).toEqual([
+      ["failed", 1],
+      ["reserved", all.length - 1],
+    ]);
+    const why = await figures("metric=payments&groupBy=reason");
+    expect(why).toMatchObject([{ value: "fraud", count: 1 }]);
+    expect(await figures("metric=shipments")).toMatchObject([{ count: DELIVERED }]);
+
+    const pieces = new Map<string, number>();
+    for (const { productId, quantity } of paid) {
+      pieces.set(productId, (pieces.get(productId) ?? 0) + quantity);
+    }
+    const best = [...pieces].toSorted(([, left], [, right]) => right - left);
+    const top = realtime["topProducts"] as { readonly byUnits: readonly Json[] };
+    expect(top.byUnits.map((row) => [row["productId"], row["units"]])).toEqual(best);
+  });
+
+  test("books balance, nothing is dead, health is up, every metric is there", async () => {
+    const ledger = await shop.json("/admin/ledger");
+    const rows = list(ledger, "rows");
+    const sum = (of: readonly Json[], name: string) =>
+      of.reduce((total, row) => total + Number(row[name]), 0);
+    expect(ledger["balanced"]).toBe(true);
+    expect(rows.length).toBeGreaterThan(0);
+    for (const row of rows) {
+      const parts = ["acked", "dead", "inFlight", "waiting"].map((name) => sum([row], name));
+      expect(sum([row], "published")).toBe(parts.reduce((total, part) => total + part, 0));
+      expect(row["imbalance"]).toBe(undefined);
+    }
+    const totals = list(ledger, "totals");
+    expect(totals.map(({ group }) => group)).toEqual([
+      "inventory",
+      "notification",
+      "order",
+      "payment",
+      "shipping",
+    ]);
+    for (const { group, ...counts } of totals) {
+      const own = rows.filter((row) => row["group"] === group);
+      for (const name of Object.keys(counts)) expect(sum(own, name)).toBe(Number(counts[name]));
+      expect(counts).toMatchObject({ dead: 0, inFlight: 0, waiting: 0 });
+    }
+    expect(await shop.json("/admin/dead-letters/summary")).toEqual({ total: 0, kinds: [] });
+    await until(async () => (await shop.json("/health"))["status"] === "up", "health is up");
+    const text = await shop.text("/metrics");
+    for (const { spec } of SHOP_LAYOUT.series) expect(text).toContain(`# TYPE ${spec.name} `);
+    expect(text).toContain(`shopstream_orders_total{status="delivered"} ${DELIVERED}`);
+    expect(text).toContain("shopstream_dead_letters 0");
+  });
+});
+
+describe("when it is over", () => {
+  test(
+    "a restart on the same data changes nothing in any store",
+    async () => {
+      const asked = await answers();
+      expect(await shop.stop()).toEqual([]);
+      const before = digestStores(data, []);
+      expect(Object.keys(before).length).toBeGreaterThan(25);
+      shop = await openStoryShop(data, {});
+      await untilQuiet();
+      expect(await answers()).toEqual(asked);
+      expect(await shop.stop()).toEqual([]);
+      expect(digestStores(data, [])).toEqual(before);
+      shop = await openStoryShop(data, {});
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "every record of the log published once more changes no state in any store",
+    async () => {
+      const asked = await answers();
+      await shop.stop();
+      const positions = [
+        "journal.log",
+        "journal.log_segment",
+        "journal.log_base",
+        "journal.position",
+        "journal.state",
+        "audit.head",
+        "analytics.progress",
+      ];
+      const before = digestStores(data, positions);
+      const records = loggedRecords(data);
+      publishAgain(data, records);
+      shop = await openStoryShop(data, {});
+      await untilQuiet();
+      expect(loggedRecords(data)).toHaveLength(2 * records.length);
+      expect(repeats()).toBe(records.length);
+      const totals = list(await shop.json("/admin/ledger"), "totals");
+      const published = totals.find(({ group }) => group === "order")?.["published"];
+      expect(published).toBeGreaterThanOrEqual(DELIVERED * 4);
+      expect(await answers()).toEqual(asked);
+      expect(await shop.stop()).toEqual([]);
+      expect(digestStores(data, positions)).toEqual(before);
+    },
+    TEST_TIMEOUT_MS,
+  );
+});

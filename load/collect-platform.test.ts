@@ -1,0 +1,121 @@
+/**
+ * What is collected of the stores around the orders: sums of the run alone, orders spread over it,
+ * and the moment at which they are asked.
+ *
+ * A made-up client says what it is told to say; nothing waits for a clock.
+ */
+
+import { describe, expect, test } from "bun:test";
+
+import { collectPlatform, readPlatformBase, sampleOf } from "./collect-platform.ts";
+import type { Evidence, ObservedOrder } from "./evidence.ts";
+import type { PlatformClient } from "./platform-client.ts";
+import type { Tally } from "./platform-evidence.ts";
+
+const ORDER: ObservedOrder = {
+  id: "o",
+  customerId: "c",
+  items: [],
+  status: "delivered",
+  paymentStatus: "completed",
+  inventoryStatus: "reserved",
+  totalMinor: 1,
+  currency: "USD",
+  version: 6,
+};
+
+function evidenceOf(orders: ReadonlyMap<string, ObservedOrder>): Evidence {
+  const none = new Map<string, never>();
+  return { attempts: [], listedByCustomer: none, orders, timelines: none, stock: [] };
+}
+
+/** Says `lags` one after the other, and the last of them for ever. */
+function clientWith(lags: readonly number[], figures: readonly ReadonlyMap<string, Tally>[]) {
+  const asked: string[] = [];
+  let lagsRead = 0;
+  let figuresRead = 0;
+  const client: PlatformClient = {
+    readViews: async () => {
+      asked.push("views");
+      const lagRecords = lags[Math.min(lagsRead++, lags.length - 1)] ?? 0;
+      return [{ view: "audit", lagRecords, isFailing: false }];
+    },
+    readFigures: async () => {
+      asked.push("figures");
+      return figures[Math.min(figuresRead++, figures.length - 1)] ?? new Map();
+    },
+    countAudit: async () => 7,
+    verifyChain: async (after) => ({ grown: after, verified: after }),
+    readAudited: async () => [],
+    readNotices: async () => [],
+    readBooks: async () => ({ isBalanced: true, rows: [], totals: [] }),
+    countDeadLetters: async () => 2,
+  };
+  return { client, asked };
+}
+
+const OPTIONS = { restDeadlineMs: 60_000, quietMs: 0, concurrency: 4 };
+
+test("what was counted before the run is taken off, to the cent", async () => {
+  const { client } = clientWith(
+    [0],
+    [
+      new Map([["revenue USD", { count: 2, sumMinor: 300 }]]),
+      new Map([
+        ["revenue USD", { count: 5, sumMinor: 950 }],
+        ["orders USD", { count: 1, sumMinor: undefined }],
+      ]),
+    ],
+  );
+  const base = await readPlatformBase(client, OPTIONS);
+  const found = await collectPlatform(client, evidenceOf(new Map()), base, OPTIONS);
+  expect(Object.fromEntries(found.figures)).toEqual({
+    "revenue USD": { count: 3, sumMinor: 650 },
+    "orders USD": { count: 1, sumMinor: undefined },
+  });
+  expect(found.deadLetters).toBe(0);
+  expect(found.chain.grown).toBe(7);
+});
+
+test("the stores are asked once the views have caught up, and not before", async () => {
+  const { client, asked } = clientWith([3, 1, 0], [new Map()]);
+  const base = { sinceMs: 0, figures: new Map(), audited: 0, deadLetters: 0 };
+  const found = await collectPlatform(client, evidenceOf(new Map()), base, OPTIONS);
+  expect(asked).toEqual(["views", "views", "views", "figures"]);
+  expect(found.views).toEqual([{ view: "audit", lagRecords: 0, isFailing: false }]);
+});
+
+test("a view that does not catch up is reported as it is when the time is over", async () => {
+  const { client } = clientWith([4], [new Map()]);
+  const base = { sinceMs: 0, figures: new Map(), audited: 0, deadLetters: 0 };
+  const late = { ...OPTIONS, restDeadlineMs: 0 };
+  const found = await collectPlatform(client, evidenceOf(new Map()), base, late);
+  expect(found.views).toEqual([{ view: "audit", lagRecords: 4, isFailing: false }]);
+});
+
+describe("the sample", () => {
+  const run = (count: number, cancelledEvery: number) =>
+    new Map(
+      Array.from({ length: count }, (_, n): [string, ObservedOrder] => {
+        const status = n % cancelledEvery === cancelledEvery - 1 ? "cancelled" : "delivered";
+        return [`o${n}`, { ...ORDER, status }];
+      }),
+    );
+
+  test("is everything of a small run", () => {
+    expect(sampleOf({ orders: run(20, 5) })).toHaveLength(20);
+    expect(sampleOf({ orders: new Map() })).toEqual([]);
+  });
+
+  test("is bounded, and spread over a large run and over its cancelled orders", () => {
+    const orders = run(10_000, 50);
+    const sample = sampleOf({ orders });
+    expect(sample.length).toBeGreaterThan(150);
+    expect(sample.length).toBeLessThanOrEqual(202);
+    const cancelled = sample.filter((id) => orders.get(id)?.status === "cancelled");
+    expect(cancelled.length).toBeGreaterThanOrEqual(50);
+    const places = sample.map((id) => Number(id.slice(1)));
+    expect(Math.min(...places)).toBeLessThan(100);
+    expect(Math.max(...places)).toBeGreaterThan(9_900);
+  });
+});

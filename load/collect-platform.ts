@@ -1,0 +1,133 @@
+/**
+ * Asks the stores around the orders what they have of a run, once they have caught up with it.
+ *
+ * The wait ends when views and groups have had nothing to do for a while, or at its deadline; what
+ * is not there then is read as it is, and the judge says so. A few hundred orders are looked at
+ * one by one, spread over the run and over its cancelled orders; everything else is asked for as
+ * sums.
+ */
+
+import { forEachOf } from "./collect-evidence.ts";
+import { readOutbox } from "./outbox-texts.ts";
+import type { Evidence } from "./evidence.ts";
+import type {
+  Figures,
+  OrderSample,
+  PlatformEvidence,
+  Tally,
+  ViewState,
+} from "./platform-evidence.ts";
+import type { PlatformClient } from "./platform-client.ts";
+
+/** How things stood before the first order. */
+export interface PlatformBase {
+  readonly sinceMs: number;
+  readonly figures: Figures;
+  readonly audited: number;
+  readonly deadLetters: number;
+}
+
+export interface CollectPlatformOptions {
+  /** For the stores to catch up, from the call. */
+  readonly restDeadlineMs: number;
+  readonly concurrency: number;
+  /** Of a shop on this machine. */
+  readonly dataDirectory?: string;
+  /** Without anything to do for so long means caught up; see `QUIET_MS`. */
+  readonly quietMs?: number;
+}
+
+/** Longer than the time between two looks of a view at how far behind it is. */
+const QUIET_MS = 2_000;
+const POLL_MS = 250;
+const SAMPLE_MAX = 150;
+const CANCELLED_SAMPLE_MAX = 50;
+const NOTHING: Tally = { count: 0, sumMinor: 0 };
+
+/** To be read after earlier orders have come to rest. */
+export async function readPlatformBase(
+  client: PlatformClient,
+  { restDeadlineMs, quietMs }: Pick<CollectPlatformOptions, "restDeadlineMs" | "quietMs">,
+): Promise<PlatformBase> {
+  const sinceMs = Date.now();
+  // An empty shop has nothing to catch up with.
+  if ((await client.countAudit()) > 0) await awaitQuiet(client, restDeadlineMs, quietMs);
+  return {
+    sinceMs,
+    figures: await client.readFigures(sinceMs),
+    audited: await client.countAudit(),
+    deadLetters: await client.countDeadLetters(),
+  };
+}
+
+export async function collectPlatform(
+  client: PlatformClient,
+  evidence: Evidence,
+  base: PlatformBase,
+  options: CollectPlatformOptions,
+): Promise<PlatformEvidence> {
+  const views = await awaitQuiet(client, options.restDeadlineMs, options.quietMs);
+  const samples = new Map<string, OrderSample>();
+  await forEachOf(sampleOf(evidence), options.concurrency, async (id) => {
+    const audited = await client.readAudited(id);
+    samples.set(id, { audited, notices: await client.readNotices(id) });
+  });
+  return {
+    views,
+    samples,
+    figures: since(base.figures, await client.readFigures(base.sinceMs)),
+    chain: await client.verifyChain(base.audited),
+    books: await client.readBooks(),
+    deadLetters: (await client.countDeadLetters()) - base.deadLetters,
+    ...(options.dataDirectory === undefined ? {} : { outbox: readOutbox(options.dataDirectory) }),
+  };
+}
+
+/** The views as they stood at the end of the wait. */
+async function awaitQuiet(
+  client: PlatformClient,
+  deadlineMs: number,
+  quietMs = QUIET_MS,
+): Promise<readonly ViewState[]> {
+  const dueMs = performance.now() + deadlineMs;
+  let quietSinceMs: number | undefined;
+  for (;;) {
+    const views = await client.readViews();
+    const { totals } = await client.readBooks();
+    const isQuiet =
+      views.every(({ lagRecords }) => lagRecords === 0) &&
+      totals.every(({ inFlight, waiting }) => inFlight + waiting === 0);
+    const nowMs = performance.now();
+    quietSinceMs = isQuiet ? (quietSinceMs ?? nowMs) : undefined;
+    if (quietSinceMs !== undefined && nowMs - quietSinceMs >= quietMs) return views;
+    if (nowMs >= dueMs) return views;
+    await Bun.sleep(POLL_MS);
+  }
+}
+
+/** What was counted on top of `before`. */
+function since(before: Figures, now: Figures): Figures {
+  const names = [...new Set([...before.keys(), ...now.keys()])];
+  return new Map(
+    names.map((name) => {
+      const was = before.get(name) ?? NOTHING;
+      const is = now.get(name) ?? NOTHING;
+      const isKnown = was.sumMinor !== undefined && is.sumMinor !== undefined;
+      const sumMinor = isKnown ? is.sumMinor - was.sumMinor : undefined;
+      return [name, { count: is.count - was.count, sumMinor }];
+    }),
+  );
+}
+
+/** Ids of the orders that are looked at one by one. */
+export function sampleOf({ orders }: Pick<Evidence, "orders">): readonly string[] {
+  const all = [...orders.keys()];
+  const cancelled = all.filter((id) => orders.get(id)?.status === "cancelled");
+  return [...new Set([...spread(all, SAMPLE_MAX), ...spread(cancelled, CANCELLED_SAMPLE_MAX)])];
+}
+
+/** At most `max` of `all`, at even distances. */
+function spread<Item>(all: readonly Item[], max: number): readonly Item[] {
+  const step = Math.max(1, all.length / max);
+  return all.filter((_, index) => Math.floor(index / step) !== Math.floor((index - 1) / step));
+}
