@@ -15,6 +15,7 @@ import type { CircuitChange } from "./payment/circuit-breaker.ts";
 import type { EgressState } from "./routing/egress.ts";
 import type { Status } from "./shop-metrics.ts";
 
+import { CHANNEL_KINDS, ENTRY_STATUSES } from "./notification/notification.ts";
 import { ORDER_STATUSES } from "./contracts/order-state.ts";
 import { CURRENCIES, OTHER_CURRENCY, SUBSCRIPTIONS } from "./shop-metrics.ts";
 
@@ -60,6 +61,21 @@ export function shardMetrics(writer: CounterWriter): ShardMetrics {
     ]),
   );
   const settleFailures = writer.counter("shopstream_settle_failures_total");
+  const verdicts = {
+    pass: writer.counter("shopstream_fraud_verdicts_total", { decision: "pass" }),
+    block: writer.counter("shopstream_fraud_verdicts_total", { decision: "block" }),
+  };
+  const notices = new Map<string, ReadonlyMap<string, Counter>>(
+    CHANNEL_KINDS.map((channel) => [
+      channel,
+      new Map(
+        ENTRY_STATUSES.map((status) => [
+          status,
+          writer.counter("shopstream_notifications_total", { channel, status }),
+        ]),
+      ),
+    ]),
+  );
   const judging = writer.histogram("shopstream_fraud_check_duration_seconds");
   const residents = writer.gauge("shopstream_entities_resident");
 
@@ -91,7 +107,7 @@ export function shardMetrics(writer: CounterWriter): ShardMetrics {
     },
     resident: (entities) => residents.set(entities),
     judged({ decision, rules, durationMs }) {
-      writer.counter("shopstream_fraud_verdicts_total", { decision }).add();
+      verdicts[decision].add();
       for (const rule of rules) writer.counter("shopstream_fraud_rules_total", { rule }).add();
       judging.observe(durationMs / 1_000);
     },
@@ -105,9 +121,7 @@ export function shardMetrics(writer: CounterWriter): ShardMetrics {
       }
     },
     notified(entries) {
-      for (const { channel, status } of entries) {
-        writer.counter("shopstream_notifications_total", { channel, status }).add();
-      }
+      for (const { channel, status } of entries) notices.get(channel)?.get(status)?.add();
     },
   };
 }

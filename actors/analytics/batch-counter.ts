@@ -15,9 +15,8 @@ import type { SeenTable } from "./seen-table.ts";
 import type { VisitorBatch } from "./visitor-table.ts";
 
 import { isShopError } from "../../runtime/errors.ts";
-import { FRAME_HEADER_BYTES } from "../../runtime/frames/frame-header.ts";
-import { checkFrame, decodeFrame, frameType } from "../../runtime/frames/frame.ts";
-import { writeUuid } from "../../runtime/frames/hex-bytes.ts";
+import { frameIdBytes } from "../../runtime/frames/frame.ts";
+import { readingOf } from "../brokers/feed-reading.ts";
 import {
   InventoryReserved,
   OrderCreated,
@@ -25,7 +24,6 @@ import {
   PaymentProcessed,
 } from "../contracts/messages.ts";
 import { UserBehavior } from "../contracts/platform-messages.ts";
-import { decodeEvent } from "../delivery/decode-message.ts";
 import { checkColumns, countColumns } from "./behavior-columns.ts";
 import { MINUTE_MS, placeEvent, windowStart } from "./event-windows.ts";
 import { addCreated, addPayment, addReserved, addShipped, openOrder } from "./order-facts.ts";
@@ -50,7 +48,7 @@ type Counted = CountedOrderEvent | EventOf<"user.behavior">;
 
 export function countRecord(record: FeedRecord, targets: BatchTargets): void {
   const { bytes, storedAtMs } = record;
-  const read = readRecord(bytes);
+  const read = readRecord(record);
   if (read === undefined) return;
   // Bytes that are no frame have no id but themselves.
   const id = read.id ?? new Bun.CryptoHasher("sha256").update(bytes).digest().subarray(0, ID_BYTES);
@@ -70,32 +68,21 @@ interface ReadRecord {
 }
 
 /** `undefined`: nothing for analytics. */
-function readRecord(bytes: Uint8Array): ReadRecord | undefined {
-  const isCounted = bytes.length >= FRAME_HEADER_BYTES && COUNTED_TYPES.has(frameType(bytes));
-  if (!isCounted) return checkFrame(bytes) === undefined ? undefined : {};
-  const frame = orUnreadable(() => decodeFrame(bytes));
-  if (frame === undefined) return {};
-  const id = new Uint8Array(ID_BYTES);
-  writeUuid(frame.id, id, 0);
-  const message = { id, atMs: frame.timeMs };
-  const event = orUnreadable(() => decodeCounted(decodeEvent(frame)));
-  return event === undefined ? message : { ...message, event };
+function readRecord(record: FeedRecord): ReadRecord | undefined {
+  const reading = readingOf(record);
+  const frame = reading.frame();
+  if (typeof frame === "string") return {};
+  if (!COUNTED_TYPES.has(frame.type)) return undefined;
+  const event = reading.event(frame);
+  const counted = typeof event === "string" ? undefined : countedOf(event);
+  const message = { id: frameIdBytes(record.bytes), atMs: frame.timeMs };
+  return counted === undefined ? message : { ...message, event: counted };
 }
 
-function orUnreadable<T>(work: () => T): T | undefined {
-  try {
-    return work();
-  } catch (error) {
-    if (isShopError(error, "BAD_FRAME", "BAD_MESSAGE")) return undefined;
-    throw error;
-  }
-}
-
-function decodeCounted(event: ShopEvent): Counted | undefined {
+function countedOf(event: ShopEvent): Counted | undefined {
   switch (event.type) {
     case "user.behavior":
-      checkColumns(event);
-      return event;
+      return fitsItself(event) ? event : undefined;
     case "order.created":
     case "payment.processed":
     case "inventory.reserved":
@@ -103,6 +90,16 @@ function decodeCounted(event: ShopEvent): Counted | undefined {
       return event;
     default:
       return undefined;
+  }
+}
+
+function fitsItself(batch: EventOf<"user.behavior">): boolean {
+  try {
+    checkColumns(batch);
+    return true;
+  } catch (error) {
+    if (isShopError(error, "BAD_MESSAGE")) return false;
+    throw error;
   }
 }
 

@@ -13,7 +13,7 @@
  */
 
 import type { Database } from "bun:sqlite";
-import type { ChainedRecord } from "./audit-record.ts";
+import type { AuditRecord } from "./audit-record.ts";
 
 import { join } from "node:path";
 
@@ -130,9 +130,9 @@ export function refuseBeyond(handle: Database, head: HeadRow): void {
 /** Statements of the one writer. Nothing here opens a transaction. */
 export interface AuditAppender {
   /** False when the identity has been recorded under this topic. */
-  append(record: ChainedRecord): boolean;
+  append(record: AuditRecord, prev: Uint8Array, hash: Uint8Array): boolean;
   /** Makes `record` findable by `texts`. */
-  index(record: ChainedRecord, texts: readonly string[]): void;
+  index(record: AuditRecord, texts: readonly string[]): void;
   /** The frame that was recorded under `identity` and `topic`. */
   frameOf(identity: Uint8Array, topic: string): Uint8Array | undefined;
   /** The customer that an earlier record names for `orderId`. */
@@ -159,7 +159,7 @@ export function createAppender(handle: Database): AuditAppender {
   const spans = createSpans(handle);
   const words = createWords(handle);
   return {
-    append(record) {
+    append(record, prev, hash) {
       const { changes } = insert.run(
         record.seq,
         record.identity,
@@ -172,8 +172,8 @@ export function createAppender(handle: Database): AuditAppender {
         record.atMs,
         record.storedAtMs,
         record.fault,
-        record.prev,
-        record.hash,
+        prev,
+        hash,
         record.frame,
       );
       if (changes === 0) return false;
@@ -198,7 +198,7 @@ function createSpans(handle: Database) {
   );
   const open = new Map<number, { minMs: number; maxMs: number }>();
   return {
-    widen({ seq, atMs }: ChainedRecord): void {
+    widen({ seq, atMs }: AuditRecord): void {
       const span = Math.floor((seq - 1) / SPAN_RECORDS);
       const bounds = open.get(span);
       if (bounds === undefined) open.set(span, { minMs: atMs, maxMs: atMs });

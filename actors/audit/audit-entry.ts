@@ -13,19 +13,15 @@ import type { FeedRecord } from "../brokers/feed.ts";
 import type { ShopEvent } from "../contracts/messages.ts";
 import type { AuditRecord } from "./audit-record.ts";
 
-import { assert, isShopError } from "../../runtime/errors.ts";
 import {
   checkFrame,
-  decodeFrame,
   frameId,
+  frameIdBytes,
   frameKey,
   framePayload,
-  frameTimeMs,
   frameType,
 } from "../../runtime/frames/frame.ts";
-import { writeUuid } from "../../runtime/frames/hex-bytes.ts";
-import { EVENTS } from "../contracts/messages.ts";
-import { decodeEvent } from "../delivery/decode-message.ts";
+import { FeedReading, readingOf } from "../brokers/feed-reading.ts";
 import { UNREADABLE_TYPE } from "./audit-record.ts";
 import { redactedFrame } from "./audit-redaction.ts";
 import { textsOf } from "./audit-text.ts";
@@ -48,47 +44,39 @@ export type Reading =
 export const IDENTITY_BYTES = 16;
 /** The last instant that a `Date` can name. */
 const TIME_MS_MAX = 8_640_000_000_000_000;
-const KNOWN_TYPES: ReadonlySet<number> = new Set(EVENTS.map(({ number }) => number));
 const NO_TEXTS: readonly string[] = [];
 
 export function readEntry(record: FeedRecord): AuditEntry {
   const { topic, partition, sequence, bytes } = record;
+  const reading = readingOf(record);
+  const frame = reading.frame();
+  const isFrame = typeof frame !== "string";
+  const event = isFrame ? reading.event(frame) : frame;
   const storedAtMs = instant(record.storedAtMs);
-  const place = { topic, partition, sequence, storedAtMs, frame: bytes };
-  const reading = readFrame(bytes);
-  const isFrame = "event" in reading || isPayloadFault(reading.fault);
-  const found = {
-    ...place,
-    identity: isFrame ? identityOfId(frameId(bytes)) : digest(bytes),
-    atMs: isFrame ? instant(frameTimeMs(bytes)) : storedAtMs,
-  };
-  if ("fault" in reading) {
-    const { fault } = reading;
-    const nothing = { orderId: null, customerId: null, texts: NO_TEXTS };
-    return { ...found, ...nothing, type: UNREADABLE_TYPE, fault };
-  }
-  const { event, frame } = reading;
+  const isRead = isFrame && typeof event !== "string";
   return {
-    ...found,
-    frame: redactedFrame(bytes, frame, event),
-    type: frame.type,
-    orderId: textField(event, "orderId"),
-    customerId: textField(event, "customerId"),
-    fault: null,
-    texts: textsOf(event),
+    topic,
+    partition,
+    sequence,
+    storedAtMs,
+    frame: isRead ? redactedFrame(bytes, frame, event) : bytes,
+    identity: isFrame ? frameIdBytes(bytes) : digest(bytes),
+    atMs: isFrame ? instant(frame.timeMs) : storedAtMs,
+    type: isRead ? frame.type : UNREADABLE_TYPE,
+    orderId: isRead ? textField(event, "orderId") : null,
+    customerId: isRead ? textField(event, "customerId") : null,
+    fault: typeof event === "string" ? event : null,
+    texts: isRead ? textsOf(event) : NO_TEXTS,
   };
 }
 
 /** What `bytes` say, as far as they can be read. */
 export function readFrame(bytes: Uint8Array): Reading {
-  try {
-    const frame = decodeFrame(bytes);
-    if (!KNOWN_TYPES.has(frame.type)) return { fault: "UNKNOWN_TYPE" };
-    return { event: decodeEvent(frame), frame };
-  } catch (error) {
-    if (!isShopError(error, "BAD_FRAME", "BAD_MESSAGE")) throw error;
-    return { fault: checkFrame(bytes) ?? "BAD_PAYLOAD" };
-  }
+  const reading = new FeedReading(bytes);
+  const frame = reading.frame();
+  if (typeof frame === "string") return { fault: frame };
+  const event = reading.event(frame);
+  return typeof event === "string" ? { fault: event } : { event, frame };
 }
 
 /** True when the frame around it was whole, so that its header can be believed. */
@@ -125,12 +113,6 @@ export function asReused(entry: AuditEntry): AuditEntry {
   const parts = [`${frameId(frame)} ${frameType(frame)} ${frameKey(frame)}\n`, framePayload(frame)];
   const content = Buffer.concat(parts.map((part) => Buffer.from(part)));
   return { ...entry, identity: digest(content), fault: "ID_REUSED" };
-}
-
-function identityOfId(id: string): Uint8Array {
-  const identity = new Uint8Array(IDENTITY_BYTES);
-  assert(writeUuid(id, identity, 0), "the id of a frame is canonical");
-  return identity;
 }
 
 function digest(bytes: Uint8Array): Uint8Array {

@@ -12,7 +12,7 @@ import type { Frame } from "../../runtime/frames/frame-header.ts";
 import type { ShopEvent } from "../contracts/messages.ts";
 
 import { FLAG_JSON } from "../../runtime/frames/frame-header.ts";
-import { encodeFrame } from "../../runtime/frames/frame.ts";
+import { frameWithPayload } from "../../runtime/frames/frame.ts";
 import { encodeValue } from "../contracts/codec.ts";
 import { HIDDEN_FIELDS } from "../contracts/fields.ts";
 import { EVENTS } from "../contracts/messages.ts";
@@ -30,10 +30,10 @@ export function redactedFrame(bytes: Uint8Array, frame: Frame, event: ShopEvent)
   const kept = withoutHidden(fields);
   if (kept === fields) return bytes;
   const isJson = (frame.flags & FLAG_JSON) !== 0;
-  return encodeFrame({
-    ...frame,
-    payload: isJson ? new TextEncoder().encode(JSON.stringify(kept)) : encodeValue(kept),
-  });
+  return frameWithPayload(
+    bytes,
+    isJson ? new TextEncoder().encode(JSON.stringify(kept)) : encodeValue(kept),
+  );
 }
 
 function mayHide(schema: TSchema): boolean {

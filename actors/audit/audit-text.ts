@@ -15,6 +15,10 @@ const REDACTED = "[redacted]";
 /** Ids that are searched for by name, that nobody would type, or that come by the hundred. */
 const ID_FIELDS: ReadonlySet<string> = new Set(["orderId", "customerId", "customers", "batchId"]);
 
+const UNREAD: ReadonlySet<string> = new Set([...HIDDEN_FIELDS, ...ID_FIELDS]);
+/** The type of an event has a column of its own. */
+const NOT_THE_EVENTS: ReadonlySet<string> = new Set([...UNREAD, "type"]);
+
 const NOT_ASCII = /[\u0080-\uffff]/;
 const MARKS = /\p{M}+/gu;
 const WORDS = /[\p{L}\p{N}\p{Co}]+/gu;
@@ -34,25 +38,33 @@ export function foldText(text: string): string {
 
 /** The texts of `event` that can be searched for, each once; those past the bounds are left out. */
 export function textsOf(event: ShopEvent): readonly string[] {
-  const { type: _hasColumn, ...fields } = event;
-  const texts = new Set<string>();
-  let charsLeft = TEXT_CHARS_MAX;
-  const collect = (value: unknown): void => {
-    if (typeof value === "string") {
-      if (texts.size >= TEXTS_MAX || value.length > charsLeft || texts.has(value)) return;
-      charsLeft -= value.length;
-      texts.add(value);
-    } else if (Array.isArray(value)) {
-      // A batch of behaviour has long columns of numbers.
-      for (const item of value) if (typeof item !== "number") collect(item);
-    } else if (typeof value === "object" && value !== null) {
-      for (const [name, field] of Object.entries(value)) {
-        if (!HIDDEN_FIELDS.has(name) && !ID_FIELDS.has(name)) collect(field);
-      }
-    }
-  };
-  collect(fields);
-  return [...texts];
+  const found = { texts: new Set<string>(), charsLeft: TEXT_CHARS_MAX };
+  collectFields(event, found, NOT_THE_EVENTS);
+  return [...found.texts];
+}
+
+interface FoundTexts {
+  readonly texts: Set<string>;
+  charsLeft: number;
+}
+
+function collectFields(fields: object, found: FoundTexts, isUnread: ReadonlySet<string>): void {
+  // Decoded fields have no prototype but the plain one; a loop over names makes no pairs.
+  for (const name in fields) {
+    if (!isUnread.has(name)) collect(Reflect.get(fields, name), found);
+  }
+}
+
+function collect(value: unknown, found: FoundTexts): void {
+  if (typeof value === "string") {
+    const { texts, charsLeft } = found;
+    if (texts.size >= TEXTS_MAX || value.length > charsLeft || texts.has(value)) return;
+    found.charsLeft -= value.length;
+    texts.add(value);
+  } else if (Array.isArray(value)) {
+    // A batch of behaviour has long columns of numbers.
+    for (const item of value) if (typeof item !== "number") collect(item, found);
+  } else if (typeof value === "object" && value !== null) collectFields(value, found, UNREAD);
 }
 
 /** `event` as it may be shown, without its type. */

@@ -41,8 +41,7 @@ export function copyPlace({ id, count, sequences }: FeedPlace): FeedPlace {
 
 export function sequenceAt({ sequences }: FeedPlace, topic: string, partition: number): number {
   const sequence = sequences[topic]?.[partition];
-  assert(sequence !== undefined, `a place has no partition ${topic}/${partition}`);
-  return sequence;
+  return sequence ?? refusePart(topic, partition);
 }
 
 export function setSequence(
@@ -52,7 +51,7 @@ export function setSequence(
   sequence: number,
 ): void {
   const list = sequences[topic];
-  assert(list?.[partition] !== undefined, `a place has no partition ${topic}/${partition}`);
+  if (list?.[partition] === undefined) refusePart(topic, partition);
   list[partition] = sequence;
 }
 
@@ -64,6 +63,11 @@ export function lossBefore(place: string, last: number, found: number): string |
   if (last === UNKNOWN_SEQUENCE || found === last + 1) return undefined;
   if (found <= last) return `${place}/${found} came again after ${last}: the log was replaced`;
   return `records ${last + 1} to ${found - 1} of ${place} are gone`;
+}
+
+/** Its message is made for nobody as long as nothing is wrong. */
+function refusePart(topic: string, partition: number): never {
+  assert(false, `a place has no partition ${topic}/${partition}`);
 }
 
 function parseJson(text: string): unknown {

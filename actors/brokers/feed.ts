@@ -7,6 +7,8 @@
  * a record appears once as long as the cursor is carried on.
  */
 
+import type { FeedReading } from "./feed-reading.ts";
+
 /** Opaque: where a feed stands, as text that its own adapter wrote. */
 export type FeedCursor = string;
 
@@ -19,6 +21,8 @@ export interface FeedRecord {
   readonly bytes: Uint8Array;
   /** When the broker stored it, ms since the epoch. */
   readonly storedAtMs: number;
+  /** Of a record that several readers share, see `readingOf`. */
+  readonly reading?: FeedReading;
 }
 
 /** Records that follow a cursor, and the cursor that follows them. */

@@ -13,18 +13,25 @@ import { describeError, ShopError } from "../../runtime/errors.ts";
 const DEPTH_MAX = 16;
 
 const packr = new Packr({ useRecords: false, variableMapSize: true });
-const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true });
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, copyBuffers: true });
+
+/**
+ * What is to be decoded is copied here first: a small array has no buffer until it is asked for
+ * one, and to make it costs more than the copy. Nothing that was decoded is a view of it.
+ */
+const scratch = new Uint8Array(16_384);
 
 export function encodeValue(value: unknown): Uint8Array {
-  // `pack` may hand out a view of a buffer that the next call overwrites; slice makes it ours.
-  return Uint8Array.prototype.slice.call(packr.pack(value));
+  // `pack` hands out a view of a larger buffer; a copy keeps no more alive than it needs. Of a
+  // plain array: to slice a `Buffer` makes another through its slow constructor.
+  return new Uint8Array(packr.pack(value));
 }
 
 /** Decodes and bounds a value that may come from anywhere. Throws `BAD_MESSAGE`. */
 export function decodeValue(bytes: Uint8Array): unknown {
   let value: unknown;
   try {
-    value = unpackr.unpack(bytes);
+    value = unpack(bytes);
   } catch (error) {
     throw new ShopError("BAD_MESSAGE", `not msgpack: ${describeError(error)}`, "never", {
       cause: error,
@@ -32,6 +39,13 @@ export function decodeValue(bytes: Uint8Array): unknown {
   }
   checkDepth(value, 0);
   return value;
+}
+
+function unpack(bytes: Uint8Array): unknown {
+  const { length } = bytes;
+  if (length === 0 || length > scratch.length) return unpackr.unpack(bytes);
+  scratch.set(bytes);
+  return unpackr.unpack(scratch, length);
 }
 
 function checkDepth(value: unknown, depth: number): void {

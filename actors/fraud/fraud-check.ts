@@ -15,6 +15,7 @@ import type { Address } from "../contracts/fields.ts";
 import type { EventOf } from "../contracts/messages.ts";
 
 const NOT_ASCII = /[\u0080-\uffff]/;
+const NOT_ALPHANUMERIC = /[^a-z0-9]/g;
 
 /** Where an address is, as it is compared: without case, spaces and punctuation. */
 export interface Place {
@@ -98,6 +99,8 @@ function placeOf({ country, city, postalCode }: Static<typeof Address>): Place {
 }
 
 function comparable(text: string): string {
+  // What is ASCII has nothing to decompose.
+  if (!NOT_ASCII.test(text)) return text.toLowerCase().replace(NOT_ALPHANUMERIC, "");
   return text
     .normalize("NFKD")
     .toLowerCase()

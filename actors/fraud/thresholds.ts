@@ -72,7 +72,7 @@ export interface FraudSettings {
 
 export const FRAUD_SETTINGS: FraudSettings = {
   timeoutMs: 2_000,
-  gatherMs: 10,
+  gatherMs: 20,
   batchMax: 128,
   waitingMax: 8_192,
   decisionsMax: 12,

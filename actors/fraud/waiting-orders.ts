@@ -8,8 +8,11 @@
 
 import type { Environment, Timer } from "../../runtime/environment.ts";
 import type { FraudOrder, Verdict } from "./fraud-check.ts";
+import type { Keyed } from "../../runtime/actors/key-table.ts";
 
+import { KeyTable } from "../../runtime/actors/key-table.ts";
 import { ShopError } from "../../runtime/errors.ts";
+import { Roster } from "../delivery/roster.ts";
 
 export interface WaitingOrdersOptions {
   readonly environment: Environment;
@@ -17,18 +20,22 @@ export interface WaitingOrdersOptions {
   readonly timeoutMs: number;
 }
 
-interface Entry {
+interface Entry extends Keyed<Entry> {
   readonly order: FraudOrder;
   readonly sinceMs: number;
   readonly answer: PromiseWithResolvers<Verdict>;
+  isOpen: boolean;
+  isTaken: boolean;
 }
 
 export class WaitingOrders {
   readonly #options: WaitingOrdersOptions;
+  readonly #open = new KeyTable<Entry>();
   /** Everything without an answer, oldest first. */
-  readonly #open = new Map<string, Entry>();
+  readonly #line = new Roster<Entry>(({ isOpen }) => isOpen);
   /** Those of them that nobody has taken. */
-  readonly #untaken = new Set<string>();
+  readonly #untaken = new Roster<Entry>(({ isOpen, isTaken }) => isOpen && !isTaken);
+  #untakenCount = 0;
   #timer: Timer | undefined;
 
   constructor(options: WaitingOrdersOptions) {
@@ -37,7 +44,7 @@ export class WaitingOrders {
 
   /** Orders that can be taken. */
   get untaken(): number {
-    return this.#untaken.size;
+    return this.#untakenCount;
   }
 
   /** The verdict on `order`, when there is one. */
@@ -45,12 +52,23 @@ export class WaitingOrders {
     const { environment, waitingMax } = this.#options;
     const known = this.#open.get(order.orderId);
     if (known !== undefined) return await known.answer.promise;
-    if (this.#open.size >= waitingMax) {
+    if (this.#open.itemCount >= waitingMax) {
       throw unavailable(`${waitingMax} orders are under check already`);
     }
     const answer = Promise.withResolvers<Verdict>();
-    this.#open.set(order.orderId, { order, sinceMs: environment.monotonicMs(), answer });
-    this.#untaken.add(order.orderId);
+    const entry = {
+      key: order.orderId,
+      nextOfBucket: undefined,
+      order,
+      sinceMs: environment.monotonicMs(),
+      answer,
+      isOpen: true,
+      isTaken: false,
+    };
+    this.#open.add(entry);
+    this.#line.add(entry);
+    this.#untaken.add(entry);
+    this.#untakenCount++;
     this.#timer ??= this.#startTimer(this.#options.timeoutMs);
     return await answer.promise;
   }
@@ -58,11 +76,12 @@ export class WaitingOrders {
   /** The oldest orders that were not taken yet. */
   take(ordersMax: number): readonly FraudOrder[] {
     const taken: FraudOrder[] = [];
-    for (const orderId of this.#untaken) {
-      if (taken.length === ordersMax) break;
-      this.#untaken.delete(orderId);
-      const entry = this.#open.get(orderId);
-      if (entry !== undefined) taken.push(entry.order);
+    while (taken.length < ordersMax) {
+      const entry = this.#untaken.take();
+      if (entry === undefined) break;
+      entry.isTaken = true;
+      this.#untakenCount--;
+      taken.push(entry.order);
     }
     return taken;
   }
@@ -77,12 +96,12 @@ export class WaitingOrders {
   /** The work on orders that were taken has failed. Who has come back since waits for the next. */
   failTaken(orders: readonly FraudOrder[], error: unknown): void {
     for (const { orderId } of orders) {
-      if (!this.#untaken.has(orderId)) this.#fail(orderId, error);
+      if (this.#open.get(orderId)?.isTaken === true) this.#fail(orderId, error);
     }
   }
 
   failAll(error: unknown): void {
-    for (const orderId of this.#open.keys()) this.#fail(orderId, error);
+    for (const { key } of this.#open.values()) this.#fail(key, error);
     this.#timer?.cancel();
     this.#timer = undefined;
   }
@@ -93,8 +112,14 @@ export class WaitingOrders {
 
   #close(orderId: string): Entry | undefined {
     const entry = this.#open.get(orderId);
-    this.#open.delete(orderId);
-    this.#untaken.delete(orderId);
+    if (entry === undefined) return undefined;
+    this.#open.remove(entry);
+    entry.isOpen = false;
+    this.#line.droppedOut();
+    if (!entry.isTaken) {
+      this.#untakenCount--;
+      this.#untaken.droppedOut();
+    }
     return entry;
   }
 
@@ -109,13 +134,13 @@ export class WaitingOrders {
   #expire(): void {
     this.#timer = undefined;
     const { timeoutMs } = this.#options;
-    for (const [orderId, entry] of this.#open) {
+    for (let entry = this.#line.first(); entry !== undefined; entry = this.#line.first()) {
       const leftMs = timeoutMs - this.#ageMs(entry);
       if (leftMs > 0) {
         this.#timer = this.#startTimer(leftMs);
         return;
       }
-      this.#fail(orderId, unavailable(`no verdict within ${timeoutMs} ms`));
+      this.#fail(entry.key, unavailable(`no verdict within ${timeoutMs} ms`));
     }
   }
 }

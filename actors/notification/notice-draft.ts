@@ -22,7 +22,8 @@ import { causeOf } from "../delivery/decode-message.ts";
 import { REDRIVEN_HEADER } from "../delivery/redrive.ts";
 import { sendWithin } from "./channel.ts";
 import { decideNotice, recipientOf, settleEntry, withEntries } from "./notice-rules.ts";
-import { decodeNotificationRow, notificationId } from "./notification.ts";
+import { decodeNotificationRow } from "./notification-row.ts";
+import { notificationId } from "./notification.ts";
 
 /** Longest wait for a local channel; its own timeout, when that is shorter. */
 const LOCAL_WAIT_MS = 1_000;
@@ -85,10 +86,11 @@ export async function draftNotices(
   }
   await sendLocally(local, known, options);
   const changes = tasks.map(({ message, before, expectedVersion, step }) => {
-    const ended = step.sends.flatMap((entry) => {
+    const ended: LedgerEntry[] = [];
+    for (const entry of step.sends) {
       const result = known.get(notificationId(step.row.orderId, entry));
-      return result === undefined ? [] : [settleEntry(entry, result, terms)];
-    });
+      if (result !== undefined) ended.push(settleEntry(entry, result, terms));
+    }
     const after = ended.length === 0 ? step.row : withEntries(step.row, ended);
     return { before, after, expectedVersion, cause: causeOf(message.frame) };
   });
@@ -122,23 +124,26 @@ async function decideAll(
   terms: Terms,
   store: Pick<Store, "load">,
 ): Promise<readonly Task[]> {
-  const ours = messages.flatMap((message) => {
+  const ours: Message<ShopEvent>[] = [];
+  const orderIds: string[] = [];
+  for (const message of messages) {
     const { body } = message;
     const isPaid = body.type === "payment.processed" && body.status === "completed";
-    return "orderId" in body && !isPaid ? [{ message, orderId: body.orderId }] : [];
-  });
+    if (isPaid || !("orderId" in body)) continue;
+    ours.push(message);
+    orderIds.push(body.orderId);
+  }
   if (ours.length === 0) return [];
-  const rows = await store.load(
-    "notifications",
-    ours.map(({ orderId }) => orderId),
-  );
-  return ours.flatMap(({ message }, at) => {
+  const rows = await store.load("notifications", orderIds);
+  const tasks: Task[] = [];
+  for (const [at, message] of ours.entries()) {
     const stored = rows[at];
     const before = stored === undefined ? undefined : decodeNotificationRow(stored.data);
     const step = decideNotice(message.body, before, terms, ageFromMs(message, terms));
-    if (step === undefined) return [];
-    return [{ message, before, expectedVersion: stored?.version ?? 0, step }];
-  });
+    if (step === undefined) continue;
+    tasks.push({ message, before, expectedVersion: stored?.version ?? 0, step });
+  }
+  return tasks;
 }
 
 /** What an operator puts back is asked for now, however old it is. */

@@ -109,21 +109,25 @@ export function withEntries(
   row: NotificationRow,
   changed: readonly LedgerEntry[],
 ): NotificationRow {
+  const { orderId, customerId, contact } = row;
   const entries = [...row.entries];
   for (const entry of changed) {
     const at = entries.findIndex((each) => isSame(each, entry));
     if (at < 0) entries.push(entry);
     else entries[at] = entry;
   }
-  const { contact: _forgotten, ...rest } = row;
-  return isOver(entries) ? { ...rest, entries } : { ...row, entries };
+  const known = customerId === undefined ? {} : { customerId };
+  if (contact === undefined || isOver(entries)) return { orderId, ...known, entries };
+  return { orderId, ...known, contact, entries };
 }
 
 function isOver(entries: readonly LedgerEntry[]): boolean {
-  if (entries.some(({ status }) => status === "pending")) return false;
-  return ENDINGS.some((events) =>
-    events.every((event) => entries.some((entry) => entry.event === event)),
-  );
+  const told = new Set<NotifiedEvent>();
+  for (const { event, status } of entries) {
+    if (status === "pending") return false;
+    told.add(event);
+  }
+  return ENDINGS.some((events) => events.every((event) => told.has(event)));
 }
 
 /** Where a channel of `kind` reaches the customer; `undefined`: nowhere. */
@@ -239,9 +243,10 @@ function queueWaitMs(
 
 /** To be sent is what has begun another attempt. */
 function stepOf(row: NotificationRow, changed: readonly LedgerEntry[]): NoticeStep {
-  const before = new Map(row.entries.map((entry) => [`${entry.event}/${entry.channel}`, entry]));
-  const sends = changed.filter(({ event, channel, status, attempts }) => {
-    return status === "pending" && attempts > (before.get(`${event}/${channel}`)?.attempts ?? 0);
+  const sends = changed.filter((entry) => {
+    if (entry.status !== "pending") return false;
+    const before = row.entries.find((each) => isSame(each, entry));
+    return entry.attempts > (before?.attempts ?? 0);
   });
   return { row: withEntries(row, changed), sends };
 }

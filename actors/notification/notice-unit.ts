@@ -11,10 +11,10 @@ import type { Cause } from "../delivery/decode-message.ts";
 import type { TimerStart, UnitOfWork } from "../stores/unit-of-work.ts";
 import type { LedgerEntry, NotificationRow } from "./notification.ts";
 
-import { encodeValue } from "../contracts/codec.ts";
 import { encodeEvent } from "../delivery/decode-message.ts";
 import { EMPTY_UNIT } from "../stores/unit-of-work.ts";
 import { isSame } from "./notice-rules.ts";
+import { encodeNotificationRow } from "./notification-row.ts";
 import { dueTimerId, notificationId } from "./notification.ts";
 
 export interface RowChange {
@@ -54,7 +54,7 @@ export function unitOfChanges(changes: readonly RowChange[], options: UnitOption
     table: "notifications" as const,
     key: after.orderId,
     expectedVersion,
-    data: encodeValue(after),
+    data: encodeNotificationRow(after),
   }));
   return { ...EMPTY_UNIT, rows, timersStarted, timersCancelled };
 }

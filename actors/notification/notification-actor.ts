@@ -25,13 +25,13 @@ import { ACK, SETTLED } from "../delivery/outcome.ts";
 import { draftNotices, termsOf } from "./notice-draft.ts";
 import { isSame, settleEntry, withEntries } from "./notice-rules.ts";
 import { changedEntries, unitOfChanges } from "./notice-unit.ts";
-import { decodeNotificationRow } from "./notification.ts";
 import {
   checkNotificationSettings,
   NOTIFICATION_SETTINGS,
   QUEUE_MAX,
   REMOTE_BATCH_MAX,
 } from "./notification-policy.ts";
+import { decodeNotificationRow } from "./notification-row.ts";
 import { createRemoteSender } from "./remote-sender.ts";
 import { compileTemplates } from "./templates.ts";
 import { GERMAN } from "./templates-de.ts";

@@ -20,7 +20,7 @@ import { delivered, messageOf, SLOTS } from "../order/delivered.suite.ts";
 import { createMemoryStore } from "../stores/memory-store.ts";
 import { SENT } from "./channel.ts";
 import { createNotificationService } from "./notification-actor.ts";
-import { decodeNotificationRow } from "./notification.ts";
+import { decodeNotificationRow } from "./notification-row.ts";
 import { NOTIFICATION_SETTINGS } from "./notification-policy.ts";
 
 export interface ProbeChannel extends Channel {

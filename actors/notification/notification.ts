@@ -11,7 +11,6 @@ import type { Static } from "@sinclair/typebox";
 import type { Contact } from "../contracts/fields.ts";
 import type { CancelReason } from "../contracts/messages.ts";
 
-import { decodeValue } from "../contracts/codec.ts";
 import {
   OrderCancelled,
   OrderCreated,
@@ -121,10 +120,4 @@ export function dueTimerId(id: string): string {
 
 export function isNotifiedEvent(name: string): name is NotifiedEvent {
   return NOTIFIED_EVENTS.some((event) => event === name);
-}
-
-/** The row in table `notifications`. */
-export function decodeNotificationRow(data: Uint8Array): NotificationRow {
-  // Only this service writes this table, and the store keeps what it was given.
-  return decodeValue(data) as NotificationRow;
 }

@@ -7,6 +7,7 @@
 import { join } from "node:path";
 
 import type { Channel } from "./channel.ts";
+import type { Notification } from "./notification.ts";
 import type { NotificationSettings } from "./notification-policy.ts";
 
 import { CHANNEL_KINDS } from "./notification.ts";
@@ -36,6 +37,9 @@ export function openChannels(options: OpenChannelsOptions): readonly Channel[] {
     const directory = join(dataDirectory, "outbox");
     const base = { kind, directory, shard, settings: settings.outbox };
     if (onLog === undefined) return [createOutboxChannel(base)];
-    return [createOutboxChannel({ ...base, onWritten: ({ id }) => onLog("debug", `told ${id}`) })];
+    // A line for each write: a line for each notification would cost more than its sending.
+    const onWritten = (written: readonly Notification[]) =>
+      onLog("debug", `told ${written.map(({ id }) => id).join(", ")}`);
+    return [createOutboxChannel({ ...base, onWritten })];
   });
 }

@@ -127,6 +127,16 @@ describe("the outbox", () => {
     expect(ordersIn("email-0.jsonl")).toHaveLength(1_500);
   });
 
+  test("refuses what it wrote thousands of notifications ago", async () => {
+    const settings = { fileBytesMax: 100_000_000, filesMax: 1 };
+    const channel = open(settings);
+    const batch = Array.from({ length: 8_193 }, (_, at) => notificationOf(`o${at}`, "Hi"));
+    await channel.send(batch, signal);
+    await channel.send([notificationOf("o1"), notificationOf("o8192")], signal);
+    await channel.close();
+    expect(ordersIn("email-0.jsonl")).toHaveLength(batch.length);
+  });
+
   test("cuts off half a line that a crash left, and writes it again whole", async () => {
     const first = open();
     await first.send([notificationOf("o1")], signal);

@@ -16,8 +16,11 @@ import { describeError } from "../../runtime/errors.ts";
 import { failedSend, SENT } from "./channel.ts";
 import { openOutboxFile, readWrittenIds } from "./outbox-file.ts";
 
-/** Ids remembered as written: what every shard, of up to thirty-two, can have left uncommitted. */
-const IDS_MAX = 8_192;
+/**
+ * Ids remembered as written, at least: what every shard, of up to thirty-two, can have left
+ * uncommitted. Up to twice as many are.
+ */
+const IDS_MIN = 8_192;
 
 export interface OutboxChannelOptions {
   readonly kind: ChannelKind;
@@ -26,14 +29,16 @@ export interface OutboxChannelOptions {
   /** Each shard writes files of its own. */
   readonly shard: number;
   readonly settings: OutboxSettings;
-  /** For the log, after the write. Must not throw. */
-  readonly onWritten?: (notification: Notification) => void;
+  /** For the log, after the write, with all that is in it. Must not throw. */
+  readonly onWritten?: (written: readonly Notification[]) => void;
 }
 
 /** The file is opened, and its directory read, with the first batch. */
 export function createOutboxChannel(options: OutboxChannelOptions): Channel {
   const { kind, directory, shard, settings } = options;
-  const written = new Set<string>();
+  // Two generations, of which the older is forgotten whole: dropping ids one by one is dear.
+  let written = new Set<string>();
+  let writtenBefore = new Set<string>();
   let file: OutboxFile | undefined;
   let tail: Promise<unknown> = Promise.resolve();
 
@@ -44,24 +49,25 @@ export function createOutboxChannel(options: OutboxChannelOptions): Channel {
   }
 
   function remember(id: string): void {
-    written.add(id);
-    if (written.size <= IDS_MAX) return;
-    for (const oldest of written) {
-      written.delete(oldest);
-      return;
+    if (written.size >= IDS_MIN) {
+      writtenBefore = written;
+      written = new Set();
     }
+    written.add(id);
+  }
+
+  function isWritten(id: string): boolean {
+    return written.has(id) || writtenBefore.has(id);
   }
 
   async function write(batch: readonly Notification[]): Promise<readonly SendResult[]> {
     try {
       file ??= await open();
-      const fresh = batch.filter(({ id }) => !written.has(id));
+      const fresh = batch.filter(({ id }) => !isWritten(id));
       if (fresh.length > 0) {
-        await file.append(fresh.map((notification) => lineOf(notification)).join(""));
-      }
-      for (const notification of fresh) {
-        remember(notification.id);
-        options.onWritten?.(notification);
+        await file.append(linesOf(fresh));
+        for (const { id } of fresh) remember(id);
+        options.onWritten?.(fresh);
       }
       return batch.map(() => SENT);
     } catch (error) {
@@ -95,10 +101,27 @@ export function createOutboxChannel(options: OutboxChannelOptions): Channel {
   };
 }
 
+/** Those of one batch were mostly made in one moment, which is written out once. */
+function linesOf(batch: readonly Notification[]): string {
+  let lines = "";
+  let atMs = Number.NaN;
+  let at = "";
+  for (const notification of batch) {
+    if (notification.atMs !== atMs) {
+      ({ atMs } = notification);
+      at = new Date(atMs).toISOString();
+    }
+    lines += lineOf(notification, at);
+  }
+  return lines;
+}
+
 /** `id` comes first: it is what `readWrittenIds` looks for. */
-function lineOf(notification: Notification): string {
-  const { id, atMs, event, orderId, to, language, subject, text } = notification;
-  const at = new Date(atMs).toISOString();
-  const title = subject === "" ? {} : { subject };
-  return `${JSON.stringify({ id, at, event, orderId, to, language, ...title, text })}\n`;
+function lineOf(notification: Notification, at: string): string {
+  const { id, event, orderId, to, language, subject, text } = notification;
+  const line =
+    subject === ""
+      ? { id, at, event, orderId, to, language, text }
+      : { id, at, event, orderId, to, language, subject, text };
+  return `${JSON.stringify(line)}\n`;
 }

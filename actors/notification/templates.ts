@@ -41,6 +41,9 @@ export const PLACEHOLDERS: Readonly<Record<NotifiedEvent, readonly Placeholder[]
   "payment.refunded": ["orderId", "amount"],
 };
 
+const CONTROL = /\p{Cc}/u;
+const CONTROLS = /\p{Cc}+/gu;
+
 /** The language of last resort. */
 export const FALLBACK_LANGUAGE = "en";
 
@@ -175,8 +178,10 @@ function compile(template: string, event: NotifiedEvent, where: string): Compile
 
 function fill({ texts, names }: Compiled, valueOf: (name: Placeholder) => string): string {
   let filled = texts[0] ?? "";
-  for (const [at, name] of names.entries()) {
-    filled += valueOf(name).replace(/\p{Cc}+/gu, " ") + (texts[at + 1] ?? "");
+  for (let at = 0; at < names.length; at++) {
+    const value = valueOf(names[at]!); // `!`: the loop's bound
+    // `!`: there is a text after every placeholder.
+    filled += (CONTROL.test(value) ? value.replace(CONTROLS, " ") : value) + texts[at + 1]!;
   }
   return filled;
 }

@@ -14,6 +14,7 @@ import type { InboxMark, RowWrite, TimerStart, UnitOfWork } from "../stores/unit
 import type { OrderEvent, OrderInput } from "./order.ts";
 
 import { assert } from "../../runtime/errors.ts";
+import { framePayload } from "../../runtime/frames/frame.ts";
 import { decodeValue, encodeValue } from "../contracts/codec.ts";
 import { encodeEvent } from "../delivery/decode-message.ts";
 import { EMPTY_UNIT } from "../stores/unit-of-work.ts";
@@ -60,10 +61,16 @@ export function orderStep(
   const outgoing = [];
   for (const event of events) {
     after = evolve(after, event, nowMs);
-    const { type, ...fields } = event;
     const { id: orderId, version, updatedAtMs: atMs } = after;
-    timeline.push({ orderId, version, type, atMs, data: encodeValue(fields) });
-    if (isDecided(event)) outgoing.push(encodeEvent(event, { environment, slots, cause }));
+    const { type } = event;
+    let data: Uint8Array;
+    if (isDecided(event)) {
+      const published = encodeEvent(event, { environment, slots, cause });
+      outgoing.push(published);
+      // The same fields in the same encoding.
+      data = framePayload(published.frame);
+    } else data = encodeValue(fieldsOf(event));
+    timeline.push({ orderId, version, type, atMs, data });
   }
   assert(after !== undefined, "a step without events has no unit");
   const rows = [orderRow(before?.rowVersion ?? 0, after)];
@@ -94,6 +101,10 @@ export function decodeOrder(data: Uint8Array): OrderState {
 export function decodeKeptAnswer(data: Uint8Array): KeptAnswer {
   // Only `idempotencyRow` writes this table, and the store keeps what it was given.
   return decodeValue(data) as KeptAnswer;
+}
+
+function fieldsOf({ type: _type, ...fields }: OrderEvent): object {
+  return fields;
 }
 
 function orderRow(expectedVersion: number, state: OrderState): RowWrite {

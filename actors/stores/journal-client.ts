@@ -9,6 +9,7 @@
 
 import type { MeshNode } from "../../runtime/threads/mesh.ts";
 import type { DeliveryRecord, WireBooks } from "./journal-protocol.ts";
+import type { CommitResult } from "./unit-of-work.ts";
 
 import { isShopError, ShopError } from "../../runtime/errors.ts";
 import {
@@ -23,9 +24,16 @@ import {
   REVOKED,
   STANDINGS,
 } from "./journal-protocol.ts";
+import { RequestTable } from "./request-table.ts";
 
 /** Requests of one thread that the journal has not answered yet. */
 const REQUESTS_MAX = 16_384;
+
+/** The answer to nearly every commit, which is known by its bytes. */
+const COMMITTED: CommitResult = { kind: "committed" };
+const COMMITTED_RECORD = encodeRequest(0, COMMITTED);
+/** Of the request number, before the body. */
+const NUMBER_BYTES = 4;
 
 export interface RevokedRecord {
   readonly subscription: number;
@@ -49,10 +57,9 @@ interface Waiting {
 export class JournalClient {
   readonly #node: Pick<MeshNode, "send">;
   readonly #journal: number;
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #waiting = new RequestTable<Waiting>(REQUESTS_MAX);
   readonly #listeners = new Map<number, JournalListener>();
   #gathered: DeliveryRecord[] = [];
-  #requests = 0;
   #subscriptions = 0;
   #failure: ShopError | undefined;
 
@@ -74,23 +81,25 @@ export class JournalClient {
         reject(this.#failure);
         return;
       }
-      const request = (this.#requests = (this.#requests + 1) >>> 0);
       // The journal answers each request with what its kind promises.
-      this.#waiting.set(request, { resolve: (value) => resolve(value as Answer), reject });
+      const waiting = { resolve: resolve as (value: unknown) => void, reject };
+      const request = this.#waiting.add(waiting);
+      if (request === undefined) {
+        reject(saturated());
+        return;
+      }
       const refusal = this.#refusalOf(kind, request, body);
       if (refusal === undefined) return;
-      this.#waiting.delete(request);
+      this.#waiting.take(request);
       reject(refusal);
     });
   }
 
   /** Why the request could not be sent; `undefined` when it was. */
   #refusalOf(kind: number, request: number, body: unknown): ShopError | undefined {
-    const saturated = new ShopError("SATURATED", "too much is waiting for the journal", "later");
-    if (this.#waiting.size > REQUESTS_MAX) return saturated;
     try {
       const isSent = this.#node.send(this.#journal, kind, encodeRequest(request, body));
-      return isSent ? undefined : saturated;
+      return isSent ? undefined : saturated();
     } catch (error) {
       // A record that no ring can hold.
       if (isShopError(error)) return error;
@@ -123,10 +132,9 @@ export class JournalClient {
     }
     const request = requestNumber(bytes);
     if (kind === STANDINGS && this.#passOn(decodeBody<WireBooks>(bytes))) return;
-    const waiting = this.#waiting.get(request);
+    const waiting = this.#waiting.take(request);
     if (waiting === undefined) return;
-    this.#waiting.delete(request);
-    if (kind === RESULT) waiting.resolve(decodeBody(bytes));
+    if (kind === RESULT) waiting.resolve(isCommitted(bytes) ? COMMITTED : decodeBody(bytes));
     if (kind === STANDINGS) waiting.resolve(undefined);
     if (kind === FAILURE) waiting.reject(decodeFailure(bytes));
   }
@@ -153,9 +161,20 @@ export class JournalClient {
     if (this.#failure !== undefined) return;
     this.#failure = new ShopError("CLOSED", reason, "later");
     const indeterminate = new ShopError("INDETERMINATE", reason, "later");
-    for (const waiting of this.#waiting.values()) waiting.reject(indeterminate);
-    this.#waiting.clear();
+    for (const waiting of this.#waiting.takeAll()) waiting.reject(indeterminate);
     for (const listener of this.#listeners.values()) listener.failed(this.#failure);
     this.#listeners.clear();
   }
+}
+
+function saturated(): ShopError {
+  return new ShopError("SATURATED", "too much is waiting for the journal", "later");
+}
+
+function isCommitted(bytes: Uint8Array): boolean {
+  if (bytes.length !== COMMITTED_RECORD.length) return false;
+  for (let at = NUMBER_BYTES; at < bytes.length; at++) {
+    if (bytes[at] !== COMMITTED_RECORD[at]) return false;
+  }
+  return true;
 }

@@ -8,14 +8,23 @@
 
 import type { Environment, Timer } from "../../runtime/environment.ts";
 import type { ShopError } from "../../runtime/errors.ts";
-import type { Journal, LogHolder, LogRecord } from "./journal/journal-types.ts";
+import type {
+  Journal,
+  JournalOutcome,
+  JournalUnit,
+  LogHolder,
+  LogRecord,
+} from "./journal/journal-types.ts";
 
 import { isShopError } from "../../runtime/errors.ts";
 import { namedHolder } from "./journal/log-holders.ts";
+import { EMPTY_UNIT } from "./unit-of-work.ts";
 
 /** Timers due within the same grain share a transaction. */
 const TIMER_GRAIN_MS = 5;
 const TIMERS_PER_STEP = 1_024;
+/** Due timers wait so long for a transaction that is made anyway, if there are many of them. */
+const RIDE_WAIT_MS = 20;
 const LEASE_CHECK_MS = 250;
 const HOUSEKEEPING_MS = 250;
 const PRUNE_ROWS_PER_STEP = 2_000;
@@ -23,6 +32,8 @@ const SCRUB_BUDGET_MS = 2;
 const RETRY_MS = 250;
 /** The event loop's timers hold 31 bits of milliseconds; a later one is armed again on the way. */
 const DELAY_MAX_MS = 86_400_000;
+
+const FIRING: JournalUnit = { unit: EMPTY_UNIT, acks: [], timersFiredMax: TIMERS_PER_STEP };
 
 export type JournalEvent =
   | {
@@ -48,6 +59,8 @@ export interface ClockworkOptions {
     "fireTimers" | "nextTimerDueMs" | "prune" | "scrub" | "maintain" | "logHolders"
   >;
   readonly environment: Environment;
+  /** When the last transaction was made, on the monotonic clock. */
+  readonly lastCommitMs: () => number;
   /** Commits what is pending, so that a timer cancelled before it was due does not fire. */
   readonly beforeTimers: () => void;
   readonly onFired: (records: readonly LogRecord[]) => void;
@@ -61,6 +74,8 @@ export class JournalClockwork {
   readonly #housekeeping: Timer;
   #dueMs: number | undefined;
   #timer: Timer | undefined;
+  /** The timers that are due have waited for another's transaction. */
+  #hasWaited = false;
   #stopped = false;
   #holder: LogHolder | undefined;
 
@@ -78,6 +93,19 @@ export class JournalClockwork {
     }
   }
 
+  /** The unit that takes the timers that are due along in a transaction; absent: none is due. */
+  firing(): JournalUnit | undefined {
+    const isDue = this.#dueMs !== undefined && this.#dueMs <= this.#options.environment.nowMs();
+    return isDue ? FIRING : undefined;
+  }
+
+  /** What came of `firing`. What was refused is tried by itself, and then its error is told. */
+  fired(outcome: JournalOutcome | undefined): void {
+    if (outcome?.kind !== "committed" || outcome.appended.length === 0) return;
+    this.#options.onFired(outcome.appended);
+    this.#tellRefusal(() => this.#arm(this.#options.journal.nextTimerDueMs()));
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
@@ -89,6 +117,7 @@ export class JournalClockwork {
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#dueMs = dueMs;
+    this.#hasWaited = false;
     if (dueMs === undefined || this.#stopped) return;
     const { environment } = this.#options;
     const untilDueMs = Math.max(TIMER_GRAIN_MS, dueMs - environment.nowMs());
@@ -98,11 +127,24 @@ export class JournalClockwork {
 
   #fire(): void {
     if (this.#stopped) return;
-    const { journal, environment, beforeTimers, onFired, onEvent } = this.#options;
+    const { journal, environment, lastCommitMs, beforeTimers, onFired } = this.#options;
+    if (!this.#hasWaited && environment.monotonicMs() - lastCommitMs() < RIDE_WAIT_MS) {
+      this.#hasWaited = true;
+      this.#timer = environment.startTimer(RIDE_WAIT_MS, () => this.#fire());
+      return;
+    }
     beforeTimers();
-    try {
+    this.#tellRefusal(() => {
       onFired(journal.fireTimers(environment.nowMs(), TIMERS_PER_STEP));
       this.#arm(journal.nextTimerDueMs());
+    });
+  }
+
+  /** What storage refuses `act` is told, and the timers are tried again later. */
+  #tellRefusal(act: () => void): void {
+    const { environment, onEvent } = this.#options;
+    try {
+      act();
     } catch (error) {
       if (!isShopError(error, "STORAGE_FULL", "STORAGE_FAULT")) throw error;
       if (error.retry === "never") throw error;

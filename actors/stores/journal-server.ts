@@ -6,7 +6,7 @@
  * behind rings and in a test. It answers nothing before the commit it depends on is durable.
  */
 
-import type { Environment } from "../../runtime/environment.ts";
+import type { Environment, Timer } from "../../runtime/environment.ts";
 import type { DeliveryRef, SettleResult } from "../brokers/broker.ts";
 import type { FeedRelease, Journal, JournalOutcome, JournalUnit } from "./journal/journal-types.ts";
 import type { JournalEvent } from "./journal-clockwork.ts";
@@ -39,6 +39,15 @@ import { refFromWire, unitFromWire } from "./unit-wire.ts";
 /** Checks of leases, a quarter of a second apart, between looks at what was only passed by. */
 const PASSED_LEASE_CHECKS = 4;
 
+/**
+ * After a transaction of so many units another is on its way: the next one waits for company, at
+ * most `GATHER_MS` from the last. Whoever asks one thing after the other never waits.
+ */
+const BUSY_UNITS = 24;
+const GATHER_MS = 8;
+/** So many units are company enough. */
+const GATHER_UNITS_MAX = 128;
+
 const COMMITTED = { kind: "committed" } as const;
 
 export interface JournalServerOptions {
@@ -68,6 +77,12 @@ export class JournalServer {
     readonly of: StandingRequest;
   }[] = [];
   #leaseChecks = 0;
+  /** When the last transaction was made. */
+  #committedMs = Number.NEGATIVE_INFINITY;
+  /** How many units it had. */
+  #lastUnits = 0;
+  /** Runs while what is pending waits for company. */
+  #gathering: Timer | undefined;
   #pending: Pending[] = [];
   readonly #clockwork: JournalClockwork;
   #closed = false;
@@ -80,7 +95,8 @@ export class JournalServer {
     this.#clockwork = new JournalClockwork({
       journal: options.journal,
       environment: options.environment,
-      beforeTimers: () => this.onTurn(),
+      lastCommitMs: () => this.#committedMs,
+      beforeTimers: () => this.#turn(),
       onFired: (records) => {
         for (const record of records) this.#groups.appended(record);
         this.#groups.flush();
@@ -105,26 +121,48 @@ export class JournalServer {
     }
   }
 
-  /** Commits what was gathered, answers it, and hands out what it appended. */
+  /** The end of a turn: commits what was gathered, now or when there is more of it. */
   onTurn(): void {
     if (this.#closed) return;
-    if (this.#pending.length > 0) this.#commit();
+    if (this.#gathering !== undefined && this.#pending.length < GATHER_UNITS_MAX) return;
+    const waitMs = this.#gatherMs();
+    if (waitMs <= 0) {
+      this.#turn();
+      return;
+    }
+    this.#gathering = this.#options.environment.startTimer(waitMs, () => this.#turn());
+  }
+
+  /** How long what is pending may wait for company. */
+  #gatherMs(): number {
+    const count = this.#pending.length;
+    if (this.#lastUnits < BUSY_UNITS || count === 0 || count >= GATHER_UNITS_MAX) return 0;
+    return this.#committedMs + GATHER_MS - this.#options.environment.monotonicMs();
+  }
+
+  /** Commits what was gathered, answers it, and hands out what it appended. */
+  #turn(): void {
+    this.#gathering?.cancel();
+    this.#gathering = undefined;
+    if (this.#closed) return;
+    const hasPending = this.#pending.length > 0;
+    if (hasPending) this.#commit();
     this.#groups.flush();
     for (const { thread, request, of } of this.#standings.splice(0)) {
       this.#orFail(thread, request, () => this.#groups.sendStanding(thread, request, of));
     }
-    this.#options.journal.maintain();
+    if (hasPending) this.#options.journal.maintain();
   }
 
   /** The thread is dead: its subscriptions end, what it had in hand goes to whoever is next. */
   threadGone(thread: number): void {
-    this.onTurn();
+    this.#turn();
     this.#groups.threadGone(thread);
     this.#groups.flush();
   }
 
   close(): void {
-    this.onTurn();
+    this.#turn();
     this.#closed = true;
     this.#clockwork.stop();
     this.#options.journal.close();
@@ -152,10 +190,9 @@ export class JournalServer {
       case SUBSCRIBE:
         this.#subscribe(thread, decodeBody<SubscribeRequest>(bytes));
         break;
-      case UNSUBSCRIBE: {
-        this.#groups.unsubscribe(thread, decodeBody<{ subscription: number }>(bytes).subscription);
+      case UNSUBSCRIBE:
+        this.#unsubscribe(thread, decodeBody<{ subscription: number }>(bytes).subscription);
         break;
-      }
       case PAUSE: {
         const { subscription, paused } = decodeBody<{ subscription: number; paused: boolean }>(
           bytes,
@@ -242,17 +279,28 @@ export class JournalServer {
     this.#groups.subscribe(thread, request);
   }
 
+  #unsubscribe(thread: number, subscription: number): void {
+    // What it is settling must be settled before the rest is taken back.
+    if (this.#pending.length > 0) this.#commit();
+    this.#groups.unsubscribe(thread, subscription);
+  }
+
   #commit(): void {
     const { environment, onEvent } = this.#options;
     const pending = this.#pending;
     const passed = this.#groups.takePassed();
     if (pending.length + passed.length === 0) return;
     this.#pending = [];
+    this.#lastUnits = pending.length;
     const startedMs = environment.monotonicMs();
     const units = pending.map(({ unit }) => unit);
     if (passed.length > 0) units.push({ unit: EMPTY_UNIT, acks: [], passed });
+    // After the units, so that a timer they cancel does not fire.
+    const firing = this.#clockwork.firing();
+    if (firing !== undefined) units.push(firing);
     const outcomes = this.#commitOrDie(units);
-    const durationMs = environment.monotonicMs() - startedMs;
+    this.#committedMs = environment.monotonicMs();
+    const durationMs = this.#committedMs - startedMs;
     let refused = 0;
     pending.forEach((one, index) => {
       const outcome = outcomes[index];
@@ -263,7 +311,8 @@ export class JournalServer {
       }
       this.#answer(one, outcome);
     });
-    const passing = outcomes[pending.length];
+    if (firing !== undefined) this.#clockwork.fired(outcomes.at(-1));
+    const passing = passed.length > 0 ? outcomes[pending.length] : undefined;
     if (passing?.kind === "refused") {
       onEvent?.({ kind: "refused", error: passing.error });
       if (passing.error.retry !== "never") this.#groups.keepPassed(passed);
@@ -295,8 +344,9 @@ export class JournalServer {
   }
 
   #checkLeases(): void {
-    // What was handed out must be on its way before it can be taken back.
-    this.#groups.flush();
+    // What was handed out must be on its way before it can be taken back, and what is being settled
+    // must be settled.
+    this.#turn();
     this.#groups.expireLeases((group, depth) =>
       this.#options.onEvent?.({ kind: "depth", group, ...depth }),
     );

@@ -19,13 +19,17 @@ import {
 } from "../stores/journal/journal.fixture.ts";
 import { journalPath } from "../stores/journal/journal.ts";
 import { openJournalFeed } from "./journal-feed.ts";
+import { LogWindow } from "./log-window.ts";
 
 afterAll(removeDirectories);
 
 const ALL_BYTES = 1_000_000;
 const AGE_MS = 3_600_000;
 
-testFeed("journal", async (): Promise<FeedHooks> => {
+testFeed("journal", () => feedHooks(undefined));
+testFeed("shared journal", () => feedHooks(new LogWindow()));
+
+async function feedHooks(window: LogWindow | undefined): Promise<FeedHooks> {
   const environment = createVirtualEnvironment();
   const directory = makeDirectory();
   const journal = openTestJournal(directory, {
@@ -42,6 +46,7 @@ testFeed("journal", async (): Promise<FeedHooks> => {
         name: "test",
         topics,
         environment,
+        window,
         release: async ({ name, released }) => journal.releaseFeed(name, released),
         standing: async () => journal.feedStanding("test"),
       });
@@ -55,7 +60,7 @@ testFeed("journal", async (): Promise<FeedHooks> => {
     pass: (durationMs) => environment.advance(durationMs),
     stop: async () => journal.close(),
   };
-});
+}
 
 /** A feed of all topics; the journal is open, or not, as the test likes. */
 function feedOf(directory: string, journal?: Journal, topics: readonly string[] = ["orders"]) {

@@ -13,8 +13,10 @@ import type { Feed, FeedBatch, FeedCursor, FeedLag, FeedRecord } from "../broker
 import type { FeedPlace } from "../brokers/feed-cursor.ts";
 import type { FeedRelease, FeedStanding } from "../stores/journal/journal-types.ts";
 import type { LogReader, LogRow } from "./log-reader.ts";
+import type { CheckedRow, CheckedRows, LogWindow } from "./log-window.ts";
 
 import { assert, ShopError } from "../../runtime/errors.ts";
+import { FeedReading } from "../brokers/feed-reading.ts";
 import {
   copyPlace,
   decodeCursor,
@@ -27,6 +29,11 @@ import {
 import { sqliteFailure, storageError } from "../stores/journal/sqlite-failure.ts";
 import { isIntact, openLogReader } from "./log-reader.ts";
 
+/** One look at the disk: as many rows as have about so many bytes, by what the last ones had. */
+const LOOK_BYTES = 256 * 1_024;
+const LOOK_ROWS_MAX = 64;
+const LOOK_ROWS_FIRST = 16;
+
 export interface JournalFeedOptions {
   readonly directory: string;
   /** As the journal keeps it, see `Journal.keepFeeds`. */
@@ -37,6 +44,8 @@ export interface JournalFeedOptions {
   readonly release: (release: FeedRelease) => Promise<void>;
   /** Asks the journal what has not been released to it. */
   readonly standing: () => Promise<FeedStanding>;
+  /** Of the feeds of this thread that read the same log; absent: it reads alone. */
+  readonly window?: LogWindow | undefined;
 }
 
 /** Throws `STORAGE_FAULT` while `directory` has no journal, and `UNKNOWN_TOPIC`. */
@@ -51,6 +60,8 @@ class JournalFeed implements Feed {
   #known: { readonly cursor: FeedCursor; readonly place: FeedPlace } | undefined;
   /** Records up to `id`, counted on from some place, so that none is counted twice. */
   #counted: { readonly id: number; readonly records: number } | undefined;
+  /** For the next look at the disk. */
+  #lookRows = LOOK_ROWS_FIRST;
   #isClosed = false;
 
   constructor(options: JournalFeedOptions) {
@@ -62,7 +73,7 @@ class JournalFeed implements Feed {
     return this.#run(() => {
       assert(recordsMax >= 1, `a batch of ${recordsMax} records`);
       const place = this.#placeOf(cursor);
-      if (cursor === undefined || cursor !== this.#known?.cursor) this.#checkKept(place);
+      if (cursor === undefined || cursor !== this.#known?.cursor) this.#begin(place);
       const lastId = this.#reader.lastId();
       if (place.id > lastId) throw stale(endsBefore(place.id, lastId));
       if (place.id === lastId && cursor !== undefined) return { records: [], cursor };
@@ -72,6 +83,7 @@ class JournalFeed implements Feed {
 
   passLoss(cursor: FeedCursor | undefined): Promise<FeedCursor> {
     return this.#run(() => {
+      this.#options.window?.forget();
       const place = copyPlace(this.#placeOf(cursor));
       const lastId = this.#reader.lastId();
       if (place.id > lastId) {
@@ -85,10 +97,7 @@ class JournalFeed implements Feed {
         if (last === UNKNOWN_SEQUENCE) return;
         setSequence(place, topic, partition, Math.max(last, gone(topic, partition)));
       });
-      for (const row of this.#reader.rows(place.id, lastId)) {
-        this.#passRow(place, row);
-        break;
-      }
+      for (const row of this.#reader.rows(place.id, lastId, 1)) this.#passRow(place, row);
       return encodeCursor(place);
     });
   }
@@ -141,22 +150,26 @@ class JournalFeed implements Feed {
     const records: FeedRecord[] = [];
     let bytesLeft = bytesMax;
     let isCut = false;
-    for (const row of this.#reader.rows(from.id, lastId)) {
-      const found = this.#recordOf(row, place);
-      const isLoss = found instanceof ShopError;
-      isCut = records.length > 0 && (isLoss || row.bytes.length > bytesLeft);
-      if (isCut) break;
-      if (isLoss) throw found;
-      const { topic, partition, sequence, bytes } = found;
-      records.push(found);
-      setSequence(place, topic, partition, sequence);
-      place.id = row.id;
-      place.count++;
-      bytesLeft -= bytes.length;
-      isCut = records.length === recordsMax;
-      if (isCut) break;
+    while (!isCut && place.id < lastId) {
+      const { rows, throughId } = this.#rowsAfter(place.id, lastId);
+      for (const row of rows) {
+        if (!this.#reader.isRead(row.row.part)) continue;
+        const found = this.#recordOf(row, place);
+        const isLoss = found instanceof ShopError;
+        isCut = records.length > 0 && (isLoss || row.row.bytes.length > bytesLeft);
+        if (isCut) break;
+        if (isLoss) throw found;
+        const { topic, partition, sequence, bytes } = found;
+        records.push(found);
+        setSequence(place, topic, partition, sequence);
+        place.id = row.row.id;
+        place.count++;
+        bytesLeft -= bytes.length;
+        isCut = records.length === recordsMax;
+        if (isCut) break;
+      }
+      if (!isCut) place.id = throughId;
     }
-    if (!isCut) place.id = lastId;
     const cursor = encodeCursor(place);
     this.#known = { cursor, place };
     const counted = this.#counted;
@@ -166,20 +179,50 @@ class JournalFeed implements Feed {
     return { records, cursor };
   }
 
-  /** The record of `row`, the next one after `place`, or why it cannot be handed out. */
-  #recordOf(row: LogRow, place: FeedPlace): FeedRecord | ShopError {
+  /** Some of what follows, from the disk or from what another has read. */
+  #rowsAfter(afterId: number, throughId: number): CheckedRows {
+    const { window, name } = this.#options;
+    const read = (after: number, through: number, ofEveryTopic: boolean): CheckedRows => {
+      const rowsMax = this.#lookRows;
+      const found = ofEveryTopic
+        ? this.#reader.rowsOfAll(after, through, rowsMax)
+        : this.#reader.rows(after, through, rowsMax);
+      let bytes = 1;
+      for (const row of found) bytes += row.bytes.length;
+      const fitting = Math.floor((LOOK_BYTES * found.length) / bytes);
+      if (found.length > 0) this.#lookRows = Math.max(1, Math.min(LOOK_ROWS_MAX, fitting));
+      const isAll = found.length < rowsMax;
+      const lastId = isAll ? through : (found.at(-1)?.id ?? through);
+      return { rows: found.map((row) => this.#checked(row)), throughId: lastId };
+    };
+    return window === undefined
+      ? read(afterId, throughId, false)
+      : window.next(name, afterId, throughId, read);
+  }
+
+  #checked(row: LogRow): CheckedRow {
     const found = this.#reader.placeOf(row.part);
-    if (found === undefined || !isIntact(row)) {
+    if (found === undefined || !isIntact(row)) return { row, record: undefined };
+    const { topic, partition } = found;
+    const { sequence, bytes, at: storedAtMs } = row;
+    const reading = new FeedReading(bytes);
+    return { row, record: { topic, partition, sequence, bytes, storedAtMs, reading } };
+  }
+
+  /** The record of the next row after `place`, or why it cannot be handed out. */
+  #recordOf({ row, record }: CheckedRow, place: FeedPlace): FeedRecord | ShopError {
+    if (record === undefined) {
+      const found = this.#reader.placeOf(row.part);
       const where =
         found === undefined ? "" : `, ${found.topic}/${found.partition}/${row.sequence},`;
       const message = `record ${row.id}${where} of the log is damaged: bad checksum`;
       return new ShopError("DATA_DAMAGED", message, "never");
     }
-    const { topic, partition } = found;
+    const { topic, partition, sequence } = record;
     const last = sequenceAt(place, topic, partition);
-    const loss = lossBefore(`${topic}/${partition}`, last, row.sequence);
-    if (loss !== undefined) return stale(loss);
-    return { topic, partition, sequence: row.sequence, bytes: row.bytes, storedAtMs: row.at };
+    if (sequence === last + 1 && last !== UNKNOWN_SEQUENCE) return record;
+    const loss = lossBefore(`${topic}/${partition}`, last, sequence);
+    return loss === undefined ? record : stale(loss);
   }
 
   /** Makes `row`, the next one, follow; one that is damaged counts as passed. */
@@ -195,6 +238,12 @@ class JournalFeed implements Feed {
     }
     place.id = row.id;
     place.count++;
+  }
+
+  /** What others have read may be gone meanwhile, and is for those who had not passed it. */
+  #begin(place: FeedPlace): void {
+    this.#options.window?.forget();
+    this.#checkKept(place);
   }
 
   /** What was read may be gone; what was not must be there, even where nothing follows it. */

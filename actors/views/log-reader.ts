@@ -34,8 +34,15 @@ export interface LogReader {
   snapshot<T>(work: () => T): T;
   /** Id of the newest record of any topic; 0 before the first. */
   lastId(): number;
-  /** Records of the topics with ids in (`afterId`, `throughId`], ascending, read as asked for. */
-  rows(afterId: number, throughId: number): Iterable<LogRow>;
+  /**
+   * Some records of the topics with ids in (`afterId`, `throughId`], ascending: all of them when
+   * they are fewer than `rowsMax`.
+   */
+  rows(afterId: number, throughId: number, rowsMax: number): readonly LogRow[];
+  /** The same of every topic. */
+  rowsOfAll(afterId: number, throughId: number, rowsMax: number): readonly LogRow[];
+  /** Whether the part is of one of the topics, or of none when all of them are read. */
+  isRead(part: number): boolean;
   count(afterId: number, throughId: number): number;
   /** When the first record of the topics after `afterId` was stored. */
   nextAtMs(afterId: number): number | undefined;
@@ -73,10 +80,17 @@ function createReader(handle: Database, topics: readonly string[]): LogReader {
   const selectLastId = handle.prepare<{ lastId: number }, []>(
     "SELECT last_id AS lastId FROM state",
   );
-  const selectRows = handle.prepare<LogRow, [number, number]>(
-    `SELECT id, part, sequence, at, crc, bytes FROM log
-     WHERE id > ? AND id <= ? ${filter} ORDER BY id`,
+  const prepareRows = (condition: string) =>
+    handle.prepare<LogRow, [number, number, number]>(
+      `SELECT id, part, sequence, at, crc, bytes FROM log
+       WHERE id > ? AND id <= ? ${condition} ORDER BY id LIMIT ?`,
+    );
+  const selectRows = prepareRows(filter);
+  const selectRowsOfAll = prepareRows("");
+  const places = known.flatMap((topic) =>
+    Array.from({ length: slots }, (_, partition): PartPlace => ({ topic, partition })),
   );
+  const areRead = known.map((_, index) => indices.includes(index));
   const selectCount = handle.prepare<{ records: number }, [number, number]>(
     `SELECT count(*) AS records FROM log WHERE id > ? AND id <= ? ${filter}`,
   );
@@ -87,17 +101,16 @@ function createReader(handle: Database, topics: readonly string[]): LogReader {
     slots,
     snapshot: (work) => handle.transaction(work)(),
     lastId: () => selectLastId.get()?.lastId ?? 0,
-    rows: (afterId, throughId) => selectRows.iterate(afterId, throughId),
+    rows: (afterId, throughId, rowsMax) => selectRows.all(afterId, throughId, rowsMax),
+    rowsOfAll: (afterId, throughId, rowsMax) => selectRowsOfAll.all(afterId, throughId, rowsMax),
+    isRead: (part) => areRead[Math.floor(part / slots)] ?? filter === "",
     count: (afterId, throughId) => selectCount.get(afterId, throughId)?.records ?? 0,
     nextAtMs: (afterId) => selectNext.get(afterId)?.at,
     gone() {
       const { pruned } = loadBase(handle, known.length * slots);
       return (topic, partition) => pruned[known.indexOf(topic) * slots + partition] ?? 0;
     },
-    placeOf(part) {
-      const topic = known[Math.floor(part / slots)];
-      return topic === undefined || part < 0 ? undefined : { topic, partition: part % slots };
-    },
+    placeOf: (part) => places[part],
     close: () => handle.close(true),
   };
 }

@@ -29,7 +29,7 @@ export interface ViewSettings {
 export const VIEW_SETTINGS: ViewSettings = {
   recordsMax: 1_000,
   bytesMax: 4 * 1_024 * 1_024,
-  flushMs: 100,
+  flushMs: 250,
   releaseMs: 1_000,
   lagMs: 1_000,
   maintainMs: 1_000,

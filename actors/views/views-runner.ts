@@ -28,6 +28,7 @@ import { viewMetrics } from "../store-metrics.ts";
 import { JournalClient } from "../stores/journal-client.ts";
 import { FEED_STANDING, RELEASE_FEED } from "../stores/journal-protocol.ts";
 import { openJournalFeed } from "./journal-feed.ts";
+import { LogWindow } from "./log-window.ts";
 import { VIEW_RESTARTS } from "./view-restarts.ts";
 import { startView } from "./view-runner.ts";
 
@@ -83,8 +84,10 @@ async function start(
     onAudited: report.audited,
     onAnalyzed: report.analyzed,
   };
+  const sources = list(data.settings, ground);
+  const window = sources.length > 1 ? new LogWindow() : undefined;
   // As dynamic children they stop together, each with the whole time of a stop.
-  for (const { name, open } of list(data.settings, ground)) {
+  for (const { name, open } of sources) {
     const view: ViewOptions = {
       name,
       environment,
@@ -96,6 +99,7 @@ async function start(
           name,
           topics: VIEWS[name],
           environment,
+          window,
           release: async (release) => void (await client.request(RELEASE_FEED, release)),
           standing: () => client.request<FeedStanding>(FEED_STANDING, { name }),
         }),

@@ -9,7 +9,8 @@ import { Type } from "@sinclair/typebox";
 
 import type { OrderReads } from "../../actors/stores/unit-of-work.ts";
 import type { LedgerEntry } from "../../actors/notification/notification.ts";
-import { decodeNotificationRow, notificationId } from "../../actors/notification/notification.ts";
+import { decodeNotificationRow } from "../../actors/notification/notification-row.ts";
+import { notificationId } from "../../actors/notification/notification.ts";
 import { ORDER_EXAMPLE } from "./api-examples.ts";
 import { operation } from "./api-operation.ts";
 import type { Answer, Call, Route } from "./endpoint.ts";

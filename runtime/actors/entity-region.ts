@@ -25,6 +25,7 @@ import {
 import type { ActorSystem } from "./actor-system.ts";
 import { Entity, IdleList } from "./entity.ts";
 import type { EntityKeeper } from "./entity.ts";
+import { KeyTable } from "./key-table.ts";
 import { RingQueue } from "./ring-queue.ts";
 import type { SystemCore, SystemEntry } from "./system-core.ts";
 
@@ -90,7 +91,7 @@ class Region<Message> implements EntityRegion<Message>, EntityKeeper<Message>, S
   readonly path: string;
   private readonly core: SystemCore;
   private readonly options: EntityRegionOptions<Message>;
-  private readonly entities = new Map<string, Entity<Message>>();
+  private readonly entities = new KeyTable<Entity<Message>>();
   private readonly idle = new IdleList<Message>();
   /** Entities with messages and no place: at most one per resident on its way out, or failed. */
   private readonly line: RingQueue<Entity<Message>>;
@@ -154,7 +155,7 @@ class Region<Message> implements EntityRegion<Message>, EntityKeeper<Message>, S
       this.settleStop = resolve;
     });
     while (this.passivateOldest());
-    if (this.entities.size === 0) this.finish();
+    if (this.entities.itemCount === 0) this.finish();
     else this.stopTimer = this.core.environment.startTimer(deadlineMs, () => this.abandonAll());
     return this.stopping;
   }
@@ -206,7 +207,7 @@ class Region<Message> implements EntityRegion<Message>, EntityKeeper<Message>, S
     const promised = direct || this.line.length < this.leaving || this.passivateOldest();
     if (!promised) return undefined;
     const entity = this.makeEntity(key);
-    this.entities.set(key, entity);
+    this.entities.add(entity);
     if (direct) this.start(entity);
     else this.queue(entity);
     return entity;
@@ -274,8 +275,8 @@ class Region<Message> implements EntityRegion<Message>, EntityKeeper<Message>, S
 
   private forget(entity: Entity<Message>): void {
     entity.cell.close();
-    this.entities.delete(entity.key);
-    if (this.stopping !== undefined && this.entities.size === 0) this.finish();
+    this.entities.remove(entity);
+    if (this.stopping !== undefined && this.entities.itemCount === 0) this.finish();
   }
 
   private watchIdle(delayMs: number): void {

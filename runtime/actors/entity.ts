@@ -9,6 +9,7 @@ import type { Exit } from "../supervision/child.ts";
 
 import type { ActorFailure } from "./actor-failure.ts";
 import type { ActorCell } from "./actor-cell.ts";
+import type { Keyed } from "./key-table.ts";
 import type { CellOwner } from "./cell-port.ts";
 
 /** What a region does when something happens to one of its entities. */
@@ -18,8 +19,9 @@ export interface EntityKeeper<Message> {
   entityDrained(entity: Entity<Message>): void;
 }
 
-export class Entity<Message> implements CellOwner {
+export class Entity<Message> implements CellOwner, Keyed<Entity<Message>> {
   readonly key: string;
+  nextOfBucket: Entity<Message> | undefined;
   /** Asked to passivate; its place among the residents is promised to another. */
   leaving = false;
   idleSinceMs = 0;

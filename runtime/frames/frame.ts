@@ -164,6 +164,20 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   };
 }
 
+/** The checked frame in `bytes` with another payload. Throws `PAYLOAD_TOO_LARGE`. */
+export function frameWithPayload(bytes: Uint8Array, payload: Uint8Array): Uint8Array {
+  const payloadAt = headersEnd(bytes);
+  const frameBytes = payloadAt + payload.length;
+  if (frameBytes > FRAME_BYTES_MAX) refuseSize(frameBytes);
+  const changed = new Uint8Array(frameBytes);
+  changed.set(bytes.subarray(0, payloadAt), 0);
+  changed.set(payload, payloadAt);
+  writeU32(changed, 0, frameBytes);
+  writeU32(changed, PAYLOAD_BYTES_AT, payload.length);
+  writeU32(changed, CHECKSUM_AT, frameChecksum(changed, 0, frameBytes));
+  return changed;
+}
+
 export function frameFlags(bytes: Uint8Array): number {
   return bytes[FLAGS_AT]!; // `!`: the frame has been checked
 }
@@ -182,6 +196,11 @@ export function frameAttempt(bytes: Uint8Array): number {
 
 export function frameId(bytes: Uint8Array): string {
   return readUuid(bytes, ID_AT);
+}
+
+/** Its bytes, in a new array. */
+export function frameIdBytes(bytes: Uint8Array): Uint8Array {
+  return bytes.slice(ID_AT, TRACE_AT);
 }
 
 export function frameTraceId(bytes: Uint8Array): string {

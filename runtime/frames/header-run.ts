@@ -55,22 +55,45 @@ export function headersBytesBound(headers: Readonly<Record<string, string>>): nu
 /** True when the bytes from `at` to `end`, which are there, are a run of headers. */
 export function isHeaderRun(bytes: Uint8Array, at: number, end: number): boolean {
   if (at === end) return true;
-  const names: string[] = [];
   let seen: Set<string> | undefined;
-  for (let next = at; next < end;) {
+  let count = 0;
+  for (let next = at; next < end; count++) {
     const nameBytes = bytes[next]!; // `!`: next < end
+    const nameAt = next + PREFIX_BYTES;
     // If the lengths themselves reach beyond the end, then so does the value.
-    const valueAt = next + PREFIX_BYTES + nameBytes;
+    const valueAt = nameAt + nameBytes;
     const valueBytes = readU16(bytes, next + 1);
     if (nameBytes === 0 || valueAt + valueBytes > end) return false;
-    if (!isText(bytes, next + PREFIX_BYTES, nameBytes)) return false;
-    if (!isText(bytes, valueAt, valueBytes)) return false;
-    const name = readText(bytes, next + PREFIX_BYTES, nameBytes);
-    if (name === FORBIDDEN_NAME || (seen?.has(name) ?? names.includes(name))) return false;
-    names.push(name);
-    if (seen !== undefined) seen.add(name);
-    else if (names.length > PAIRWISE_MAX) seen = new Set(names);
+    if (!isText(bytes, nameAt, nameBytes) || !isText(bytes, valueAt, valueBytes)) return false;
+    if (isNamed(bytes, nameAt, nameBytes, FORBIDDEN_NAME)) return false;
+    if (count < PAIRWISE_MAX) {
+      if (isNamedBefore(bytes, at, next)) return false;
+    } else {
+      seen ??= new Set(Object.keys(readHeaders(bytes, at, next)));
+      const name = readText(bytes, nameAt, nameBytes);
+      if (seen.has(name)) return false;
+      seen.add(name);
+    }
     next = valueAt + valueBytes;
+  }
+  return true;
+}
+
+/** Whether one of the headers from `at` on has the name of the one at `own`. */
+function isNamedBefore(bytes: Uint8Array, at: number, own: number): boolean {
+  for (let next = at; next < own;) {
+    if (isSameName(bytes, next, own)) return true;
+    next += PREFIX_BYTES + bytes[next]! + readU16(bytes, next + 1); // `!`: next < own
+  }
+  return false;
+}
+
+/** Of two headers that are there. Equal texts are equal bytes. */
+function isSameName(bytes: Uint8Array, one: number, other: number): boolean {
+  const nameBytes = bytes[one]!; // `!`: they are there
+  if (bytes[other] !== nameBytes) return false;
+  for (let index = PREFIX_BYTES; index < PREFIX_BYTES + nameBytes; index++) {
+    if (bytes[one + index] !== bytes[other + index]) return false;
   }
   return true;
 }

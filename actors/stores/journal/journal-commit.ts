@@ -6,16 +6,16 @@
  */
 
 import type { JournalCore } from "./journal-core.ts";
-import type { JournalOptions, JournalOutcome, JournalUnit } from "./journal-types.ts";
+import type { JournalOptions, JournalOutcome, JournalUnit, LogRecord } from "./journal-types.ts";
 
-import { ShopError } from "../../../runtime/errors.ts";
+import { isShopError, ShopError } from "../../../runtime/errors.ts";
 import { finishTransaction } from "./journal-core.ts";
 import { LOG_RESERVE_SHARE, PRUNE_STEP_ROWS, PRUNE_STEPS_MAX } from "./journal-limits.ts";
 import { applyUnit, UnguardedFailure } from "./unit-apply.ts";
 import { checkUnit } from "./unit-check.ts";
 
 /** Bytes the log may hold when what is added comes from consumers and timers. */
-export function logBytesHardMax(options: JournalOptions): number {
+function logBytesHardMax(options: JournalOptions): number {
   return options.retention.logBytesMax * (1 + LOG_RESERVE_SHARE);
 }
 
@@ -72,7 +72,7 @@ export function outgoingBytes(units: readonly JournalUnit[]): number {
   return bytes;
 }
 
-export function logFull(core: JournalCore): ShopError {
+function logFull(core: JournalCore): ShopError {
   const message = `the log is full and cannot be pruned: ${core.pruner.laggard()}`;
   return new ShopError("STORAGE_FULL", message, "later");
 }
@@ -91,7 +91,11 @@ function runBatch(
     let isChanged = false;
     for (const unit of units) {
       options.faults?.("unit");
-      const outcome = runUnit(core, unit, nowMs, isCareful, room);
+      const { timersFiredMax } = unit;
+      const outcome =
+        timersFiredMax === undefined
+          ? runUnit(core, unit, nowMs, isCareful, room)
+          : runFiring(core, timersFiredMax, nowMs, options);
       isChanged ||= outcome.kind === "committed";
       outcomes.push(outcome);
     }
@@ -121,6 +125,45 @@ function createRoom(core: JournalCore, options: JournalOptions): Room {
     },
     give: (bytes) => void (logBytes -= bytes),
   };
+}
+
+/**
+ * Moves up to `limit` timers due at `nowMs` to the log. Throws `DATA_DAMAGED` and `STORAGE_FULL`
+ * before anything is written.
+ */
+export function fireDue(
+  core: JournalCore,
+  nowMs: number,
+  wallMs: number,
+  limit: number,
+  options: JournalOptions,
+): LogRecord[] {
+  const { topology, log, timers } = core;
+  const due = timers.due(nowMs, limit);
+  const dueBytes = due.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  if (dueBytes > 0 && log.bytes + dueBytes > logBytesHardMax(options)) throw logFull(core);
+  return due.map(({ id, part, bytes }) => {
+    timers.cancel(id);
+    const sequence = log.append(part, bytes, wallMs);
+    const topic = topology.topicOf(part);
+    return { topic, partition: topology.partitionOf(part), sequence, bytes };
+  });
+}
+
+/** The unit that fires timers: refused where `fireDue` throws, so that it spoils no other unit. */
+function runFiring(
+  core: JournalCore,
+  limit: number,
+  nowMs: number,
+  options: JournalOptions,
+): JournalOutcome {
+  try {
+    const appended = fireDue(core, nowMs, nowMs, limit, options);
+    return { kind: "committed", appended, acks: [], postponements: [], burials: [] };
+  } catch (error) {
+    if (!isShopError(error, "DATA_DAMAGED", "STORAGE_FULL")) throw error;
+    return { kind: "refused", error };
+  }
 }
 
 function runUnit(

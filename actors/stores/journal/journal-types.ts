@@ -80,6 +80,8 @@ export interface JournalUnit {
   readonly burials?: readonly JournalBurial[];
   /** Records that do not concern a group, settled without having been handed out. */
   readonly passed?: readonly PassedRange[];
+  /** Moves up to so many due timers to the log, and does nothing else; refused: none. */
+  readonly timersFiredMax?: number;
 }
 
 export interface JournalPostponement {

@@ -32,14 +32,7 @@ import { join } from "node:path";
 
 import { assert, ShopError } from "../../../runtime/errors.ts";
 import { areFeedsKept, feedStanding, keepFeeds, releaseFeed } from "./feed-groups.ts";
-import {
-  commitBatch,
-  isSettlingOnly,
-  logBytesHardMax,
-  logFull,
-  makeRoom,
-  outgoingBytes,
-} from "./journal-commit.ts";
+import { commitBatch, fireDue, isSettlingOnly, makeRoom, outgoingBytes } from "./journal-commit.ts";
 import { finishTransaction, openCore, readRecords } from "./journal-core.ts";
 import { JOURNAL_TUNING } from "./journal-limits.ts";
 import { makeDurableDirectory } from "./durable-directory.ts";
@@ -173,15 +166,8 @@ class SqliteJournal implements Journal {
 
   fireTimers(nowMs: number, limit: number): readonly LogRecord[] {
     return this.#write((core, wallMs) => {
-      const { topology, log, timers } = core;
-      const fired = timers.take(nowMs, limit).map(({ part, bytes }) => {
-        const sequence = log.append(part, bytes, wallMs);
-        const topic = topology.topicOf(part);
-        return { topic, partition: topology.partitionOf(part), sequence, bytes };
-      });
-      if (fired.length === 0) return fired;
-      if (log.bytes > logBytesHardMax(this.#options)) throw logFull(core);
-      finishTransaction(core, wallMs);
+      const fired = fireDue(core, nowMs, wallMs, limit, this.#options);
+      if (fired.length > 0) finishTransaction(core, wallMs);
       return fired;
     });
   }

@@ -317,7 +317,7 @@ export class SettleTable {
     this.#touch(consumer);
     consumer.saved.add(partition);
     const { position } = set;
-    const ranges = set.ranges.slice();
+    const ranges = set.ranges.length === 0 ? [] : set.ranges.slice();
     this.#undo.push(() => Object.assign(set, { position, ranges }));
   }
 

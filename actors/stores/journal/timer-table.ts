@@ -70,17 +70,15 @@ export class TimerTable {
     return this.#nextDueMs === "none" ? undefined : this.#nextDueMs;
   }
 
-  /** Removes up to `limit` timers due at `nowMs` and returns them, earliest first. */
-  take(nowMs: number, limit: number): readonly StoredTimer[] {
+  /** Up to `limit` timers due at `nowMs`, earliest first. Throws `DATA_DAMAGED`. */
+  due(nowMs: number, limit: number): readonly StoredTimer[] {
+    this.#nextDueMs = undefined;
     const due = this.#due.all(nowMs, limit);
     for (const timer of due) {
-      if (timer.crc !== timerChecksum(timer)) {
-        const message = `timer ${timer.id} fails its checksum`;
-        throw new ShopError("DATA_DAMAGED", message, "never");
-      }
-      this.cancel(timer.id);
+      if (timer.crc === timerChecksum(timer)) continue;
+      const message = `timer ${timer.id} fails its checksum`;
+      throw new ShopError("DATA_DAMAGED", message, "never");
     }
-    this.#nextDueMs = undefined;
     return due;
   }
 }
