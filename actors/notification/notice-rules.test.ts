@@ -14,6 +14,8 @@ import { decideNotice, recipientOf, settleEntry, withEntries } from "./notice-ru
 import { cancelledOf, CONTACT, createdOf, paidOf, shippedOf } from "./notification-probe.suite.ts";
 import { NOTIFICATION_SETTINGS } from "./notification-policy.ts";
 
+const ATTEMPTS_MAX = NOTIFICATION_SETTINGS.channels.email.attemptsMax;
+
 const NOW_MS = 1_700_000_000_000;
 const AGE_MAX_MS = 3_600_000;
 
@@ -160,9 +162,9 @@ describe("a reminder", () => {
   });
 
   test("after the last attempt ends it", () => {
-    const last = { ...pending, attempts: 6 };
-    const step = decideNotice(dueOf(7), withEntries(known, [last]), termsWith());
-    expect(step?.row.entries).toMatchObject([{ status: "failed", attempts: 6 }]);
+    const last = { ...pending, attempts: ATTEMPTS_MAX };
+    const step = decideNotice(dueOf(ATTEMPTS_MAX + 1), withEntries(known, [last]), termsWith());
+    expect(step?.row.entries).toMatchObject([{ status: "failed", attempts: ATTEMPTS_MAX }]);
   });
 });
 
@@ -175,10 +177,10 @@ describe("an answer", () => {
     [broken, 1, "pending", NOW_MS + 1_000],
     [broken, 2, "pending", NOW_MS + 2_000],
     [broken, 5, "pending", NOW_MS + 16_000],
-    [broken, 6, "failed", undefined],
+    [broken, ATTEMPTS_MAX, "failed", undefined],
   ];
   for (const [result, attempts, status, dueAtMs] of rows) {
-    test(`${result.kind} to attempt ${attempts} of 6 makes it ${status}`, () => {
+    test(`${result.kind} to attempt ${attempts} of ${ATTEMPTS_MAX} makes it ${status}`, () => {
       const entry = settleEntry({ ...pending, attempts }, result, termsWith());
       expect(entry).toMatchObject({ status, attempts, atMs: NOW_MS });
       expect(entry.dueAtMs).toBe(dueAtMs);

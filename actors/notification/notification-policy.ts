@@ -68,7 +68,7 @@ const JITTER = 0.2;
 /** Length of a reason in the ledger, in characters. */
 export const REASON_LENGTH_MAX = 200;
 
-const SCHEDULE = { attemptsMax: 6, delayMinMs: 1_000, delayMaxMs: 300_000, timeoutMs: 10_000 };
+const SCHEDULE = { attemptsMax: 18, delayMinMs: 1_000, delayMaxMs: 300_000, timeoutMs: 10_000 };
 const ON_THE_MOVE = ["order.shipped", "order.delivered", "order.cancelled"] as const;
 
 export const NOTIFICATION_SETTINGS: NotificationSettings = {
