@@ -50,13 +50,22 @@ const PROVIDER_SCHEDULE: RetryPolicy = {
   delayMaxMs: 5_000,
   jitter: 0.2,
 };
-const PAYMENT_POLICY: DeliveryPolicy = {
-  ...DELIVERY_POLICY,
-  // More than captures may take, so that what is beyond must have ended its thread every time.
-  deliveriesMax: 200,
-  creditFrames: 2 * CAPTURES_MAX,
-  creditBytes: 32 * 1024 * 1024,
-};
+/** What a payment may take beside the fraud check and the provider: loads, the commit. */
+const PAYMENT_SLACK_MS = 10_000;
+
+/** A payment that waits as long as its settings allow is not one that hangs. */
+function paymentPolicy(waitMs: number): DeliveryPolicy {
+  const handleTimeoutMs = Math.max(DELIVERY_POLICY.handleTimeoutMs, waitMs + PAYMENT_SLACK_MS);
+  return {
+    ...DELIVERY_POLICY,
+    // More than captures may take, so that what is beyond must have ended its thread every time.
+    deliveriesMax: 200,
+    creditFrames: 2 * CAPTURES_MAX,
+    creditBytes: 32 * 1024 * 1024,
+    handleTimeoutMs,
+    leaseMs: Math.max(DELIVERY_POLICY.leaseMs, 2 * handleTimeoutMs),
+  };
+}
 
 /** What of its topics concerns a service, by the numbers in the frames' headers. */
 const HEARD_TYPES: Readonly<Record<Group, readonly number[]>> = {
@@ -94,6 +103,8 @@ export interface ShardConsumersOptions {
   /** Slots this shard owns. */
   readonly partitions: readonly number[];
   readonly handlers: ServiceHandlers;
+  /** Longest wait of one payment for its fraud check and its provider. */
+  readonly paymentWaitMs: number;
   readonly around?: AroundHandler;
   readonly metrics: Pick<ShardMetrics, "consumed" | "redriven">;
   readonly onDamage: (detail: string) => void;
@@ -113,7 +124,7 @@ export async function startShardConsumers(
   const { environment, broker, partitions, around = (_group, next) => next } = options;
   return await Promise.all(
     options.roles.map(async (group) => {
-      const [handler, policy] = handlerOf(group, options.handlers);
+      const [handler, policy] = handlerOf(group, options.handlers, options.paymentWaitMs);
       const consumer = await startConsumer<ShopEvent>({
         broker,
         environment,
@@ -143,12 +154,13 @@ export async function startShardConsumers(
 function handlerOf(
   group: Group,
   handlers: ServiceHandlers,
+  paymentWaitMs: number,
 ): readonly [handler: Handler<ShopEvent>, policy: DeliveryPolicy] {
   switch (group) {
     case "payment":
       return [
         { kind: "single", concurrencyMax: CAPTURES_MAX, handle: patient(handlers.payment) },
-        PAYMENT_POLICY,
+        paymentPolicy(paymentWaitMs),
       ];
     case "inventory":
     case "notification": {

@@ -58,7 +58,7 @@ export interface ShardRoutingOptions {
   readonly slots: number;
   readonly partitions: readonly number[];
   readonly settings: RouterSettings;
-  readonly foreign: readonly ForeignBroker[];
+  readonly foreign?: readonly ForeignBroker[];
   readonly metrics: Pick<ShardMetrics, "consumed" | "egress">;
   readonly burials: Pick<BurialLog, "buried">;
   readonly onLog: (level: "warning", text: string) => void;
@@ -83,7 +83,7 @@ export interface ShardRouting {
 
 /** Throws `BAD_CONFIGURATION` naming each bad row. */
 export function createShardRouting(options: ShardRoutingOptions): ShardRouting {
-  const { settings, foreign, metrics } = options;
+  const { settings, foreign = [], metrics } = options;
   const table = compileTopology(
     settings,
     new Map(foreign.map(({ name, topics, ingressTopics }) => [name, { topics, ingressTopics }])),

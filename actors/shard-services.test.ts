@@ -203,3 +203,13 @@ test("a payment that meets a bug is given up as soon as any other message", asyn
     { group: "payment", burial: { reason: "poison", attempts: 12 } },
   ]);
 });
+
+test("a provider that takes as long as it may is waited for, and asked once", async () => {
+  const slow = { latency: { kind: "fixed", medianMs: 45_000, sigma: 0 } } as const;
+  const shard = await createShard({ ...slow, timeoutMs: 50_000 });
+  await shard.stock("cup", 5);
+  await shard.create("o-1");
+  await shard.environment.advance(5 * MINUTE_MS);
+  expect(await shard.order("o-1")).toMatchObject({ paymentStatus: "completed" });
+  expect(shard.changed.answers).toHaveLength(1);
+});

@@ -118,7 +118,6 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     system,
     slots,
     settings: settings.router,
-    foreign: options.foreign ?? [],
   });
   const { store } = routing;
   const base = { store, environment, slots };
@@ -141,6 +140,7 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     ...options,
     burials,
     roles,
+    paymentWaitMs: payments.waitMs,
     handlers: {
       order: orders.handle,
       payment: payments.handle,
@@ -236,7 +236,8 @@ function startPayments(options: ShardServicesOptions) {
     settings: { captureAttemptsMax: settings.payment.captureAttemptsMax },
     ...(fraud === undefined ? {} : { fraud }),
   });
-  return { handle, close: async () => await fraud?.close() };
+  const waitMs = settings.fraud.timeoutMs + settings.payment.timeoutMs;
+  return { handle, waitMs, close: async () => await fraud?.close() };
 }
 
 /** Channels are opened only by a shard that tells. */
