@@ -119,6 +119,7 @@ export type Need =
   | "confirmIsDurable"
   | "durablePostpone"
   | "filtersTypes"
+  | "leasesMove"
   | "persistent"
   | "replay"
   | "crashMember"

@@ -72,6 +72,7 @@ function isThere(need: Need, capabilities: BrokerCapabilities, hooks: BrokerHook
     case "confirmIsDurable":
     case "durablePostpone":
     case "filtersTypes":
+    case "leasesMove":
     case "persistent":
     case "replay":
       return capabilities[need];

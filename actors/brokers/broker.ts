@@ -73,6 +73,23 @@ export interface SubscribeOptions {
    * `filtersTypes` passes the others by. All members of a group name the same.
    */
   readonly types?: readonly number[];
+  /**
+   * `durable`, the default: `ack` resolves once the acknowledgement survives the member. `soon`: it
+   * resolves at once and the server hears of it within a second; whoever dies in between is given
+   * the frame again. For handlers whose store refuses to do a thing twice.
+   */
+  readonly acks?: "durable" | "soon";
+  /**
+   * The member owns these partitions now; nothing of them is delivered before it resolves. A
+   * rejection gives them back.
+   */
+  readonly onAssigned?: (topic: string, partitions: readonly number[]) => Promise<void>;
+  /**
+   * The member is about to lose these partitions: nothing more of them is delivered, what is in
+   * hand may still be settled until it resolves or the broker cannot wait any longer. `onRevoked`
+   * follows. A member that is cut off is revoked without.
+   */
+  readonly onRevoking?: (topic: string, partitions: readonly number[]) => Promise<void>;
   /** Called with deliveries of one partition, in order. Must not throw and must not block. */
   readonly onDeliveries: (deliveries: readonly Delivery[]) => void;
   /** The member no longer owns these partitions: forget what is in hand, settle nothing of it. */
@@ -124,6 +141,13 @@ export interface Subscription {
   close(): Promise<void>;
 }
 
+/** Whether a server can be reached, as its adapter sees it. */
+export interface ConnectionState {
+  readonly isUp: boolean;
+  /** Why not, in one line; empty when it is. */
+  readonly detail: string;
+}
+
 export interface BrokerCapabilities {
   /** Survives its own restart. */
   readonly persistent: boolean;
@@ -135,6 +159,10 @@ export interface BrokerCapabilities {
   readonly replay: boolean;
   /** Stores a frame published twice under one message id once. */
   readonly serverDedup: boolean;
+  /** A delivery held past its lease goes to another member while its holder lives. */
+  readonly leasesMove: boolean;
+  /** A position in a partition names the same record for every member, for ever. */
+  readonly sequencesLast: boolean;
   /** Members may be other processes, which can be stopped and killed. */
   readonly remoteMembers: boolean;
   /** Does not hand out frames of types that a group did not name. */

@@ -46,6 +46,8 @@ export const EMBEDDED_CAPABILITIES: BrokerCapabilities = {
   durablePostpone: true,
   replay: true,
   serverDedup: false,
+  leasesMove: true,
+  sequencesLast: true,
   remoteMembers: false,
   filtersTypes: true,
   frameBytesMax: FRAME_BYTES_MAX,

@@ -63,6 +63,7 @@ export const GROUP_CASES: readonly BrokerCase[] = [
   { name: "B13: what three members took and gave back, the fourth gets whole", run: giveBack },
   {
     name: "B14: a delivery held past its lease goes to another, and the late ack is stale",
+    needs: ["leasesMove"],
     run: lease,
   },
   { name: "B14: with no other member, it comes back to the same one", run: leaseOfTheOnlyMember },

@@ -39,6 +39,8 @@ export const MEMORY_CAPABILITIES: BrokerCapabilities = {
   durablePostpone: false,
   replay: true,
   serverDedup: false,
+  leasesMove: true,
+  sequencesLast: true,
   remoteMembers: false,
   filtersTypes: true,
   frameBytesMax: FRAME_BYTES_MAX,

@@ -1,0 +1,393 @@
+/**
+ * What a member of a group keeps of its partitions where the server does not: credit, order, books.
+ *
+ * Kafka, Redis and RabbitMQ know groups, each in its own way, but none knows credit in frames and
+ * bytes, settling out of order, or leases per partition. An adapter tells what it was assigned and
+ * what it received; this hands it out, settles it, and says when there is room for more. It does no
+ * I/O and calls nobody from within a call but through `deliver`, in a later turn. It refuses to
+ * settle what is not in hand under the epoch it was handed out in.
+ */
+
+import type { Environment, Timer } from "../../runtime/environment.ts";
+import type {
+  Delivery,
+  DeliveryRef,
+  PartitionStanding,
+  Postponement,
+  SettleResult,
+  SubscribeOptions,
+} from "./broker.ts";
+import type { Member } from "./group-crew.ts";
+import type { Partition } from "./group-partition.ts";
+import type { SettledSet } from "../stores/journal/settled-set.ts";
+
+import { addSettled, addSettledRange } from "../stores/journal/settled-set.ts";
+import { hasCredit, newMember } from "./group-crew.ts";
+import {
+  attemptOf,
+  isSettled,
+  isUntouched,
+  newPartition,
+  notBeforeOf,
+  passBy,
+  soundType,
+  standingOf,
+} from "./group-partition.ts";
+
+/** Leases are looked at this often within one. */
+const LEASE_CHECKS = 8;
+/** Buffered records of one partition at which the adapter should stop fetching it. */
+const BUFFER_FRAMES_MAX = 1_024;
+
+/** A record as the server gave it. */
+export interface RemoteRecord {
+  /** Ascending within an assignment; what is left out does not exist. */
+  readonly sequence: number;
+  readonly bytes: Uint8Array;
+  /** By the server's count; absent: 1, or what was remembered of it. */
+  readonly attempt?: number;
+  readonly notBeforeMs?: number;
+}
+
+/** What the server remembers of a partition for the group. */
+export interface RemotePosition {
+  /** Everything up to here is settled. */
+  readonly position: number;
+  readonly settledAbove: readonly number[];
+  readonly postponed: ReadonlyMap<number, Postponement>;
+}
+
+/** What a member has to say about a partition, for the server to remember. */
+export interface MemberPosition {
+  readonly settled: Readonly<SettledSet>;
+  readonly postponed: ReadonlyMap<number, Postponement>;
+}
+
+export interface RemoteMemberOptions {
+  readonly environment: Environment;
+  readonly subscribe: SubscribeOptions;
+  /** Settled here: acknowledged, buried, or passed by because it does not concern the group. */
+  readonly onSettled?: (topic: string, partition: number, sequence: number) => void;
+  /** Records of this partition can be taken again, after `hasRoom` was false. */
+  readonly onRoom?: (topic: string, partition: number) => void;
+  /** A delivery was held past its lease. Its partition has been revoked here. */
+  readonly onLeaseExpired?: (topic: string, partition: number) => void;
+}
+
+interface Held {
+  readonly partition: Partition;
+  /** Received, not handed out. */
+  readonly buffer: RemoteRecord[];
+  /** Records before it have been handed out. */
+  head: number;
+  /** The adapter was told that there is no room. */
+  isFull: boolean;
+  /** About to be lost: nothing more of it is handed out. */
+  isEnding: boolean;
+}
+
+export class RemoteMember {
+  readonly #options: RemoteMemberOptions;
+  readonly #member: Member;
+  readonly #types: ReadonlySet<number> | undefined;
+  readonly #held = new Map<string, Map<number, Held>>();
+  #epoch = 0;
+  #bufferedBytes = 0;
+  #flushDeferred = false;
+  #leaseTimer: Timer | undefined;
+  #isClosed = false;
+
+  constructor(options: RemoteMemberOptions) {
+    const { subscribe } = options;
+    this.#options = options;
+    this.#types = subscribe.types === undefined ? undefined : new Set(subscribe.types);
+    this.#member = newMember({
+      topics: subscribe.topics,
+      creditFrames: subscribe.creditFrames,
+      creditBytes: subscribe.creditBytes,
+      leaseMs: subscribe.leaseMs,
+      deliver: () => undefined,
+      revoked: () => undefined,
+    });
+    this.#watchLeases();
+  }
+
+  /** Partitions that are held, by topic. */
+  assigned(): readonly { readonly topic: string; readonly partition: number }[] {
+    return [...this.#held].flatMap(([topic, partitions]) =>
+      [...partitions.keys()].map((partition) => ({ topic, partition })),
+    );
+  }
+
+  isAssigned(topic: string, partition: number): boolean {
+    return this.#find(topic, partition) !== undefined;
+  }
+
+  /** Takes a partition on, under a new epoch. One that is held is revoked first. */
+  assign(topic: string, index: number, stored: RemotePosition): void {
+    if (this.#isClosed) return;
+    if (this.isAssigned(topic, index)) this.revoke(topic, [index]);
+    const partition = newPartition(topic, index, { ...stored, tail: stored.position });
+    partition.epoch = ++this.#epoch;
+    partition.owner = this.#member;
+    this.#member.owned.add(partition);
+    const partitions = this.#held.get(topic) ?? new Map<number, Held>();
+    this.#held.set(topic, partitions);
+    partitions.set(index, { partition, buffer: [], head: 0, isFull: false, isEnding: false });
+  }
+
+  /** Nothing more of them is handed out; what is in hand may be settled until they are revoked. */
+  endDelivering(topic: string, partitions: readonly number[]): void {
+    for (const partition of partitions) {
+      const held = this.#find(topic, partition);
+      if (held !== undefined) held.isEnding = true;
+    }
+  }
+
+  /** Forgets partitions with all that is in hand of them, and tells the subscriber. */
+  revoke(topic: string, partitions: readonly number[]): void {
+    const lost = partitions.filter((partition) => this.#forget(topic, partition));
+    if (lost.length === 0) return;
+    this.#options.subscribe.onRevoked?.(topic, lost);
+    this.#touch();
+  }
+
+  /** Records of one partition in ascending order; of a partition not held they are dropped. */
+  received(topic: string, index: number, records: readonly RemoteRecord[]): void {
+    const held = this.#find(topic, index);
+    if (held === undefined) return;
+    for (const record of records) this.#take(held, record);
+    this.#touch();
+  }
+
+  /** False: what is received already should be handed out before more is fetched. */
+  hasRoom(topic: string, index: number): boolean {
+    const held = this.#find(topic, index);
+    if (held === undefined) return false;
+    held.isFull = !this.#hasRoom(held);
+    return !held.isFull;
+  }
+
+  /** Received and not handed out. */
+  buffered(topic: string, index: number): number {
+    const held = this.#find(topic, index);
+    return held === undefined ? 0 : held.buffer.length - held.head;
+  }
+
+  /** Deliveries in hand of one partition. */
+  inHand(topic: string, index: number): number {
+    return this.#find(topic, index)?.partition.inHand.size ?? 0;
+  }
+
+  settle(ref: DeliveryRef, how: "acked" | "dead" = "acked"): SettleResult {
+    const result = this.probe(ref);
+    const held = this.#find(ref.topic, ref.partition);
+    if (result !== "settled" || held === undefined) return result;
+    const { partition } = held;
+    const bytes = partition.inHand.take(ref.sequence) ?? 0;
+    partition.attempts.delete(ref.sequence);
+    partition.postponed.delete(ref.sequence);
+    addSettled(partition.settled, ref.sequence);
+    partition.books[how]++;
+    partition.books.settled++;
+    partition.isChanged = true;
+    this.#member.framesInHand--;
+    this.#member.bytesInHand -= bytes;
+    this.#options.onSettled?.(ref.topic, ref.partition, ref.sequence);
+    this.#touch();
+    return "settled";
+  }
+
+  /** What `settle` would say, without doing it. */
+  probe(ref: DeliveryRef): SettleResult {
+    const partition = this.#find(ref.topic, ref.partition)?.partition;
+    if (partition === undefined || partition.epoch !== ref.epoch) return "stale";
+    return partition.inHand.has(ref.sequence) ? "settled" : "repeat";
+  }
+
+  /** The delivery stays in hand, with its lease from when it is due. */
+  postpone(ref: DeliveryRef, postponement: Postponement): SettleResult {
+    const result = this.probe(ref);
+    const partition = this.#find(ref.topic, ref.partition)?.partition;
+    if (result !== "settled" || partition === undefined) return result;
+    partition.inHand.renew(ref.sequence, this.#leaseFrom(postponement.notBeforeMs));
+    partition.attempts.set(ref.sequence, postponement.attempt);
+    partition.postponed.set(ref.sequence, postponement);
+    return "settled";
+  }
+
+  /** `undefined` when the partition is not held. */
+  position(topic: string, index: number): MemberPosition | undefined {
+    return this.#find(topic, index)?.partition;
+  }
+
+  /** How the partitions stand of which something changed since the last call. */
+  standing(): readonly PartitionStanding[] {
+    this.#flush();
+    const standings: PartitionStanding[] = [];
+    for (const partition of this.#member.owned) {
+      if (!partition.isChanged || isUntouched(partition)) continue;
+      partition.isChanged = false;
+      standings.push(standingOf(partition));
+    }
+    return standings;
+  }
+
+  setPaused(paused: boolean): void {
+    this.#member.paused = paused;
+    this.#touch();
+  }
+
+  /** Drops everything, tells nobody. Idempotent. */
+  close(): void {
+    this.#isClosed = true;
+    this.#leaseTimer?.cancel();
+    for (const { topic, partition } of this.assigned()) this.#forget(topic, partition);
+  }
+
+  #find(topic: string, index: number): Held | undefined {
+    return this.#held.get(topic)?.get(index);
+  }
+
+  #forget(topic: string, index: number): boolean {
+    const held = this.#find(topic, index);
+    if (held === undefined) return false;
+    this.#held.get(topic)?.delete(index);
+    const { partition, buffer, head } = held;
+    this.#member.owned.delete(partition);
+    for (const [, bytes] of partition.inHand.entries()) {
+      this.#member.framesInHand--;
+      this.#member.bytesInHand -= bytes;
+    }
+    for (let at = head; at < buffer.length; at++) {
+      this.#bufferedBytes -= buffer[at]!.bytes.byteLength; // `!`: within the loop's bound
+    }
+    return true;
+  }
+
+  #take(held: Held, record: RemoteRecord): void {
+    const { partition, buffer } = held;
+    const { sequence, bytes, attempt } = record;
+    if (sequence <= partition.tail) return;
+    this.#passGap(partition, partition.tail + 1, sequence - 1);
+    partition.tail = sequence;
+    partition.isChanged = true;
+    if (isSettled(partition, sequence)) {
+      // Settled by whoever had the partition before.
+      partition.books.passedBy++;
+      return;
+    }
+    if (!this.#concerns(bytes)) {
+      passBy(partition, sequence);
+      partition.passed = [];
+      this.#options.onSettled?.(partition.topic, partition.index, sequence);
+      return;
+    }
+    if (attempt !== undefined && attempt > 1) partition.attempts.set(sequence, attempt);
+    partition.books.waiting++;
+    buffer.push(record);
+    this.#bufferedBytes += bytes.byteLength;
+  }
+
+  /** Sequences that do not exist, or not any more. */
+  #passGap({ settled, books }: Partition, first: number, last: number): void {
+    if (last < first) return;
+    addSettledRange(settled, first, last);
+    books.passedBy += last - first + 1;
+  }
+
+  #concerns(bytes: Uint8Array): boolean {
+    if (this.#types === undefined) return true;
+    const type = soundType(bytes);
+    return type === undefined || this.#types.has(type);
+  }
+
+  #hasRoom({ buffer, head }: Held): boolean {
+    const { creditBytes } = this.#member.options;
+    return buffer.length - head < BUFFER_FRAMES_MAX && this.#bufferedBytes < creditBytes;
+  }
+
+  #touch(): void {
+    if (this.#flushDeferred || this.#isClosed) return;
+    this.#flushDeferred = true;
+    this.#options.environment.defer(() => {
+      this.#flushDeferred = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#isClosed) return;
+    for (const partitions of this.#held.values()) {
+      for (const held of partitions.values()) this.#handOut(held);
+    }
+  }
+
+  #handOut(held: Held): void {
+    const { partition, buffer, isEnding } = held;
+    if (isEnding) return;
+    const batch: Delivery[] = [];
+    while (held.head < buffer.length && hasCredit(this.#member)) {
+      const record = buffer[held.head++]!; // `!`: the loop's bound
+      batch.push(this.#deliveryOf(partition, record));
+    }
+    if (batch.length === 0) return;
+    if (held.head === buffer.length) {
+      buffer.length = 0;
+      held.head = 0;
+    } else if (held.head > BUFFER_FRAMES_MAX) {
+      buffer.splice(0, held.head);
+      held.head = 0;
+    }
+    if (held.isFull && this.#hasRoom(held)) {
+      held.isFull = false;
+      this.#options.onRoom?.(partition.topic, partition.index);
+    }
+    this.#options.subscribe.onDeliveries(batch);
+  }
+
+  #deliveryOf(partition: Partition, record: RemoteRecord): Delivery {
+    const { sequence, bytes } = record;
+    const notBeforeMs = record.notBeforeMs ?? notBeforeOf(partition, sequence);
+    partition.cursor = sequence;
+    partition.books.waiting--;
+    partition.books.sent++;
+    partition.isChanged = true;
+    partition.inHand.add(sequence, bytes.byteLength, this.#leaseFrom(notBeforeMs));
+    this.#member.framesInHand++;
+    this.#member.bytesInHand += bytes.byteLength;
+    this.#bufferedBytes -= bytes.byteLength;
+    return {
+      group: this.#options.subscribe.group,
+      topic: partition.topic,
+      partition: partition.index,
+      sequence,
+      epoch: partition.epoch,
+      bytes,
+      attempt: attemptOf(partition, sequence),
+      notBeforeMs,
+    };
+  }
+
+  /** Leases run on the monotonic clock: a jump of the wall clock takes nothing away. */
+  #leaseFrom(notBeforeMs: number): number {
+    const { environment } = this.#options;
+    const waitMs = notBeforeMs === 0 ? 0 : Math.max(0, notBeforeMs - environment.nowMs());
+    return environment.monotonicMs() + waitMs;
+  }
+
+  #watchLeases(): void {
+    const { environment, subscribe } = this.#options;
+    const { leaseMs } = subscribe;
+    this.#leaseTimer = environment.startTimer(leaseMs / LEASE_CHECKS, () => {
+      const limitMs = environment.monotonicMs() - leaseMs;
+      for (const { topic, partition } of this.assigned()) {
+        const held = this.#find(topic, partition);
+        if (held?.partition.inHand.hasLeaseBefore(limitMs) !== true) continue;
+        this.revoke(topic, [partition]);
+        this.#options.onLeaseExpired?.(topic, partition);
+      }
+      if (!this.#isClosed) this.#watchLeases();
+    });
+  }
+}
