@@ -35,6 +35,8 @@ export interface ConsumerOptions<Body> {
    * without being decoded or waiting behind its key.
    */
   readonly types?: readonly number[];
+  /** See `SubscribeOptions`; absent: `durable`. */
+  readonly acks?: "durable" | "soon";
   /** Throws a `ShopError` for a body that is not fit to be handled. */
   readonly decode: (frame: Frame) => Body;
   readonly handler: Handler<Body>;
@@ -81,7 +83,9 @@ export async function startConsumer<Body>(options: ConsumerOptions<Body>): Promi
     leaseMs: policy.leaseMs,
     ...(options.partitions === undefined ? {} : { partitions: options.partitions }),
     ...(options.types === undefined ? {} : { types: options.types }),
+    ...(options.acks === undefined ? {} : { acks: options.acks }),
     onDeliveries: (deliveries) => member.arrive(deliveries),
+    onRevoking: (topic, partitions) => member.finish(topic, partitions),
     onRevoked: (topic, partitions) => member.revoke(topic, partitions),
     onFailure: (error) => {
       member.abandon();

@@ -22,7 +22,8 @@ import { CallWatch } from "./call-watch.ts";
 import { checkPolicy } from "./delivery-policy.ts";
 import { examine } from "./examine.ts";
 import { createExpiryClock } from "./expiry-clock.ts";
-import { contentOf, countSettled, createTallies, IGNORED, newItem } from "./in-hand.ts";
+import { IdleWatch } from "./idle-watch.ts";
+import { contentOf, countSettled, createTallies, IGNORED, isUnderWay, newItem } from "./in-hand.ts";
 import { createLanes } from "./lanes.ts";
 import { batchHandleOf, isBlameless, outcomeOfFailure } from "./outcome.ts";
 import { MemberBooks } from "./member-books.ts";
@@ -60,7 +61,7 @@ export class GroupMember<Body> implements Consumer {
   #pumpDeferred = false;
   #heartbeat: Timer | undefined;
   #draining = false;
-  #whenIdle: (() => void) | undefined;
+  readonly #idle: IdleWatch;
   #closing: Promise<void> | undefined;
   #retries = 0;
   #settleFailures = 0;
@@ -70,6 +71,7 @@ export class GroupMember<Body> implements Consumer {
     const { handler, environment } = options;
     this.#options = options;
     this.#environment = environment;
+    this.#idle = new IdleWatch(environment);
     this.#policy = policy;
     this.#batchMax = handler.kind === "batch" ? handler.batchMax : 1;
     this.#handle = batchHandleOf(handler);
@@ -97,7 +99,7 @@ export class GroupMember<Body> implements Consumer {
       environment: this.#environment,
       policy: this.#policy,
       onEvent: (event) => this.#report(event),
-      finish: (item, how) => this.#finish(item, how),
+      finish: (item, how) => this.#settled(item, how),
       drop: (item) => this.#drop(item),
       wait: (item, delayMs) => this.#wait(item, delayMs),
     });
@@ -121,14 +123,15 @@ export class GroupMember<Body> implements Consumer {
     this.#deferPump();
   }
 
+  /** Gives back what nobody works on; resolves once the rest is settled. */
+  async finish(topic: string, partitions: readonly number[]): Promise<void> {
+    this.#giveBack(topic, partitions, (item) => !isUnderWay(item));
+    const isDone = (): boolean => !this.#itemsOf(topic, partitions).some(isUnderWay);
+    await this.#idle.wait(isDone, this.#policy.handleTimeoutMs);
+  }
+
   revoke(topic: string, partitions: readonly number[]): void {
-    const lost = new Set(partitions);
-    let returned = 0;
-    for (const item of this.#inHand) {
-      if (item.delivery.topic !== topic || !lost.has(item.delivery.partition)) continue;
-      returned++;
-      this.#drop(item);
-    }
+    const returned = this.#giveBack(topic, partitions, () => true);
     for (const partition of partitions) this.#tallies.revoked(topic, partition);
     this.#books.revoked(topic, partitions);
     this.#report({ kind: "revoked", topic, partitions, returned });
@@ -142,22 +145,14 @@ export class GroupMember<Body> implements Consumer {
     this.#heartbeat?.cancel();
     this.#calls.stop();
     for (const item of this.#inHand) this.#drop(item);
-    this.#whenIdle?.();
+    this.#idle.endAll();
   }
 
   async drain(withinMs: number): Promise<void> {
     if (this.#closing !== undefined) return this.#closing;
     this.#draining = true;
     this.#subscription?.pause();
-    if (!this.#isIdle()) {
-      await new Promise<void>((resolve) => {
-        const timer = this.#environment.startTimer(withinMs, resolve);
-        this.#whenIdle = () => {
-          timer.cancel();
-          resolve();
-        };
-      });
-    }
+    await this.#idle.wait(() => this.#isIdle(), withinMs);
     return this.close();
   }
 
@@ -174,8 +169,7 @@ export class GroupMember<Body> implements Consumer {
     const subscription = this.#subscription;
     if (subscription === undefined || this.#closing !== undefined) return [];
     const books = await this.#books.open(subscription);
-    // What was given back at the close is no longer ours to account for.
-    return this.#isClosing() ? [] : books;
+    return this.#isClosing() ? [] : books; // what was given back is not ours to account for
   }
 
   stats(): ConsumerStats {
@@ -185,6 +179,19 @@ export class GroupMember<Body> implements Consumer {
       settleFailures: this.#settleFailures,
       expired: this.#expired,
     };
+  }
+
+  #itemsOf(topic: string, partitions: readonly number[]): readonly Item[] {
+    const lost = new Set(partitions);
+    return [...this.#inHand].filter(
+      ({ delivery }) => delivery.topic === topic && lost.has(delivery.partition),
+    );
+  }
+
+  #giveBack(topic: string, partitions: readonly number[], which: (item: Item) => boolean): number {
+    const returned = this.#itemsOf(topic, partitions).filter(which);
+    for (const item of returned) this.#drop(item);
+    return returned.length;
   }
 
   #becomeHead(item: Item): void {
@@ -267,7 +274,7 @@ export class GroupMember<Body> implements Consumer {
       this.#handled(items[at]!, outcomes[at], durationMs, settlement); // `!`: the loop's bound
     }
     this.#pump();
-    this.#noticeIdle();
+    this.#idle.notice();
   }
 
   /** One outcome for each of the messages; `undefined`: to be handled again, on its own. */
@@ -302,7 +309,7 @@ export class GroupMember<Body> implements Consumer {
       this.#handled(item, outcome, durationMs, settlement);
     }
     this.#deferPump();
-    this.#noticeIdle();
+    this.#idle.notice();
   }
 
   #handled(
@@ -332,13 +339,13 @@ export class GroupMember<Body> implements Consumer {
     settlement.settle(item, outcome);
   }
 
-  #finish(item: Item, how: "acked" | "buried"): void {
+  #settled(item: Item, how: "acked" | "buried"): void {
     if (!item.owned) return;
     countSettled(item, how);
     this.#release(item);
     this.#leaveLane(item);
     this.#deferPump();
-    this.#noticeIdle();
+    this.#idle.notice();
   }
 
   /** Not ours any more. A handler still at it keeps the lane, so that keys never overlap. */
@@ -348,7 +355,7 @@ export class GroupMember<Body> implements Consumer {
     const running = item.state === "running";
     this.#release(item);
     if (!running) this.#leaveLane(item);
-    this.#noticeIdle();
+    this.#idle.notice();
   }
 
   #release(item: Item): void {
@@ -370,13 +377,7 @@ export class GroupMember<Body> implements Consumer {
   }
 
   #isIdle(): boolean {
-    if (this.#calls.running > 0) return false;
-    for (const item of this.#inHand) if (item.state === "settling") return false;
-    return true;
-  }
-
-  #noticeIdle(): void {
-    if (this.#whenIdle !== undefined && this.#isIdle()) this.#whenIdle();
+    return this.#calls.running === 0 && ![...this.#inHand].some(isUnderWay);
   }
 
   /** Only a handler may let a lease run out; what waits here for its turn is kept alive. */

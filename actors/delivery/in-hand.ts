@@ -50,6 +50,11 @@ export interface Item {
   timer: Timer | undefined;
 }
 
+/** With the handler, or its settlement under way. */
+export function isUnderWay({ state }: Pick<Item, "state">): boolean {
+  return state === "running" || state === "settling";
+}
+
 /** Counters of one partition since the consumer started. */
 export interface Tally {
   readonly topic: string;
