@@ -31,6 +31,7 @@ export const TOPOLOGY: readonly RouteRow[] = [
   toLocal("reservation.lapsed", "inventory"),
   toLocal("shipment.packed", "shipping"),
   toLocal("shipment.delivered", "shipping"),
+  toLocal("fraud.flagged", "fraud"),
   toLocal("user.behavior", "behavior"),
   toLocal("deadletter.redriven", "operations"),
   toLocal("deadletter.discarded", "operations"),

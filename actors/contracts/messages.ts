@@ -29,6 +29,7 @@ import {
   DeadLetterDiscarded,
   DeadLetterRedriven,
   DiscardLetters,
+  FraudFlagged,
   NotificationDue,
   ReadLedger,
   RecordBehavior,
@@ -241,6 +242,7 @@ export const EVENTS = [
   DeadLetterRedriven,
   DeadLetterDiscarded,
   NotificationDue,
+  FraudFlagged,
 ] as const;
 export const COMMANDS = [
   CreateOrder,

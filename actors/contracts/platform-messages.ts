@@ -90,6 +90,23 @@ export const NotificationDue = eventContract(
   ),
 );
 
+/** Rules of the fraud check fired for an order; `payment.processed` says what came of it. */
+export const FraudFlagged = eventContract(
+  17,
+  "fraud.flagged",
+  "fraud",
+  Type.Object(
+    {
+      orderId: Id,
+      customerId: Id,
+      decision: Type.Union([Type.Literal("pass"), Type.Literal("block")]),
+      score: Type.Integer({ minimum: 0, maximum: 100 }),
+      rules: Type.Array(Id, { minItems: 1, maxItems: 64 }),
+    },
+    closed,
+  ),
+);
+
 /**
  * Records a batch of behaviour; answered after the commit. `fingerprint`, of the body it came with,
  * makes a command that is sent again under its `batchId` count once.

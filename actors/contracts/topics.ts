@@ -3,7 +3,7 @@
  *
  * Every topic has `slots` partitions. `orders` carries what the order decided; `payments`,
  * `inventory` and `shipping` what a service answered, and each has one writer. Those are keyed by
- * order id, as are the reminders in `notifications`; `behavior` is keyed by batch, and
+ * order id, as are what the fraud check found in `fraud` and the reminders in `notifications`; `behavior` is keyed by batch, and
  * `operations`, where the acts of operators are recorded, by dead letter.
  */
 
@@ -12,6 +12,7 @@ export const TOPICS = [
   "payments",
   "inventory",
   "shipping",
+  "fraud",
   "notifications",
   "behavior",
   "operations",

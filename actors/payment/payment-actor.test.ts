@@ -242,7 +242,10 @@ describe("a fraud check that was switched on", () => {
       status: "blocked",
       refundReference: expect.any(String),
     });
-    expect(shop.events()).toMatchObject([{ status: "failed", reason: "fraud" }]);
+    expect(shop.events()).toMatchObject([
+      { status: "failed", reason: "fraud" },
+      { type: "fraud.flagged" },
+    ]);
   });
 });
 

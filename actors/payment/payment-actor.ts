@@ -82,12 +82,12 @@ export function createPaymentService(options: PaymentServiceOptions): PaymentSer
     function unitOf(change: PaymentChange | undefined, expectedVersion: number): UnitOfWork {
       const inbox = [{ group: GROUP, messageId: frame.id }];
       if (change === undefined) return { ...EMPTY_UNIT, inbox };
-      const { payment, event } = change;
+      const { payment, event, flag } = change;
       const data = encodeValue(payment);
       const rows = [{ table: "payments", key: payment.orderId, expectedVersion, data } as const];
       const cause = causeOf(frame);
-      const outgoing =
-        event === undefined ? [] : [encodeEvent(event, { environment, slots, cause })];
+      const events = [event, flag].filter((one) => one !== undefined);
+      const outgoing = events.map((one) => encodeEvent(one, { environment, slots, cause }));
       return { ...EMPTY_UNIT, inbox, rows, outgoing };
     }
 

@@ -133,7 +133,10 @@ describe("a payment under a fraud check", () => {
     const shop = await startShop(async () => ({ decision: "pass", ...risk }));
     await shop.tell(orderOf());
     expect(shop.status()).toBe("completed");
-    expect(shop.events()).toMatchObject([{ status: "completed", risk }]);
+    expect(shop.events()).toMatchObject([
+      { status: "completed", risk },
+      { type: "fraud.flagged", orderId: "o1", customerId: "ada", decision: "pass", ...risk },
+    ]);
   });
 
   test("that is blocked fails for fraud and never reaches a provider", async () => {
@@ -142,6 +145,7 @@ describe("a payment under a fraud check", () => {
     expect(shop.status()).toBe("blocked");
     expect(shop.events()).toMatchObject([
       { status: "failed", reason: "fraud", risk: { score: 100, rules: ["deny_customer"] } },
+      { type: "fraud.flagged", decision: "block", score: 100, rules: ["deny_customer"] },
     ]);
     expect(shop.calls).toEqual({ captures: [], refunds: [], checks: ["o1"] });
   });
@@ -179,7 +183,10 @@ describe("a payment under a fraud check", () => {
       return Promise.reject(new ShopError("PROVIDER_UNAVAILABLE", "lost", "later"));
     };
     await shop.tell(orderOf(), 10_000);
-    expect(shop.events()).toMatchObject([{ status: "failed", reason: "fraud" }]);
+    expect(shop.events()).toMatchObject([
+      { status: "failed", reason: "fraud" },
+      { type: "fraud.flagged", decision: "block" },
+    ]);
     await shop.tell({ ...cancelled, reason: "payment_failed" });
     expect(shop.calls.refunds).toEqual(["o1"]);
     expect(shop.status()).toBe("blocked");

@@ -84,6 +84,13 @@ describe("the fraud check's verdict", () => {
         reason: "fraud",
         risk,
       },
+      flag: {
+        type: "fraud.flagged",
+        orderId: created.orderId,
+        customerId: created.customerId,
+        decision: "block",
+        ...risk,
+      },
     });
   });
   test("against a capture leaves the payment open to a refund: it may have happened", () => {
@@ -94,6 +101,11 @@ describe("the fraud check's verdict", () => {
     expect(afterCapture(created, captured, pass).event).toMatchObject({
       status: "completed",
       risk: { score: 5, rules: ["address_place_mismatch"] },
+    });
+    expect(afterCapture(created, captured, pass).flag).toMatchObject({
+      decision: "pass",
+      score: 5,
+      rules: ["address_place_mismatch"],
     });
     const silent = { decision: "pass", score: 0, rules: [] } as const;
     expect(afterCapture(created, captured, silent)).toEqual(afterCapture(created, captured));

@@ -47,6 +47,8 @@ export type CaptureOutcome = CaptureResult | { readonly status: "unanswered" };
 export interface PaymentChange {
   readonly payment: Payment;
   readonly event?: PaymentEvent;
+  /** What the fraud check found. */
+  readonly flag?: EventOf<"fraud.flagged">;
 }
 
 /** What is due when `input` finds `payment`. */
@@ -75,6 +77,14 @@ export function afterCapture(
   order: EventOf<"order.created">,
   outcome: CaptureOutcome,
   verdict?: Verdict,
+): PaymentChange {
+  return { ...captured(order, outcome, verdict), ...flagOf(order, verdict) };
+}
+
+function captured(
+  order: EventOf<"order.created">,
+  outcome: CaptureOutcome,
+  verdict: Verdict | undefined,
 ): PaymentChange {
   const payment = newPayment(order);
   const event = { type: "payment.processed", ...payment, ...riskOf(verdict) } as const;
@@ -106,6 +116,7 @@ export function afterBlock(order: EventOf<"order.created">, verdict: Verdict): P
   return {
     payment: { ...payment, status: "blocked" },
     event: { ...event, status: "failed", reason: "fraud" },
+    ...flagOf(order, verdict),
   };
 }
 
@@ -139,4 +150,15 @@ function newPayment({ orderId, totalMinor: amountMinor, currency }: EventOf<"ord
 function riskOf(verdict: Verdict | undefined): Pick<EventOf<"payment.processed">, "risk"> {
   if (verdict === undefined || verdict.rules.length === 0) return {};
   return { risk: { score: verdict.score, rules: [...verdict.rules] } };
+}
+
+function flagOf(
+  { orderId, customerId }: EventOf<"order.created">,
+  verdict: Verdict | undefined,
+): Pick<PaymentChange, "flag"> {
+  if (verdict === undefined || verdict.rules.length === 0) return {};
+  const { decision, score, rules } = verdict;
+  return {
+    flag: { type: "fraud.flagged", orderId, customerId, decision, score, rules: [...rules] },
+  };
 }
