@@ -73,7 +73,7 @@ export const REPORTS_OF: Readonly<Record<Fate, readonly string[]>> = {
   delivered: ["shipment.packed", "shipment.delivered"],
   cancelled: [],
   sold_out: [],
-  blocked: [],
+  blocked: ["fraud.flagged"],
 };
 
 /** What customers are told; by e-mail all of it, by the other channels what is on the move. */
