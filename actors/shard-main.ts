@@ -1,5 +1,5 @@
 /**
- * A shard's thread: joins the mesh, opens its ends of the journal, starts its services, answers
+ * A shard's thread: joins the mesh, opens the ground it stands on, starts its services, answers
  * commands.
  *
  * A command counts as taken only once it is answered, so a shard that dies leaves it in the ring
@@ -8,6 +8,7 @@
 
 import type { StartedThread } from "../runtime/threads/thread-entry.ts";
 import type { MeshMemory } from "../runtime/threads/mesh.ts";
+import type { EmbeddedGroundData } from "./grounds/embedded-ground.ts";
 import type { ShardServices, ShardSettings } from "./shard-services.ts";
 
 import { workerData } from "node:worker_threads";
@@ -19,7 +20,6 @@ import { CounterWriter } from "../runtime/threads/counter-page.ts";
 import { MeshNode } from "../runtime/threads/mesh.ts";
 import { runThread } from "../runtime/threads/thread-entry.ts";
 import { noteChange } from "./change-page.ts";
-import { EmbeddedBroker } from "./brokers/embedded-broker.ts";
 import {
   bodyAfterNumber,
   decodeNumber,
@@ -29,14 +29,11 @@ import {
   REPLY_FAILURE,
 } from "./command-frames.ts";
 import { encodeValue } from "./contracts/codec.ts";
+import { embeddedLine } from "./grounds/embedded-ground.ts";
 import { commitSabotage, isSabotage } from "./sabotage.ts";
 import { startShardServices } from "./shard-services.ts";
 import { shardMetrics } from "./shard-metrics.ts";
 import { SHOP_LAYOUT } from "./shop-metrics.ts";
-import { openDeadLetterReads } from "./stores/dead-letter-reads.ts";
-import { createEmbeddedStore } from "./stores/embedded-store.ts";
-import { JournalClient } from "./stores/journal-client.ts";
-import { openJournalReads } from "./stores/journal-reads.ts";
 
 /** Between tries to hand an answer to a gateway that is busy. */
 const RESEND_MS = 5;
@@ -51,11 +48,8 @@ export interface ShardThreadData {
   /** Indices in the mesh. */
   readonly thread: number;
   readonly gateway: number;
-  readonly journal: number;
   readonly backlogBytesMax: number;
-  readonly directory: string;
-  /** Of the local log. */
-  readonly topics: readonly string[];
+  readonly ground: EmbeddedGroundData;
   readonly partitions: readonly number[];
   readonly settings: ShardSettings;
 }
@@ -79,22 +73,16 @@ async function start(
   data: ShardThreadData,
   tell: (told: ShardTold) => void,
 ): Promise<StartedThread> {
-  const { gateway, journal, directory } = data;
+  const { gateway } = data;
   const services = Promise.withResolvers<ShardServices>();
-  const reads = openJournalReads(directory);
-  const letters = openDeadLetterReads(directory);
+  const line = embeddedLine(data.ground);
   const node = new MeshNode({
     memory: data.memory,
     me: data.thread,
     environment: systemEnvironment,
     backlogBytesMax: data.backlogBytesMax,
     listeners: [
-      {
-        from: journal,
-        // The log gives it again to whoever takes a dead shard's place.
-        release: "read",
-        onRecord: (kind, bytes) => client.onRecord(kind, bytes),
-      },
+      line.listener,
       {
         from: gateway,
         release: "settled",
@@ -104,10 +92,9 @@ async function start(
         },
       },
     ],
-    onTurn: () => client.onTurn(),
+    onTurn: line.onTurn,
   });
-  const client: JournalClient = new JournalClient(node, journal);
-  const broker = new EmbeddedBroker(client, data.topics);
+  const ground = line.open(node);
 
   /** A bug is answered too, and settled before it ends the thread: it must not end the next. */
   async function answer(number: number, frame: Uint8Array, ticket: number): Promise<void> {
@@ -139,9 +126,7 @@ async function start(
 
   const running = await startShardServices({
     environment: systemEnvironment,
-    broker,
-    store: createEmbeddedStore(client, reads),
-    letters,
+    ...ground,
     settings: data.settings,
     partitions: data.partitions,
     metrics: shardMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread)),
@@ -151,14 +136,12 @@ async function start(
   return {
     async stop(withinMs) {
       await running.drain(withinMs);
-      await broker.close();
+      await ground.close();
       node.close();
-      reads.close();
-      letters.close();
     },
     onCustom(body) {
       if (isSabotage(body)) commitSabotage(body, systemEnvironment);
-      else if (isJournalGone(body)) client.fail("the journal's thread died");
+      else if (isJournalGone(body)) line.fail();
     },
   };
 }

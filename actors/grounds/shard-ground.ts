@@ -1,0 +1,53 @@
+/**
+ * What a shard stands on: a broker, a store, and what else it reaches, opened in its own thread.
+ *
+ * On one machine that is the journal across the rings; on many it is servers, each with connections
+ * of this thread's own. Types alone: who opens a ground is in the files beside this.
+ */
+
+import type { ListenOptions } from "../../runtime/threads/mesh.ts";
+import type { Broker, ConnectionState } from "../brokers/broker.ts";
+import type { DeadLetterReads } from "../dead-letters/letter-port.ts";
+import type { FraudCheck } from "../fraud/fraud-check.ts";
+import type { ForeignBroker } from "../shard-routing.ts";
+import type { ShardFraudOptions, ShardFraudSettings } from "../fraud/shard-fraud.ts";
+import type { CommandReply } from "../contracts/order-state.ts";
+import type { Frame } from "../../runtime/frames/frame-header.ts";
+import type { Store } from "../stores/unit-of-work.ts";
+
+/** The ring that a ground listens to, beside that of the gateway. */
+export interface GroundLine {
+  readonly listeners: readonly ListenOptions[];
+  readonly onTurn: () => void;
+}
+
+/** Where commands to orders go that another shard may own. */
+export interface OrderOwners {
+  /** The owner's answer, or `pending` when there is none within the frame's deadline. */
+  ask(frame: Frame): Promise<CommandReply>;
+}
+
+export interface ShardGround {
+  readonly broker: Broker;
+  readonly store: Store;
+  readonly letters: Pick<DeadLetterReads, "letter">;
+  /** Brokers beside `broker`, by name. */
+  readonly foreign: readonly ForeignBroker[];
+  /** Absent: this shard owns its slots for as long as it lives. */
+  readonly owners?: OrderOwners;
+  /** Absent: on the shard's store. */
+  readonly createFraud?: (
+    settings: ShardFraudSettings,
+    options: ShardFraudOptions,
+  ) => FraudCheck | undefined;
+  /** Ends everything; what is in flight was drained before. */
+  close(): Promise<void>;
+}
+
+/** What a ground has to tell while it is in use. */
+export interface GroundEvents {
+  readonly onConnection: (server: string, state: ConnectionState) => void;
+  readonly onLog: (level: "debug" | "info" | "warning", text: string) => void;
+  /** The ground is gone for this incarnation of the shard, which must end. */
+  readonly onFailure: (error: unknown) => void;
+}
