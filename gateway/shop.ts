@@ -15,7 +15,7 @@
  */
 
 import type { Logger } from "@logtape/logtape";
-import type { JournalGone, ShardThreadData, ShardTold } from "../actors/shard-main.ts";
+import type { JournalGone, ShardThreadData } from "../actors/shard-main.ts";
 import type { Sabotage, SabotageOrder } from "../actors/sabotage.ts";
 import type {
   JournalThreadData,
@@ -32,13 +32,14 @@ import type { ShopConfig } from "./config/config-schema.ts";
 import { createChangePage, noteEveryChange } from "../actors/change-page.ts";
 import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
 import { ShopError } from "../runtime/errors.ts";
-import { superviseRoot, supervisorChild } from "../runtime/supervision/supervision-tree.ts";
+import { superviseRoot } from "../runtime/supervision/supervision-tree.ts";
 import { createCounterPage } from "../runtime/threads/counter-page.ts";
 import { createHeartbeats } from "../runtime/threads/heartbeat.ts";
 import { createMeshMemory } from "../runtime/threads/mesh.ts";
 import { threadChild } from "../runtime/threads/thread-child.ts";
 import { resolveShards } from "./config/config-schema.ts";
 import { startFront } from "./front.ts";
+import { shardsChild } from "./shards-child.ts";
 import {
   checkSettings,
   FIRST_SHARD,
@@ -57,7 +58,6 @@ import { feedsOf, viewsChild } from "./views-child.ts";
 /** Bounded by the credits of the groups, see `DELIVERY_POLICY`, not by this. */
 const DELIVERY_BACKLOG_BYTES = 256 * 1024 * 1024;
 const READY_WITHIN_MS = 30_000;
-const SHARD_STALL_MS = 450;
 /** The journal waits for the disk, which may take long without being lost. */
 const JOURNAL_STALL_MS = 30_000;
 const STOP_GRACE_MS = 500;
@@ -66,12 +66,6 @@ const HTTP_STOP_SHARE = 0.35;
 const SHARDS_STOP_SHARE = 0.35;
 const VIEWS_STOP_SHARE = 0.15;
 const JOURNAL_STOP_SHARE = 0.15;
-/** A shard that dies again and again is started ever less often, and its neighbours go on. */
-const SHARD_BACKOFF = { minMs: 10, maxMs: 2_000, jitter: 0.2, resetAfterMs: 1_000 };
-/** A shard that fails this often within a minute fails for good. */
-const SHARD_RESTARTS_MAX = 60;
-const SHARD_RESTARTS_PERIOD_MS = 60_000;
-
 export interface ShopOptions {
   readonly config: ShopConfig;
   readonly environment: Environment;
@@ -242,78 +236,41 @@ class Crew {
     );
   }
 
-  /** The shards under a supervisor of their own, as dynamic children: those stop together. */
   allShards(): ChildSpec {
-    const { config, environment } = this.#options;
-    let supervisor: Supervisor | undefined;
-    const empty = supervisorChild(
-      {
-        id: "shards",
-        strategy: "one_for_one",
-        intensity: SHARD_RESTARTS_MAX,
-        periodMs: SHARD_RESTARTS_PERIOD_MS,
-        backoff: SHARD_BACKOFF,
-        children: [],
-      },
+    const { environment } = this.#options;
+    const shards = Array.from({ length: this.#shardCount }, (_, index) => this.#shard(index));
+    return shardsChild({
       environment,
-      {
-        onEvent: (event) => this.heard(event),
-        onStart: (started) => (supervisor = started),
-        shutdownMs: Math.floor(config.shutdownMs * SHARDS_STOP_SHARE) + STOP_GRACE_MS,
-      },
-    );
-    return {
-      ...empty,
-      start: async (onExit, abandoned) => {
-        const running = await empty.start(onExit, abandoned);
-        this.shards = supervisor;
-        try {
-          for (let index = 0; index < this.#shardCount; index++) {
-            await supervisor?.startChild(this.#shard(index));
-          }
-        } catch (error) {
-          await running.stop();
-          throw error;
-        }
-        return running;
-      },
-    };
+      shards,
+      before: ({ thread }, incarnation) =>
+        incarnation === 0 ? Promise.resolve() : this.#reset(thread),
+      readyWithinMs: READY_WITHIN_MS,
+      ...this.#deadlines(SHARDS_STOP_SHARE),
+      onStarted: ({ thread }, running) => void this.#running.set(thread, running),
+      onTold: (shard, told) => this.reports.told(shard, told),
+      onEvent: (event) => this.heard(event),
+      onSupervisor: (supervisor) => (this.shards = supervisor),
+    });
   }
 
-  #shard(index: number): ChildSpec {
-    const { config, environment } = this.#options;
-    const thread = FIRST_SHARD + index;
+  #shard(index: number): ShardThreadData {
+    const { config } = this.#options;
     const partitions: number[] = [];
     for (let slot = index; slot < config.slots; slot += this.#shardCount) partitions.push(slot);
-    return threadChild({
-      id: `shard-${index}`,
-      restart: "permanent",
-      environment,
-      entry: new URL("../actors/shard-main.ts", import.meta.url),
-      thread,
-      heartbeats: this.#ground.heartbeats,
-      workerData: (): ShardThreadData => ({
-        ...this.#ground,
-        thread,
-        gateway: GATEWAY,
-        backlogBytesMax: config.limits.queueBytesMax,
-        ground: {
-          kind: "embedded",
-          journal: JOURNAL,
-          directory: config.data,
-          topics: LOG_TOPICS,
-        },
-        partitions,
-        settings: settingsOf(config, index, this.#shardCount),
-      }),
-      before: (incarnation) => (incarnation === 0 ? Promise.resolve() : this.#reset(thread)),
-      readyWithinMs: READY_WITHIN_MS,
-      stallMs: SHARD_STALL_MS,
-      ...this.#deadlines(SHARDS_STOP_SHARE),
-      onStarted: (running) => void this.#running.set(thread, running),
-      // A shard's thread tells nothing else.
-      onMessage: (body) => this.reports.told(`shard-${index}`, body as ShardTold),
-    });
+    return {
+      ...this.#ground,
+      thread: FIRST_SHARD + index,
+      gateway: GATEWAY,
+      backlogBytesMax: config.limits.queueBytesMax,
+      ground: {
+        kind: "embedded",
+        journal: JOURNAL,
+        directory: config.data,
+        topics: LOG_TOPICS,
+      },
+      partitions,
+      settings: settingsOf(config, index, this.#shardCount),
+    };
   }
 
   front(): ChildSpec {
