@@ -64,6 +64,7 @@ export function linksOf(shards: number, hasViews: boolean): readonly MeshLink[] 
 
 /** The part of the configuration that a shard needs. */
 export function settingsOf(config: ShopConfig, shard: number, shards: number): ShardSettings {
+  const { state: _isOfTheGround, ...fraud } = config.fraud;
   return {
     slots: config.slots,
     roles: groupsOf(config.roles),
@@ -72,7 +73,7 @@ export function settingsOf(config: ShopConfig, shard: number, shards: number): S
     payment: config.payment,
     reservationTtlMs: config.inventory.reservationTtlMs,
     shipping: config.shipping,
-    fraud: config.fraud,
+    fraud,
     notification: notificationSettings(config.notification),
     ledger: ledgerSettingsOf(config.ledger),
     router: routerSettingsOf(config, shards),
@@ -102,6 +103,8 @@ export function checkSettings(config: ShopConfig): void {
 
 /** The part of the configuration that the views' thread needs. */
 export function viewsSettingsOf(config: ShopConfig): ViewsSettings {
+  const { store: _auditStore, ...audit } = config.audit;
+  const { store: _analyticsStore, ...analytics } = config.analytics;
   return {
     views: viewsOf(config.roles),
     reading: {
@@ -110,8 +113,8 @@ export function viewsSettingsOf(config: ShopConfig): ViewsSettings {
       bytesMax: config.views.batchBytes,
       flushMs: config.views.flushMs,
     },
-    audit: config.audit,
-    analytics: config.analytics,
+    audit,
+    analytics,
   };
 }
 

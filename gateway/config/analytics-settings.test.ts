@@ -14,7 +14,7 @@ import { AnalyticsSettingsSchema } from "./analytics-settings.ts";
 
 test("the defaults are those of the view, every one of them", () => {
   const defaults: Record<string, unknown> = Value.Create(AnalyticsSettingsSchema);
-  expect(defaults).toEqual({ ...ANALYTICS_SETTINGS });
+  expect(defaults).toEqual({ store: "embedded", ...ANALYTICS_SETTINGS });
 });
 
 test("the widest lateness with the shortest memory is one that the view takes", () => {

@@ -8,12 +8,14 @@
 import { ANALYTICS_SETTINGS } from "../../actors/analytics/analytics-tuning.ts";
 import { AMOUNT_MINOR_MAX } from "../../actors/contracts/money.ts";
 import { DAY_MS, group, HOUR_MS, integer, MINUTE_MS, YEAR_MS } from "./setting-types.ts";
+import { AnalyticsStoreSetting } from "./systems-settings.ts";
 
 const initial = ANALYTICS_SETTINGS;
 const COUNT_MAX = 100_000_000;
 
-/** `analytics`: its values are the view's settings, as they are. */
+/** `analytics`: its values are the view's settings, as they are, and where it keeps them. */
 export const AnalyticsSettingsSchema = group({
+  store: AnalyticsStoreSetting,
   latenessMs: integer(
     0,
     12 * HOUR_MS,

@@ -7,8 +7,10 @@
 
 import { AUDIT_SETTINGS } from "../../actors/audit/audit-projection.ts";
 import { GIB, group, HOUR_MS, integer, MIB, SECOND_MS } from "./setting-types.ts";
+import { AuditStoreSetting } from "./systems-settings.ts";
 
 export const AuditSettings = group({
+  store: AuditStoreSetting,
   cacheBytes: integer(MIB, 4 * GIB, AUDIT_SETTINGS.cacheBytes, "audit database kept in memory"),
   anchorMs: integer(
     SECOND_MS,

@@ -30,6 +30,12 @@ import {
   text,
   YEAR_MS,
 } from "./setting-types.ts";
+import {
+  BrokersSetting,
+  PlacementGroup,
+  StockCacheSetting,
+  StoreSetting,
+} from "./systems-settings.ts";
 import { ViewsConfig } from "./views-settings.ts";
 
 export const SHARDS_MAX = 64;
@@ -112,6 +118,7 @@ const Payment = group({
 const Inventory = group({
   reservationTtlMs: integer(SECOND_MS, YEAR_MS, 30 * MINUTE_MS, "life of an unpaid reservation"),
   cacheTtlMs: integer(0, DAY_MS, 5 * MINUTE_MS, "life of a cached availability"),
+  cache: StockCacheSetting,
 });
 
 const Shipping = group({
@@ -123,6 +130,9 @@ export const ConfigSchema = group({
   host: text("127.0.0.1", "address to listen on"),
   port: integer(0, 65_535, 8080, "port to listen on; 0: any free one"),
   data: text("./data", "directory of the embedded storage"),
+  store: StoreSetting,
+  brokers: BrokersSetting,
+  placement: PlacementGroup,
   shards: Shards,
   slots: integer(1, SLOTS_MAX, 64, "partitions of every topic; fixed for the life of the data"),
   roles: Roles,

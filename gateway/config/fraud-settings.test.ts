@@ -13,8 +13,8 @@ import { FraudConfig } from "./fraud-settings.ts";
 const DEFAULTS = Value.Create(FraudConfig);
 
 test("the defaults are those of the fraud check, which is on", () => {
-  const { mode, timeoutMs, gatherMs, ...thresholds } = DEFAULTS;
-  expect(mode).toBe("block");
+  const { mode, state, timeoutMs, gatherMs, ...thresholds } = DEFAULTS;
+  expect([mode, state]).toEqual(["block", "store"]);
   expect({ timeoutMs, gatherMs }).toEqual({
     timeoutMs: FRAUD_SETTINGS.timeoutMs,
     gatherMs: FRAUD_SETTINGS.gatherMs,

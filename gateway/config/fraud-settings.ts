@@ -9,6 +9,7 @@ import { Type } from "@sinclair/typebox";
 
 import { FRAUD_SETTINGS, FRAUD_THRESHOLDS, RECENT_MAX } from "../../actors/fraud/thresholds.ts";
 import { DAY_MS, group, integer, MINUTE_MS, oneOf, SECOND_MS } from "./setting-types.ts";
+import { FraudStateSetting } from "./systems-settings.ts";
 
 const AMOUNT_MAX = 100_000_000_000;
 const DENIED_MAX = 1_000;
@@ -22,6 +23,7 @@ export const FraudConfig = group({
     "block",
     "block: check before each capture; off: capture unchecked",
   ),
+  state: FraudStateSetting,
   timeoutMs: integer(10, MINUTE_MS, FRAUD_SETTINGS.timeoutMs, "wait for a verdict; above: held"),
   gatherMs: integer(0, SECOND_MS, FRAUD_SETTINGS.gatherMs, "orders are gathered for so long"),
   blockScore: integer(1, 100, FRAUD_THRESHOLDS.blockScore, "score from which an order is blocked"),

@@ -61,7 +61,11 @@ describe("the defaults", () => {
     expect(config.limits.bodyBytes).toBe(262_144);
     expect(config.payment.latency).toEqual({ kind: "lognormal", medianMs: 120, sigma: 0.4 });
     expect(config.payment.declineRate).toBe(0);
-    expect(config.inventory).toEqual({ reservationTtlMs: 1_800_000, cacheTtlMs: 300_000 });
+    expect(config.inventory).toEqual({
+      reservationTtlMs: 1_800_000,
+      cacheTtlMs: 300_000,
+      cache: "memory",
+    });
     expect(config.shipping).toEqual({ packMs: 200, deliveryMs: 5000 });
     expect(config.shutdownMs).toBe(10_000);
   });

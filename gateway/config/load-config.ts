@@ -23,6 +23,7 @@ import {
   settingOfEnvironment,
   settingOfFlag,
 } from "./setting-names.ts";
+import { contradictorySystems } from "./systems.ts";
 import { allows, describeAllowed, describeFault, printValue, readText } from "./setting-values.ts";
 
 export const DEFAULT_FILE = "shopstream.toml";
@@ -158,7 +159,7 @@ function contradictions(config: ShopConfig, origins: Origins): string[] {
     const origin = origins.get("payment.provider");
     found.push(`payment.url is needed because payment.provider is "http" (${origin})`);
   }
-  return found;
+  return [...found, ...contradictorySystems(config)];
 }
 
 function unknownArgument(argument: string, flag: string): string {
