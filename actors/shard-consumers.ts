@@ -100,8 +100,10 @@ export interface ShardConsumersOptions {
   readonly environment: Environment;
   readonly broker: Pick<Broker, "subscribe">;
   readonly roles: readonly Group[];
-  /** Slots this shard owns. */
-  readonly partitions: readonly number[];
+  /** Slots this shard owns; absent: those that the broker assigns. */
+  readonly partitions?: readonly number[];
+  /** What each group listens to; absent: as on one machine. */
+  readonly topics?: Readonly<Record<Group, readonly string[]>>;
   readonly handlers: ServiceHandlers;
   /** Longest wait of one payment for its fraud check and its provider. */
   readonly paymentWaitMs: number;
@@ -129,8 +131,8 @@ export async function startShardConsumers(
         broker,
         environment,
         group,
-        topics: GROUPS[group],
-        partitions,
+        topics: (options.topics ?? GROUPS)[group],
+        ...(partitions === undefined ? {} : { partitions }),
         types: HEARD_TYPES[group],
         decode: decodeEvent,
         handler: noticing(around(group, handler), (topic) =>

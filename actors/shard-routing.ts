@@ -24,7 +24,7 @@ import { egressGroup, startEgress } from "./routing/egress.ts";
 import { startIngress, startUnmatched, UNMATCHED_GROUP } from "./routing/ingress.ts";
 import { routeStore } from "./routing/route-store.ts";
 import { Router } from "./routing/router.ts";
-import { compileTopology } from "./topology.ts";
+import { compileTopology, COPYING_TOPOLOGY, TOPOLOGY } from "./topology.ts";
 
 const SAMPLE_MS = 1_000;
 /** At a stop: between two looks at an outbox, and how many in a row must find it empty. */
@@ -39,6 +39,8 @@ export interface RouterSettings extends EgressSettings {
   readonly outboxFramesMax: number;
   /** Shards that share the bounds. */
   readonly shards: number;
+  /** See `COPYING_TOPOLOGY`. */
+  readonly copiesNotices?: boolean;
 }
 
 /** A broker beside the local one. */
@@ -56,7 +58,8 @@ export interface ShardRoutingOptions {
   readonly store: Store;
   readonly system: ActorSystem;
   readonly slots: number;
-  readonly partitions: readonly number[];
+  /** Absent: those that the broker assigns. */
+  readonly partitions?: readonly number[];
   readonly settings: RouterSettings;
   readonly foreign?: readonly ForeignBroker[];
   readonly metrics: Pick<ShardMetrics, "consumed" | "egress">;
@@ -87,6 +90,7 @@ export function createShardRouting(options: ShardRoutingOptions): ShardRouting {
   const table = compileTopology(
     settings,
     new Map(foreign.map(({ name, topics, ingressTopics }) => [name, { topics, ingressTopics }])),
+    settings.copiesNotices === true ? COPYING_TOPOLOGY : TOPOLOGY,
   );
   const router = new Router({
     table,

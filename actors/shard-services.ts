@@ -60,6 +60,8 @@ export interface ShardSettings {
   readonly notification: NotificationSettings;
   readonly ledger: LedgerSettings;
   readonly router: RouterSettings;
+  /** What each group listens to; absent: as on one machine. */
+  readonly topics?: Readonly<Record<Group, readonly string[]>>;
   /** Where files of the shard may be, and its number in their names. */
   readonly directory: string;
   readonly shard: number;
@@ -73,8 +75,8 @@ export interface ShardServicesOptions {
   readonly letters: Pick<DeadLetterReads, "letter">;
   /** Brokers beside `broker`, by name. */
   readonly foreign?: readonly ForeignBroker[];
-  /** Slots this shard owns. */
-  readonly partitions: readonly number[];
+  /** Slots this shard owns; absent: those that the broker assigns. */
+  readonly partitions?: readonly number[];
   readonly metrics: ShardMetrics;
   /** The timeline of an order has grown; the stock of a product is another. After the commit. */
   readonly onOrderChanged: (orderId: string) => void;
@@ -140,6 +142,7 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     ...options,
     burials,
     roles,
+    ...(settings.topics === undefined ? {} : { topics: settings.topics }),
     paymentWaitMs: payments.waitMs,
     handlers: {
       order: orders.handle,

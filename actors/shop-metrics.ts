@@ -13,6 +13,7 @@ import type { Verdict } from "./fraud/fraud-check.ts";
 import { crossLabels, defineMetrics } from "../runtime/threads/counter-layout.ts";
 import { ORDER_STATUSES } from "./contracts/order-state.ts";
 import { FOREIGN_BROKERS, GROUPS, VIEWS } from "./contracts/topics.ts";
+import { COMMANDS_TOPIC } from "./grounds/placement.ts";
 import { RULES } from "./fraud/fraud-rules.ts";
 import { CHANNEL_KINDS, ENTRY_STATUSES } from "./notification/notification.ts";
 import { egressGroup } from "./routing/egress.ts";
@@ -40,6 +41,7 @@ export const SUBSCRIPTIONS = [
   ...Object.entries(GROUPS).flatMap(([service, topics]) =>
     topics.map((topic) => ({ service, topic })),
   ),
+  { service: "order", topic: COMMANDS_TOPIC },
   // What carries frames for the router.
   { service: UNMATCHED_GROUP, topic: UNMATCHED_TOPIC },
   ...FOREIGN_BROKERS.map((broker) => ({

@@ -10,7 +10,8 @@ import type { RouteRow } from "./routing/route-row.ts";
 import { describeError } from "../runtime/errors.ts";
 import { EVENTS } from "./contracts/messages.ts";
 import { LOCAL } from "./routing/route-row.ts";
-import { compileTopology, describeRoutes, TOPOLOGY } from "./topology.ts";
+import { NOTIFIED_CONTRACTS } from "./notification/notification.ts";
+import { compileTopology, describeRoutes, TOPOLOGY, COPYING_TOPOLOGY } from "./topology.ts";
 
 test("every event goes to the topic of its contract, at the local broker", () => {
   const table = compileTopology({ routes: [], unmatched: "dead_letter" }, new Map());
@@ -87,5 +88,35 @@ describe("a route that takes an event from the services", () => {
     const local = { ...created, from: [LOCAL] };
     expect(refusalOf({ match: local, to }, [kafka])).toBe("taken");
     expect(refusalOf({ match: created, to }, [["kafka", {}]])).toContain("takes order.created");
+  });
+});
+
+describe("where notices travel on a topic of their own", () => {
+  const table = compileTopology(
+    { routes: [], unmatched: "dead_letter" },
+    new Map(),
+    COPYING_TOPOLOGY,
+  );
+  const lines = describeRoutes(table);
+
+  test("what customers are told of goes there besides, and stays where it was", () => {
+    for (const type of ["order.created", "order.shipped", "order.cancelled"]) {
+      expect(lines).toContain(`${type}: types ${type} → ${LOCAL}/orders + ${LOCAL}/notifications`);
+    }
+  });
+
+  test("what falls due is noted for the audit", () => {
+    expect(lines.find((line) => line.startsWith("notification.due"))).toEndWith(
+      `→ ${LOCAL}/notifications + ${LOCAL}/operations`,
+    );
+  });
+
+  test("everything else is as before", () => {
+    const copied = [...NOTIFIED_CONTRACTS].map(({ type }): string => type);
+    const before = describeRoutes(
+      compileTopology({ routes: [], unmatched: "dead_letter" }, new Map()),
+    );
+    const isOther = (line: string): boolean => !copied.some((type) => line.startsWith(`${type}:`));
+    expect(lines.filter(isOther)).toEqual(before.filter(isOther));
   });
 });

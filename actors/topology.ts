@@ -14,7 +14,9 @@ import type { RouteTable } from "./routing/route-table.ts";
 
 import { ShopError } from "../runtime/errors.ts";
 import { EVENTS } from "./contracts/messages.ts";
+import { NotificationDue } from "./contracts/platform-messages.ts";
 import { GROUPS, TOPICS, VIEWS } from "./contracts/topics.ts";
+import { NOTIFIED_CONTRACTS } from "./notification/notification.ts";
 import { compileRoutes } from "./routing/compile-routes.ts";
 import { LOCAL } from "./routing/route-row.ts";
 
@@ -38,6 +40,20 @@ export const TOPOLOGY: readonly RouteRow[] = [
   toLocal("notification.due", "notifications"),
 ];
 
+/**
+ * The same where customers are told from a topic of its own, which may be on another broker: what
+ * is told travels there as copies, and what falls due is noted for the audit besides.
+ */
+export const COPYING_TOPOLOGY: readonly RouteRow[] = TOPOLOGY.map((row) => {
+  const copied = copiedTo(row.name);
+  return copied === undefined ? row : { ...row, to: [...row.to, { broker: LOCAL, topic: copied }] };
+});
+
+function copiedTo(type: string): string | undefined {
+  if (type === NotificationDue.type) return "operations";
+  return NOTIFIED_CONTRACTS.some((each) => each.type === type) ? "notifications" : undefined;
+}
+
 function toLocal(type: string, topic: string): RouteRow {
   return { name: type, match: { types: [type] }, to: [{ broker: LOCAL, topic }] };
 }
@@ -49,9 +65,10 @@ function toLocal(type: string, topic: string): RouteRow {
 export function compileTopology(
   rules: { readonly routes: readonly RouteRow[]; readonly unmatched: RouteRules["unmatched"] },
   foreign: ReadonlyMap<string, KnownBroker>,
+  builtIn: readonly RouteRow[] = TOPOLOGY,
 ): RouteTable {
   const table = compileRoutes(
-    { configured: rules.routes, builtIn: TOPOLOGY, unmatched: rules.unmatched },
+    { configured: rules.routes, builtIn, unmatched: rules.unmatched },
     { brokers: new Map([[LOCAL, { topics: TOPICS }], ...foreign]), types: EVENTS },
   );
   const mayComeBack = [...foreign.values()].some(

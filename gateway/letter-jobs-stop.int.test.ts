@@ -17,7 +17,7 @@ import { openJournal } from "../actors/stores/journal/journal.ts";
 import { EMPTY_UNIT } from "../actors/stores/unit-of-work.ts";
 import { loadConfig } from "./config/load-config.ts";
 import { configureLog } from "./log.ts";
-import { LOG_TOPICS } from "./shop-layout.ts";
+import { logTopicsOf } from "./shop-layout.ts";
 import { startShop } from "./shop.ts";
 
 const LETTERS = 20;
@@ -44,7 +44,7 @@ function writeNonsense(data: string): void {
   const journal = openJournal({
     directory: data,
     slots,
-    topics: LOG_TOPICS,
+    topics: logTopicsOf({ brokers: [] }),
     onDamage: damage,
     environment: systemEnvironment,
     retention: { ...retention, logAgeMs: retention.ageMs },

@@ -5,6 +5,7 @@
  */
 
 import type { Group } from "../actors/contracts/topics.ts";
+import type { BrokerLink } from "../actors/grounds/open-brokers.ts";
 import type { RouterSettings } from "../actors/shard-routing.ts";
 import type { ShardSettings } from "../actors/shard-services.ts";
 import type { ViewsSettings } from "../actors/views/view-list.ts";
@@ -14,12 +15,14 @@ import type { ShopConfig } from "./config/config-schema.ts";
 import { GROUPS, TOPICS } from "../actors/contracts/topics.ts";
 import { checkThresholds } from "../actors/fraud/thresholds.ts";
 import { checkNotificationSettings } from "../actors/notification/notification-policy.ts";
+import { egressGroup } from "../actors/routing/egress.ts";
 import { UNMATCHED_GROUP } from "../actors/routing/ingress.ts";
 import { outboxTopics } from "../actors/routing/routed-frame.ts";
 import { compileTopology } from "../actors/topology.ts";
 import { VIEW_SETTINGS } from "../actors/views/view-settings.ts";
 import { ledgerSettingsOf } from "./config/ledger-settings.ts";
 import { notificationSettings } from "./config/notification-settings.ts";
+import { ShopError } from "../runtime/errors.ts";
 import { viewsOf } from "./views-child.ts";
 
 /** Indices in the mesh. */
@@ -83,22 +86,59 @@ export function settingsOf(config: ShopConfig, shard: number, shards: number): S
 }
 
 function routerSettingsOf({ router }: ShopConfig, shards: number): RouterSettings {
-  return { ...router, shards };
+  const { links: _ofTheGround, ...settings } = router;
+  return { ...settings, shards };
 }
 
 /** Groups that the shards join, so that the log is kept for them whatever its size. */
-export function readersOf({ roles }: Pick<ShopConfig, "roles">): readonly string[] {
-  return [...groupsOf(roles), UNMATCHED_GROUP];
+export function readersOf({
+  roles,
+  brokers,
+}: Pick<ShopConfig, "roles" | "brokers">): readonly string[] {
+  return [...groupsOf(roles), UNMATCHED_GROUP, ...brokers.map(egressGroup)];
 }
 
 /** Topics of the local log: those of the shop, and those in which the router keeps frames. */
-export const LOG_TOPICS: readonly string[] = [...TOPICS, ...outboxTopics([])];
+export function logTopicsOf({ brokers }: Pick<ShopConfig, "brokers">): readonly string[] {
+  return [...TOPICS, ...outboxTopics(brokers)];
+}
+
+/** What there is at each broker beside the journal. */
+export function linksOfBrokers({
+  brokers,
+  router,
+}: Pick<ShopConfig, "brokers" | "router">): readonly BrokerLink[] {
+  return brokers.map((name) => {
+    const link = router.links.find(({ broker }) => broker === name);
+    const ingressTopics = link?.ingress ?? [];
+    return {
+      name,
+      topics: [...new Set([...(link?.topics ?? []), ...ingressTopics])],
+      ingressTopics,
+    };
+  });
+}
 
 /** Throws `BAD_CONFIGURATION` for what a thread would refuse, before there is any. */
 export function checkSettings(config: ShopConfig): void {
-  compileTopology(config.router, new Map());
+  checkLinks(config);
+  const links = config.store === "embedded" ? linksOfBrokers(config) : [];
+  compileTopology(config.router, new Map(links.map((link) => [link.name, link])));
   checkThresholds(config.fraud);
   checkNotificationSettings(notificationSettings(config.notification));
+}
+
+/** A link to a broker that is not in use, or in use for something else, would do nothing. */
+function checkLinks({ store, brokers, router }: ShopConfig): void {
+  for (const { broker } of router.links) {
+    const problem =
+      store === "postgres"
+        ? `router.links names ${broker}: with store = postgres the brokers carry the shop's topics`
+        : brokers.includes(broker)
+          ? undefined
+          : `router.links names ${broker}, which is not among brokers`;
+    if (problem !== undefined) throw new ShopError("BAD_CONFIGURATION", problem, "never");
+  }
 }
 
 /** The part of the configuration that the views' thread needs. */

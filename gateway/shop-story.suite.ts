@@ -16,7 +16,7 @@ import { EMPTY_UNIT } from "../actors/stores/unit-of-work.ts";
 import { systemEnvironment } from "../runtime/system-environment.ts";
 import { loadConfig } from "./config/load-config.ts";
 import { configureLog } from "./log.ts";
-import { LOG_TOPICS } from "./shop-layout.ts";
+import { logTopicsOf } from "./shop-layout.ts";
 import { startShop } from "./shop.ts";
 
 export type Fate = "delivered" | "cancelled" | "sold_out" | "blocked";
@@ -250,7 +250,7 @@ export function publishAgain(data: string, records: readonly LoggedRecord[]): vo
   const journal = openJournal({
     directory: data,
     slots: SLOTS,
-    topics: LOG_TOPICS,
+    topics: logTopicsOf({ brokers: [] }),
     environment: systemEnvironment,
     retention: {
       logAgeMs: keepMs,

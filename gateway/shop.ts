@@ -46,7 +46,7 @@ import {
   GATEWAY,
   JOURNAL,
   linksOf,
-  LOG_TOPICS,
+  logTopicsOf,
   readersOf,
   settingsOf,
   viewsSettingsOf,
@@ -182,7 +182,7 @@ class Crew {
         journal: {
           directory: config.data,
           slots: config.slots,
-          topics: LOG_TOPICS,
+          topics: logTopicsOf(config),
           groups: readersOf(config),
           onDamage: config.damage,
           retention: {
@@ -266,7 +266,7 @@ class Crew {
         kind: "embedded",
         journal: JOURNAL,
         directory: config.data,
-        topics: LOG_TOPICS,
+        topics: logTopicsOf(config),
       },
       partitions,
       settings: settingsOf(config, index, this.#shardCount),

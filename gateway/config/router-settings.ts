@@ -9,11 +9,33 @@
 import { Type } from "@sinclair/typebox";
 
 import { PlaceSchema, RouteRowSchema } from "../../actors/routing/route-row.ts";
+import { FOREIGN_BROKERS } from "../../actors/contracts/topics.ts";
 import { group, HOUR_MS, integer, MINUTE_MS, SECOND_MS } from "./setting-types.ts";
 
 const ROUTES_MAX = 256;
 
+const names = Type.Array(Type.String({ minLength: 1, maxLength: 200 }), {
+  maxItems: ROUTES_MAX,
+  uniqueItems: true,
+  default: [],
+});
+
+/** Topics of a broker beside the journal: those that routes may send to, those taken in. */
+const LinkSchema = Type.Object(
+  {
+    broker: Type.Union(FOREIGN_BROKERS.map((name) => Type.Literal(name))),
+    topics: Type.Optional(names),
+    ingress: Type.Optional(names),
+  },
+  { additionalProperties: false },
+);
+
 export const RouterGroup = group({
+  links: Type.Array(LinkSchema, {
+    maxItems: FOREIGN_BROKERS.length,
+    default: [],
+    description: "for each broker beside the journal: topics that routes send to, topics taken in",
+  }),
   routes: Type.Array(RouteRowSchema, {
     maxItems: ROUTES_MAX,
     default: [],
