@@ -1,20 +1,16 @@
 /**
  * What the gateway needs around the order pipeline: readers of each store, jobs, the ledger.
  *
- * Everything here reads; what changes something goes to a shard as a command. The stores of the
- * views may not exist yet and are opened when they are first asked for.
+ * It opens nothing and closes nothing but the jobs: what is read from is the front's ground.
  */
 
 import type { Environment } from "../runtime/environment.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
+import type { FrontGround } from "./front-ground.ts";
 import type { CommandPort } from "./http/command-port.ts";
 import type { PlatformPorts } from "./http/gateway-ports.ts";
 import type { MetricRow } from "./http/metric-row.ts";
 
-import { openAnalyticsReads } from "../actors/analytics/analytics-reads.ts";
-import { openAuditReads } from "../actors/audit/audit-reads.ts";
-import { openDeadLetterReads } from "../actors/stores/dead-letter-reads.ts";
-import type { JournalReads } from "../actors/stores/journal-reads.ts";
 import { createLetterJobs } from "./http/dead-letter-jobs.ts";
 import { createLedgerReader } from "./ledger-reader.ts";
 
@@ -22,7 +18,7 @@ export interface FrontPlatformOptions {
   readonly config: ShopConfig;
   readonly environment: Environment;
   readonly commands: CommandPort;
-  readonly reads: Pick<JournalReads, "load">;
+  readonly ground: Omit<FrontGround, "close">;
   readonly shards: number;
   readonly onFailure: (error: unknown, correlationId: string) => void;
 }
@@ -32,13 +28,12 @@ export interface FrontPlatform {
   metricRows(): Promise<readonly MetricRow[]>;
   /** Ends the jobs; to be called while commands can still be sent. */
   stopJobs(): void;
-  close(): void;
 }
 
 export function openFrontPlatform(options: FrontPlatformOptions): FrontPlatform {
-  const { config, environment, commands, reads, onFailure } = options;
+  const { config, environment, commands, ground, onFailure } = options;
   const { commandTimeoutMs } = config.limits;
-  const letters = openDeadLetterReads(config.data);
+  const { orders, letters, audit, analytics } = ground;
   const letterJobs = createLetterJobs({
     environment,
     commands,
@@ -46,12 +41,10 @@ export function openFrontPlatform(options: FrontPlatformOptions): FrontPlatform 
     commandTimeoutMs,
     onFailure,
   });
-  const audit = openAuditReads({ directory: config.data, environment });
-  const analytics = openAnalyticsReads(config.data, environment);
   return {
     ports: {
       notifications: {
-        notifications: async (orderId) => (await reads.load("notifications", [orderId]))[0],
+        notifications: async (orderId) => (await orders.load("notifications", [orderId]))[0],
       },
       audit,
       analytics,
@@ -78,11 +71,6 @@ export function openFrontPlatform(options: FrontPlatformOptions): FrontPlatform 
       ];
     },
     stopJobs: () => letterJobs.close(),
-    close() {
-      letters.close();
-      audit.close();
-      analytics.close();
-    },
   };
 }
 

@@ -19,11 +19,11 @@ import type { MetricRow } from "./http/metric-row.ts";
 import { decodeStock } from "../actors/inventory/stock-rows.ts";
 import { publicStock } from "../actors/inventory/stock.ts";
 import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
-import { openJournalReads } from "../actors/stores/journal-reads.ts";
 import { assert, describeError } from "../runtime/errors.ts";
 import { readCounterPage } from "../runtime/threads/counter-page.ts";
 import { MeshNode } from "../runtime/threads/mesh.ts";
 import { loadDemoStock } from "./demo-stock.ts";
+import { openEmbeddedFront } from "./front-ground.ts";
 import { openFrontPlatform } from "./front-platform.ts";
 import { createHttpApp } from "./http/http-app.ts";
 import { startHttp } from "./http/http-server.ts";
@@ -72,7 +72,8 @@ export interface Front extends RunningChild {
 
 export async function startFront(options: FrontOptions): Promise<Front> {
   const { config, environment, log, shardThreads } = options;
-  const reads = openJournalReads(config.data);
+  const ground = openEmbeddedFront(config, environment);
+  const reads = ground.orders;
   const { node, commands } = joinShards(options);
   const health = new ShopHealth({
     environment,
@@ -93,7 +94,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     config,
     environment,
     commands,
-    reads,
+    ground,
     shards: shardThreads.length,
     onFailure,
   });
@@ -125,8 +126,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     platform.stopJobs();
     commands.close();
     node.close();
-    reads.close();
-    platform.close();
+    ground.close();
     processMetrics.stop();
   }
 
