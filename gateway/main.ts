@@ -2,8 +2,8 @@
  * `bun start`: reads the configuration, starts the shop, stops it when told.
  *
  * Exit codes: 0 stopped in good order; 1 the supervision tree gave up, or a bug; 2 bad
- * configuration; 3 the data directory is in use; 4 the data is damaged; 130 forced by a second
- * signal.
+ * configuration; 3 what it stands on cannot be had: the data directory is in use, a server cannot be
+ * used; 4 the data is damaged; 130 forced by a second signal.
  */
 
 import type { Shop } from "./shop.ts";
@@ -24,6 +24,7 @@ const EXIT_FAILED = 1;
 const EXIT_CODES: Readonly<Record<string, number>> = {
   BAD_CONFIGURATION: 2,
   DATA_DIRECTORY_IN_USE: 3,
+  SERVER_UNUSABLE: 3,
   DATA_DAMAGED: 4,
 };
 const EXIT_FORCED = 130;
