@@ -45,6 +45,8 @@ export const CANCELLED_EXAMPLE = {
   version: 2,
 };
 
+export const PENDING_EXAMPLE = { id: ORDER_ID, outcome: "pending" };
+
 export const ORDER_PAGE_EXAMPLE = {
   orders: [ORDER_EXAMPLE],
   nextCursor: Buffer.from(`1767605400000:${ORDER_ID}`).toString("base64url"),

@@ -21,6 +21,7 @@ export type SchemaName =
   | "NewOrder"
   | "Order"
   | "OrderPage"
+  | "Pending"
   | "Timeline"
   | "Stock"
   | "StockChange"

@@ -50,6 +50,12 @@ const Item = Type.Object(
   closed,
 );
 
+/** A request that was taken on and whose outcome is not known yet. */
+export const PendingSchema = Type.Object(
+  { id: IdSchema, outcome: Type.Literal("pending") },
+  closed,
+);
+
 export const NewOrderSchema = Type.Object(
   {
     customerId: IdSchema,

@@ -14,6 +14,7 @@ import {
   NewOrderSchema,
   OrderPageSchema,
   OrderSchema,
+  PendingSchema,
   ProblemSchema,
   StockChangeSchema,
   StockSchema,
@@ -36,6 +37,7 @@ export const OPENAPI_VERSION = "3.1.2";
 const SCHEMAS: Readonly<Record<SchemaName, object>> = {
   NewOrder: NewOrderSchema,
   Order: OrderSchema,
+  Pending: PendingSchema,
   OrderPage: OrderPageSchema,
   Timeline: TimelineSchema,
   Stock: StockSchema,

@@ -8,6 +8,7 @@ import { Type } from "@sinclair/typebox";
 
 import {
   CANCELLED_EXAMPLE,
+  PENDING_EXAMPLE,
   NEW_ORDER_EXAMPLE,
   ORDER_EXAMPLE,
   ORDER_PAGE_EXAMPLE,
@@ -153,6 +154,12 @@ export const CANCEL_ORDER = operation({
     200: {
       description: "The order, cancelled.",
       content: { mediaType: JSON_TYPE, schema: "Order", example: CANCELLED_EXAMPLE },
+    },
+    202: {
+      description:
+        "The process that owns the order has the request and will carry it out, but has not " +
+        "answered in time. Location shows what came of it. Only where several processes run.",
+      content: { mediaType: JSON_TYPE, schema: "Pending", example: PENDING_EXAMPLE },
     },
   },
   problems: [

@@ -413,6 +413,16 @@ describe("cancelling", () => {
     expect((await send("POST", `/v1/orders/${"x".repeat(200)}/cancel`)).status).toBe(404);
   });
 
+  test("is 202 with the place to look when the owner has not answered in time", async () => {
+    const { send, shop } = openShop();
+    const id = idOf((await send("POST", "/v1/orders", { body: NEW_ORDER })).json);
+    shop.isOwnerSlow = true;
+    const answer = await send("POST", `/v1/orders/${id}/cancel`);
+    expect(answer.status).toBe(202);
+    expect(answer.json).toEqual({ id, outcome: "pending" });
+    expect(answer.headers.get("location")).toBe(`/v1/orders/${id}`);
+  });
+
   test("bounds its body like any other", async () => {
     const { send } = openShop({ bodyBytes: 1024 });
     const id = idOf((await send("POST", "/v1/orders", { body: NEW_ORDER })).json);

@@ -151,7 +151,12 @@ class OrderEndpoints {
     // Longer than any id of ours: no shard needs to be asked.
     if (orderId.length > ORDER_ID_LENGTH_MAX) return describe("not_found");
     const command = { type: "order.cancel", orderId } as const;
-    const reply = expectReply(await sendCommand(this.#deps, call, command), "order");
+    const answer = await sendCommand(this.#deps, call, command);
+    if (answer.kind === "pending") {
+      const location = `/v1/orders/${encodeURIComponent(orderId)}`;
+      return jsonResponse(202, JSON.stringify({ id: orderId, outcome: "pending" }), { location });
+    }
+    const reply = expectReply(answer, "order");
     return reply instanceof Problem ? reply : jsonResponse(200, orderJson(reply.order));
   }
 
