@@ -8,7 +8,7 @@ import { expect, test } from "bun:test";
 
 import { Value } from "@sinclair/typebox/value";
 
-import { checkKafkaSettings, KAFKA_SETTINGS } from "../../actors/brokers/kafka/kafka-settings.ts";
+import { checkKafkaSettings, KAFKA_SETTINGS } from "../../actors/brokers/kafka/kafka-options.ts";
 import { isShopError } from "../../runtime/errors.ts";
 import { KafkaGroup } from "./kafka-settings.ts";
 

@@ -7,7 +7,7 @@
 
 import { Type } from "@sinclair/typebox";
 
-import { KAFKA_SETTINGS } from "../../actors/brokers/kafka/kafka-settings.ts";
+import { KAFKA_SETTINGS } from "../../actors/brokers/kafka/kafka-options.ts";
 import { GIB, group, integer, KIB, MINUTE_MS, oneOf, SECOND_MS, text } from "./setting-types.ts";
 
 const BROKERS_MAX = 64;
