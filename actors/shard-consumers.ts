@@ -6,8 +6,9 @@
  */
 
 import type { Environment } from "../runtime/environment.ts";
+import type { Frame } from "../runtime/frames/frame-header.ts";
 import type { Broker } from "./brokers/broker.ts";
-import type { ShopEvent } from "./contracts/messages.ts";
+import type { ShopCommand, ShopEvent } from "./contracts/messages.ts";
 import type { Group } from "./contracts/topics.ts";
 import type { BurialLog } from "./delivery/burial-log.ts";
 import type { Consumer } from "./delivery/consumer.ts";
@@ -17,7 +18,10 @@ import type { RetryPolicy } from "./delivery/retry-schedule.ts";
 import type { ShardMetrics } from "./shard-metrics.ts";
 
 import { isShopError } from "../runtime/errors.ts";
+import { decodeOwned } from "./commands/owner-handler.ts";
 import {
+  CancelOrder,
+  CreateOrder,
   InventoryReleased,
   InventoryReserved,
   OrderCancelled,
@@ -105,6 +109,8 @@ export interface ShardConsumersOptions {
   /** What each group listens to; absent: as on one machine. */
   readonly topics?: Readonly<Record<Group, readonly string[]>>;
   readonly handlers: ServiceHandlers;
+  /** Hears commands to orders beside their events; absent: they come by another way. */
+  readonly owner?: HandleOne<ShopEvent | ShopCommand>;
   /** Longest wait of one payment for its fraud check and its provider. */
   readonly paymentWaitMs: number;
   readonly around?: AroundHandler;
@@ -123,34 +129,61 @@ export interface ShardConsumer {
 export async function startShardConsumers(
   options: ShardConsumersOptions,
 ): Promise<readonly ShardConsumer[]> {
-  const { environment, broker, partitions, around = (_group, next) => next } = options;
+  const { owner, around = (_group, next) => next } = options;
   return await Promise.all(
     options.roles.map(async (group) => {
       const [handler, policy] = handlerOf(group, options.handlers, options.paymentWaitMs);
-      const consumer = await startConsumer<ShopEvent>({
-        broker,
-        environment,
+      if (group === "order" && owner !== undefined) {
+        const types = [...HEARD_TYPES.order, CreateOrder.number, CancelOrder.number];
+        const owning = { kind: "single", concurrencyMax: HANDLERS_MAX, handle: owner } as const;
+        return await join(options, { group, types, policy, handler: owning, decode: decodeOwned });
+      }
+      const types = HEARD_TYPES[group];
+      const surrounded = around(group, handler);
+      return await join(options, {
         group,
-        topics: (options.topics ?? GROUPS)[group],
-        ...(partitions === undefined ? {} : { partitions }),
-        types: HEARD_TYPES[group],
-        decode: decodeEvent,
-        handler: noticing(around(group, handler), (topic) =>
-          options.metrics.redriven(group, topic),
-        ),
+        types,
         policy,
-        onEvent: (event) => {
-          options.metrics.consumed(group, event);
-          if (event.kind === "retry" && isShopError(event.error, "DATA_DAMAGED")) {
-            options.onDamage(event.error.message);
-          }
-          if (event.kind === "buried") options.burials.buried(group, event);
-        },
-        onFailure: options.onFailure,
+        handler: surrounded,
+        decode: decodeEvent,
       });
-      return { group, consumer };
     }),
   );
+}
+
+interface Service<Body> {
+  readonly group: Group;
+  readonly types: readonly number[];
+  readonly policy: DeliveryPolicy;
+  readonly handler: Handler<Body>;
+  readonly decode: (frame: Frame) => Body;
+}
+
+async function join<Body>(
+  options: ShardConsumersOptions,
+  { group, types, policy, handler, decode }: Service<Body>,
+): Promise<ShardConsumer> {
+  const { environment, broker, partitions, metrics } = options;
+  const consumer = await startConsumer<Body>({
+    broker,
+    environment,
+    group,
+    topics: (options.topics ?? GROUPS)[group],
+    ...(partitions === undefined ? {} : { partitions }),
+    types,
+    decode,
+    handler: noticing(handler, (topic) => metrics.redriven(group, topic)),
+    policy,
+    onEvent: (event) => {
+      metrics.consumed(group, event);
+      if (event.kind === "retry" && isShopError(event.error, "DATA_DAMAGED")) {
+        options.onDamage(event.error.message);
+      }
+      if (event.kind === "buried") options.burials.buried(group, event);
+    },
+    onFailure: options.onFailure,
+  });
+  return { group, consumer };
 }
 
 function handlerOf(
@@ -179,21 +212,18 @@ function handlerOf(
 }
 
 /** Tells of every attempt at a message that was put back from the dead letters. */
-function noticing(
-  next: Handler<ShopEvent>,
-  onRedriven: (topic: string) => void,
-): Handler<ShopEvent> {
-  function look({ frame, delivery }: Message<ShopEvent>): void {
+function noticing<Body>(next: Handler<Body>, onRedriven: (topic: string) => void): Handler<Body> {
+  function look({ frame, delivery }: Message<Body>): void {
     if (REDRIVEN_HEADER in frame.headers) onRedriven(delivery.topic);
   }
   if (next.kind === "single") {
-    const handle: HandleOne<ShopEvent> = (message, signal) => {
+    const handle: HandleOne<Body> = (message, signal) => {
       look(message);
       return next.handle(message, signal);
     };
     return { ...next, handle };
   }
-  const handle: HandleBatch<ShopEvent> = (messages, signal) => {
+  const handle: HandleBatch<Body> = (messages, signal) => {
     for (const message of messages) look(message);
     return next.handle(messages, signal);
   };

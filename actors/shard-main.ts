@@ -8,12 +8,15 @@
 
 import type { StartedThread } from "../runtime/threads/thread-entry.ts";
 import type { MeshMemory } from "../runtime/threads/mesh.ts";
-import type { EmbeddedGroundData } from "./grounds/embedded-ground.ts";
+import type { ConnectionState } from "./brokers/broker.ts";
+import type { EmbeddedGroundData, EmbeddedLine } from "./grounds/embedded-ground.ts";
+import type { RemoteGroundData } from "./grounds/remote-ground.ts";
+import type { GroundEvents, ShardGround } from "./grounds/shard-ground.ts";
 import type { ShardServices, ShardSettings } from "./shard-services.ts";
 
 import { workerData } from "node:worker_threads";
 
-import { describeError, isShopError, ShopError } from "../runtime/errors.ts";
+import { assert, describeError, isShopError, ShopError } from "../runtime/errors.ts";
 import { decodeFrame } from "../runtime/frames/frame.ts";
 import { systemEnvironment } from "../runtime/system-environment.ts";
 import { CounterWriter } from "../runtime/threads/counter-page.ts";
@@ -30,6 +33,8 @@ import {
 } from "./command-frames.ts";
 import { encodeValue } from "./contracts/codec.ts";
 import { embeddedLine } from "./grounds/embedded-ground.ts";
+import { sampleOutbox } from "./grounds/outbox-samples.ts";
+import { openRemoteGround } from "./grounds/remote-ground.ts";
 import { commitSabotage, isSabotage } from "./sabotage.ts";
 import { startShardServices } from "./shard-services.ts";
 import { shardMetrics } from "./shard-metrics.ts";
@@ -49,8 +54,9 @@ export interface ShardThreadData {
   readonly thread: number;
   readonly gateway: number;
   readonly backlogBytesMax: number;
-  readonly ground: EmbeddedGroundData;
-  readonly partitions: readonly number[];
+  readonly ground: EmbeddedGroundData | RemoteGroundData;
+  /** Absent: those that the broker assigns. */
+  readonly partitions?: readonly number[];
   readonly settings: ShardSettings;
 }
 
@@ -67,6 +73,8 @@ export type ShardTold =
   /** The books of a partition do not balance; all of the shard's do again. */
   | { readonly kind: "imbalance"; readonly detail: string }
   | { readonly kind: "balanced" }
+  /** A server can be reached again, or not any more. */
+  | { readonly kind: "connection"; readonly server: string; readonly state: ConnectionState }
   | { readonly kind: "damage"; readonly detail: string };
 
 async function start(
@@ -75,14 +83,14 @@ async function start(
 ): Promise<StartedThread> {
   const { gateway } = data;
   const services = Promise.withResolvers<ShardServices>();
-  const line = embeddedLine(data.ground);
+  const line = data.ground.kind === "embedded" ? embeddedLine(data.ground) : undefined;
   const node = new MeshNode({
     memory: data.memory,
     me: data.thread,
     environment: systemEnvironment,
     backlogBytesMax: data.backlogBytesMax,
     listeners: [
-      line.listener,
+      ...(line === undefined ? [] : [line.listener]),
       {
         from: gateway,
         release: "settled",
@@ -92,9 +100,8 @@ async function start(
         },
       },
     ],
-    onTurn: line.onTurn,
+    onTurn: () => line?.onTurn(),
   });
-  const ground = line.open(node);
 
   /** A bug is answered too, and settled before it ends the thread: it must not end the next. */
   async function answer(number: number, frame: Uint8Array, ticket: number): Promise<void> {
@@ -124,26 +131,42 @@ async function start(
     }
   }
 
+  const reports = reportsOf(data, tell);
+  const ground = await openGround(data, node, line, reports);
+  const metrics = shardMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread));
   const running = await startShardServices({
     environment: systemEnvironment,
     ...ground,
     settings: data.settings,
-    partitions: data.partitions,
-    metrics: shardMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread)),
-    ...reportsOf(data, tell),
+    ...(data.partitions === undefined ? {} : { partitions: data.partitions }),
+    metrics,
+    ...reports,
   });
   services.resolve(running);
+  const stopSampling = sampleOutbox(ground.outbox, metrics, systemEnvironment);
   return {
     async stop(withinMs) {
       await running.drain(withinMs);
+      stopSampling();
       await ground.close();
       node.close();
     },
     onCustom(body) {
       if (isSabotage(body)) commitSabotage(body, systemEnvironment);
-      else if (isJournalGone(body)) line.fail();
+      else if (isJournalGone(body)) line?.fail();
     },
   };
+}
+
+async function openGround(
+  { ground }: ShardThreadData,
+  node: MeshNode,
+  line: EmbeddedLine | undefined,
+  reports: GroundEvents,
+): Promise<ShardGround> {
+  if (ground.kind === "remote") return await openRemoteGround(ground, systemEnvironment, reports);
+  assert(line !== undefined, "an embedded ground has a line to the journal");
+  return await line.open(node, reports);
 }
 
 /** What the services report, to the pages and the thread that reads it. */
@@ -157,6 +180,8 @@ function reportsOf(data: ShardThreadData, tell: (told: ShardTold) => void) {
     onLog: (level: LogLevel, text: string) => tell({ kind: "log", level, text }),
     onImbalance: (detail: string) => tell({ kind: "imbalance", detail }),
     onBalanced: () => tell({ kind: "balanced" }),
+    onConnection: (server: string, state: ConnectionState) =>
+      tell({ kind: "connection", server, state }),
     onFailure(error: unknown): never {
       throw error;
     },

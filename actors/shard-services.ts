@@ -9,7 +9,9 @@ import type { ActorSystem } from "../runtime/actors/actor-system.ts";
 import type { Environment } from "../runtime/environment.ts";
 import type { Frame } from "../runtime/frames/frame-header.ts";
 import type { Broker } from "./brokers/broker.ts";
-import type { ShopCommand } from "./contracts/messages.ts";
+import type { CommandOf, ShopCommand } from "./contracts/messages.ts";
+import type { GroundOutbox, OrderOwners, ShardGround } from "./grounds/shard-ground.ts";
+import type { OrderService } from "./order/order-service.ts";
 import type { CommandReply } from "./contracts/order-state.ts";
 import type { Group } from "./contracts/topics.ts";
 import type { DeadLetterReads } from "./dead-letters/letter-port.ts";
@@ -26,8 +28,10 @@ import type { ForeignBroker, RouterSettings } from "./shard-routing.ts";
 import type { ShardMetrics } from "./shard-metrics.ts";
 import type { Store } from "./stores/unit-of-work.ts";
 
+import { ShopError } from "../runtime/errors.ts";
 import { createActorSystem } from "../runtime/actors/actor-system.ts";
 import { createBehaviorService } from "./analytics/behavior-service.ts";
+import { createOwnerHandler } from "./commands/owner-handler.ts";
 import { decodeCommand } from "./command-frames.ts";
 import { createLetterService } from "./dead-letters/letter-service.ts";
 import { createBurialLog } from "./delivery/burial-log.ts";
@@ -46,6 +50,8 @@ import { createShippingService, SHIPPING_SETTINGS } from "./shipping/shipping-ac
 
 /** Orders that wait to be passivated. */
 const ORDER_IDLE_MS = 30_000;
+/** Of what a command has left, for the owner's answer. */
+const OWNER_WAIT_SHARE = 0.8;
 
 /** The part of the configuration that a shard needs: plain values, cloneable. */
 export interface ShardSettings {
@@ -95,6 +101,12 @@ export interface ShardServicesOptions {
   readonly createChannels?: () => readonly Channel[];
   /** Who is asked for money; absent: as configured. */
   readonly createGateways?: typeof createGateways;
+  /** Who is asked about orders that another shard may own; absent: this one owns them. */
+  readonly owners?: OrderOwners;
+  /** Absent: frames are at their broker once their unit is committed. */
+  readonly outbox?: GroundOutbox;
+  /** Absent: on the shard's store. */
+  readonly createFraud?: ShardGround["createFraud"];
   readonly around?: AroundHandler;
 }
 
@@ -144,6 +156,7 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     roles,
     ...(settings.topics === undefined ? {} : { topics: settings.topics }),
     paymentWaitMs: payments.waitMs,
+    ...ownerOf(options, orders),
     handlers: {
       order: orders.handle,
       payment: payments.handle,
@@ -165,9 +178,11 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     switch (command.type) {
       case "order.create":
         routing.admit();
+        admitToOutbox(options);
         return await orders.command(command, origin);
       case "order.cancel":
-        return await orders.command(command, origin);
+        if (options.owners === undefined) return await orders.command(command, origin);
+        return await askOwner(options.owners, command, origin, environment);
       case "inventory.set":
         return await inventory.command(command, origin);
       case "behavior.record":
@@ -203,6 +218,40 @@ interface CommandOrigin {
   readonly deadlineMs: number;
 }
 
+/** Throws `SATURATED` while too much waits for one broker. */
+function admitToOutbox({ outbox, settings }: ShardServicesOptions): void {
+  const { outboxFramesMax, shards } = settings.router;
+  const depth = outbox?.depth() ?? 0;
+  if (depth * shards < outboxFramesMax) return;
+  const problem = `${depth} frames wait for a broker, ${outboxFramesMax / shards} may`;
+  throw new ShopError("SATURATED", problem, "later");
+}
+
+/** Answers before the gateway gives up, so that it can say where to look. */
+async function askOwner(
+  owners: OrderOwners,
+  command: CommandOf<"order.cancel">,
+  { cause, deadlineMs }: CommandOrigin,
+  environment: Environment,
+): Promise<CommandReply> {
+  const leftMs = deadlineMs === 0 ? undefined : deadlineMs - environment.nowMs();
+  const { correlationId, traceId } = cause;
+  const answer = await owners.ask(command, {
+    correlationId,
+    traceId,
+    ...(leftMs === undefined ? {} : { waitMs: Math.max(0, leftMs * OWNER_WAIT_SHARE) }),
+  });
+  return answer.kind === "answered" ? answer.reply : { kind: "pending" };
+}
+
+/** The owner's side of commands, where there are owners. */
+function ownerOf({ owners }: ShardServicesOptions, orders: OrderService) {
+  if (owners === undefined) return {};
+  const { hints } = owners;
+  const published = (slot: number, withinMs: number) => owners.published(slot, withinMs);
+  return { owner: createOwnerHandler({ orders, published, hints }) };
+}
+
 function startOrders(options: ShardServicesOptions, system: ActorSystem) {
   const { store, settings, metrics } = options;
   const { slots } = settings;
@@ -228,7 +277,10 @@ function startOrders(options: ShardServicesOptions, system: ActorSystem) {
 function startPayments(options: ShardServicesOptions) {
   const { environment, store, settings, metrics } = options;
   const fraud = settings.roles.includes("payment")
-    ? createShardFraud(settings.fraud, { ...options, onVerdict: metrics.judged })
+    ? (options.createFraud ?? createShardFraud)(settings.fraud, {
+        ...options,
+        onVerdict: metrics.judged,
+      })
     : undefined;
   const gateways = options.createGateways ?? createGateways;
   const { handle } = createPaymentService({

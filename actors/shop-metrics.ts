@@ -13,7 +13,7 @@ import type { Verdict } from "./fraud/fraud-check.ts";
 import { crossLabels, defineMetrics } from "../runtime/threads/counter-layout.ts";
 import { ORDER_STATUSES } from "./contracts/order-state.ts";
 import { FOREIGN_BROKERS, GROUPS, VIEWS } from "./contracts/topics.ts";
-import { COMMANDS_TOPIC } from "./grounds/placement.ts";
+import { COMMANDS_TOPIC } from "./commands/owner-handler.ts";
 import { RULES } from "./fraud/fraud-rules.ts";
 import { CHANNEL_KINDS, ENTRY_STATUSES } from "./notification/notification.ts";
 import { egressGroup } from "./routing/egress.ts";

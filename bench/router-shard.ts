@@ -56,6 +56,7 @@ async function startBrokers(judge: (number: number, topic: string) => void) {
   const local = newBroker(TOPICS);
   const router = new Router({ table: benchTable(), outboxFramesMax: 1 });
   const store: Store = {
+    acknowledges: false,
     load: () => Promise.resolve([]),
     async commit(unit) {
       await local.publish(unit.outgoing);

@@ -10,12 +10,20 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { SETTINGS } from "../gateway/config/setting-names.ts";
+import { COMPOSE_VARIABLES } from "./services/compose-engine.ts";
+import { SERVICE_NAMES } from "./services/recipe.ts";
+import { DEFAULT_NAMES } from "./services/service-arguments.ts";
 
 const REPOSITORY = join(import.meta.dir, "..");
 
 interface Service {
+  readonly image: string;
+  readonly profiles?: readonly string[];
   readonly build: { readonly context: string; readonly dockerfile: string };
   readonly environment: Readonly<Record<string, string>>;
+  readonly mem_limit?: string;
+  readonly restart?: string;
+  readonly depends_on?: Readonly<Record<string, { readonly required?: boolean }>>;
   readonly ports: readonly string[];
   readonly volumes: readonly string[];
   readonly read_only: boolean;
@@ -33,6 +41,7 @@ interface Compose {
 const containerfile = read("deploy/Containerfile");
 // The shape that this test is about; a missing field fails where it is looked at.
 const compose = Bun.YAML.parse(read("compose.yaml")) as Compose;
+const services = Object.entries(compose.services);
 const names = new Set(SETTINGS.map((setting) => setting.environmentName));
 const cleanups: (() => Promise<void>)[] = [];
 
@@ -78,14 +87,64 @@ describe("deploy/Containerfile", () => {
 });
 
 describe("compose.yaml", () => {
-  test("starts the shop alone, from the Containerfile", () => {
-    expect(Object.keys(compose.services)).toEqual(["shop"]);
+  test("starts the shop alone when no profile is named, from the Containerfile", () => {
+    const plain = services.filter(([, service]) => service.profiles === undefined);
+    expect(plain.map(([name]) => name)).toEqual(["shop"]);
     const { context, dockerfile } = shop().build;
     expect(existsSync(join(REPOSITORY, context, dockerfile))).toBe(true);
+    for (const dependency of Object.values(shop().depends_on ?? {})) {
+      expect(dependency.required).toBe(false);
+    }
   });
 
-  test("publishes on the loopback address only", () => {
-    for (const port of shop().ports) expect(port).toStartWith("127.0.0.1:");
+  test("has every server of `bun run services` under a profile of its name", () => {
+    for (const name of SERVICE_NAMES) expect(compose.services[name]?.profiles).toContain(name);
+    const full = services.filter(([, service]) => service.profiles?.includes("full") === true);
+    expect(full.map(([name]) => name)).toEqual([...DEFAULT_NAMES, "grafana"]);
+  });
+
+  test("publishes each server where `bun run services` says it is", () => {
+    for (const [name, variables] of Object.entries(COMPOSE_VARIABLES)) {
+      const published =
+        compose.services[name]?.ports.map((port) => port.replace(/:\d+$/, "")) ?? [];
+      for (const value of Object.values(variables)) {
+        const address = /127\.0\.0\.1:\d+/.exec(value)?.[0] ?? "";
+        expect(published).toContain(address);
+      }
+    }
+  });
+
+  test.each(services.map(([name]) => name))(
+    "%s is pinned, bounded, watched and private",
+    (name) => {
+      const service = compose.services[name];
+      // A registry, a path, a version with at least a major and a minor part.
+      expect(service?.image).toMatch(/^(([a-z.]+\.[a-z]+\/)[\w/-]+|shopstream):v?\d+\.\d+[\w.-]*$/);
+      expect(service?.mem_limit).toMatch(/^\d+m$/);
+      expect(service?.restart).toBe("unless-stopped");
+      expect(service?.healthcheck.test[0]).toMatch(/^CMD(-SHELL)?$/);
+      for (const port of service?.ports ?? []) expect(port).toStartWith("127.0.0.1:");
+    },
+  );
+
+  test("mounts declared volumes and files that exist, and nothing else", () => {
+    const used = new Set<string>();
+    for (const [, service] of services) {
+      for (const mount of service.volumes) {
+        const [source = ""] = mount.split(":");
+        if (source.startsWith("./"))
+          expect([source, existsSync(join(REPOSITORY, source))]).toEqual([source, true]);
+        else used.add(source);
+      }
+    }
+    expect([...used].sort()).toEqual(Object.keys(compose.volumes).sort());
+  });
+
+  test("runs Kafka without ZooKeeper, and never creates a topic by accident", () => {
+    const kafka = compose.services["kafka"]?.environment ?? {};
+    expect(kafka["KAFKA_PROCESS_ROLES"]).toBe("broker,controller");
+    expect(kafka["KAFKA_AUTO_CREATE_TOPICS_ENABLE"]).toBe("false");
+    expect(Object.keys(kafka).filter((each) => /zookeeper/i.test(each))).toEqual([]);
   });
 
   test("keeps the data in a declared volume where the image looks for it", () => {

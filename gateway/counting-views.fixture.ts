@@ -49,5 +49,5 @@ function openCounting(directory: string, name: View): Projection {
 
 // Made by the parent, which is of this build.
 await runViews(workerData as ViewsThreadData, ({ views }, { directory }) =>
-  views.map((name) => ({ name, open: () => openCounting(directory, name) })),
+  views.map((name) => ({ name, kind: "projection", open: () => openCounting(directory, name) })),
 );

@@ -1,51 +1,126 @@
 /**
  * What the front reads: orders, dead letters, audit and analytics, from wherever they are kept.
  *
- * Everything here reads; what changes something goes to a shard as a command. The stores of the
- * views may not exist yet and are opened when they are first asked for.
+ * Everything here reads; what changes something goes to a shard as a command. It refuses a server
+ * that cannot be used, naming its setting.
  */
 
 import type { AnalyticsReads } from "../actors/analytics/analytics-reads.ts";
+import type { ConnectionState } from "../actors/brokers/broker.ts";
 import type { AuditReads } from "../actors/audit/audit-reads.ts";
 import type { DeadLetterReads } from "../actors/dead-letters/letter-port.ts";
 import type { DeadLetterTotals } from "../actors/stores/dead-letter-reads.ts";
 import type { OrderReads, Store } from "../actors/stores/unit-of-work.ts";
 import type { Environment } from "../runtime/environment.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
+import type { OrderEvents } from "./http/gateway-ports.ts";
 
 import { openAnalyticsReads } from "../actors/analytics/analytics-reads.ts";
+import { openMongoAnalyticsReads } from "../actors/analytics/mongo/mongo-analytics-reads.ts";
 import { openAuditReads } from "../actors/audit/audit-reads.ts";
 import { openDeadLetterReads } from "../actors/stores/dead-letter-reads.ts";
 import { openJournalReads } from "../actors/stores/journal-reads.ts";
+import { openPostgres } from "../actors/stores/postgres/postgres-connection.ts";
+import { createPostgresLetters } from "../actors/stores/postgres/postgres-letters.ts";
+import { createPostgresReads } from "../actors/stores/postgres/postgres-reads.ts";
+import { pollOrders } from "./polled-order-watch.ts";
 
 export interface FrontGround {
   readonly orders: OrderReads & Pick<Store, "load">;
   readonly letters: DeadLetterReads & { totals(): Promise<DeadLetterTotals> };
   readonly audit: AuditReads;
   readonly analytics: AnalyticsReads;
+  /** Absent: the shards of this process tell of every change there is. */
+  readonly events?: OrderEvents;
   /** Idempotent. */
-  close(): void;
+  close(): Promise<void>;
 }
 
-/** The files of the data directory. Throws `STORAGE_FAULT` while there is no journal. */
-export function openEmbeddedFront(
-  { data }: Pick<ShopConfig, "data">,
-  environment: Environment,
-): FrontGround {
+export interface FrontGroundOptions {
+  readonly config: ShopConfig;
+  readonly environment: Environment;
+  readonly onConnection: (server: string, state: ConnectionState) => void;
+  readonly onLog: (level: "debug" | "info" | "warning", text: string) => void;
+}
+
+/** Rejects with `STORAGE_FAULT` while there is no journal, or `SERVER_UNUSABLE`. */
+export async function openFrontGround(options: FrontGroundOptions): Promise<FrontGround> {
+  const { config } = options;
+  const views = await openViewReads(options);
+  try {
+    const ground = config.store === "postgres" ? await openRemote(options) : openEmbedded(config);
+    return {
+      ...views,
+      ...ground,
+      async close() {
+        views.audit.close();
+        views.analytics.close();
+        await ground.close();
+      },
+    };
+  } catch (error) {
+    views.audit.close();
+    views.analytics.close();
+    throw error;
+  }
+}
+
+type Orders = Pick<FrontGround, "orders" | "letters" | "events" | "close">;
+
+/** The files of the data directory. */
+function openEmbedded({ data }: ShopConfig): Orders {
   const orders = openJournalReads(data);
   const letters = openDeadLetterReads(data);
-  const audit = openAuditReads({ directory: data, environment });
-  const analytics = openAnalyticsReads(data, environment);
   return {
     orders,
     letters,
-    audit,
-    analytics,
-    close() {
+    async close() {
       orders.close();
       letters.close();
-      audit.close();
-      analytics.close();
     },
   };
+}
+
+async function openRemote(options: FrontGroundOptions): Promise<Orders> {
+  const { config, environment, onConnection, onLog } = options;
+  const postgres = await openPostgres(config.postgres, {
+    environment,
+    slots: config.slots,
+    onConnection: (state) => onConnection("postgres", state),
+    onLog: (level, text) => onLog(level, `postgres: ${text}`),
+  });
+  const orders = createPostgresReads(postgres);
+  const letters = createPostgresLetters(postgres, config.slots);
+  return {
+    orders,
+    letters: { ...letters, totals: async () => ({ ...(await letters.totals()), dropped: 0 }) },
+    events: pollOrders(orders, environment),
+    close: () => postgres.close(),
+  };
+}
+
+/** The stores of the views may not exist yet and are opened when they are first asked for. */
+async function openViewReads(
+  options: FrontGroundOptions,
+): Promise<Pick<FrontGround, "audit" | "analytics">> {
+  const { config, environment } = options;
+  const { data } = config;
+  return {
+    audit: openAuditReads({ directory: data, environment }),
+    analytics: await openAnalytics(options),
+  };
+}
+
+async function openAnalytics({
+  config,
+  environment,
+  onConnection,
+}: FrontGroundOptions): Promise<AnalyticsReads> {
+  const { store, ...analytics } = config.analytics;
+  if (store === "embedded") return openAnalyticsReads(config.data, environment);
+  return await openMongoAnalyticsReads(config.mongodb, {
+    environment,
+    analytics,
+    onConnection: (state) => onConnection("mongodb", state),
+  });
 }

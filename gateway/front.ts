@@ -6,6 +6,7 @@
  */
 
 import type { Logger } from "@logtape/logtape";
+import type { ConnectionState } from "../actors/brokers/broker.ts";
 import type { OrderReads } from "../actors/stores/unit-of-work.ts";
 import type { Sabotage } from "../actors/sabotage.ts";
 import type { Environment } from "../runtime/environment.ts";
@@ -23,7 +24,7 @@ import { assert, describeError } from "../runtime/errors.ts";
 import { readCounterPage } from "../runtime/threads/counter-page.ts";
 import { MeshNode } from "../runtime/threads/mesh.ts";
 import { loadDemoStock } from "./demo-stock.ts";
-import { openEmbeddedFront } from "./front-ground.ts";
+import { openFrontGround } from "./front-ground.ts";
 import { openFrontPlatform } from "./front-platform.ts";
 import { createHttpApp } from "./http/http-app.ts";
 import { startHttp } from "./http/http-server.ts";
@@ -49,6 +50,8 @@ export interface FrontOptions {
   readonly shardThreads: readonly number[];
   readonly shardCounts: () => { readonly specs: number; readonly active: number };
   readonly viewsRunning: () => boolean;
+  /** This thread can reach a server, or cannot. */
+  readonly onConnection: (server: string, state: ConnectionState) => void;
   readonly onSabotage: (shard: number | "journal" | "views", how: Sabotage) => void;
 }
 
@@ -64,6 +67,8 @@ export interface Front extends RunningChild {
   /** The books of `shard` do not balance; they do again. */
   unbalanced(shard: string, detail: string): void;
   balanced(shard: string): void;
+  /** A thread can reach a server, or cannot. */
+  connection(thread: string, server: string, state: ConnectionState): void;
   /** The journal is gone: whoever waits for an answer is told that it will not come. */
   abandon(): void;
   /** Takes what has arrived from the shards, rung for or not. */
@@ -72,7 +77,12 @@ export interface Front extends RunningChild {
 
 export async function startFront(options: FrontOptions): Promise<Front> {
   const { config, environment, log, shardThreads } = options;
-  const ground = openEmbeddedFront(config, environment);
+  const ground = await openFrontGround({
+    config,
+    environment,
+    onConnection: options.onConnection,
+    onLog: (level, text) => log[level]("{text}", { text }),
+  });
   const reads = ground.orders;
   const { node, commands } = joinShards(options);
   const health = new ShopHealth({
@@ -83,6 +93,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     views: viewsOf(config.roles),
     viewsRunning: options.viewsRunning,
     lagDegradedMs: config.views.lagDegradedMs,
+    hasJournal: config.store === "embedded",
   });
   let isReady = false;
   const stockLoaded = config.demoStock && (await loadDemoStock(commands, reads));
@@ -105,7 +116,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     reads,
     availability,
     health: { report: () => health.report(), ready: () => isReady },
-    events: watchOrders(options.orderChanges, environment),
+    events: ground.events ?? watchOrders(options.orderChanges, environment),
     platform: platform.ports,
     metricsText: async () =>
       renderMetrics([
@@ -120,13 +131,13 @@ export async function startFront(options: FrontOptions): Promise<Front> {
   const server = startHttp(app, config);
   isReady = true;
 
-  function end(): void {
+  async function end(): Promise<void> {
     isReady = false;
     health.stop();
     platform.stopJobs();
     commands.close();
     node.close();
-    ground.close();
+    await ground.close();
     processMetrics.stop();
   }
 
@@ -136,6 +147,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     refused: (detail) => health.refused(detail),
     holding: (detail) => health.holding(detail),
     damaged: (detail) => health.damaged(detail),
+    connection: (thread, server, state) => health.connection(thread, server, state),
     unbalanced: (shard, detail) => health.unbalanced(shard, detail),
     balanced: (shard) => health.balanced(shard),
     abandon() {
@@ -148,11 +160,12 @@ export async function startFront(options: FrontOptions): Promise<Front> {
       // Whoever waits for a job is a request in flight.
       platform.stopJobs();
       await server.drain();
-      end();
+      await end();
     },
     kill() {
       server.kill();
-      end();
+      // What a killed front held open closes in its own time.
+      void end();
     },
   };
 }

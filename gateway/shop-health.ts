@@ -4,9 +4,10 @@
  * A service is degraded when most of what it handled lately failed, the journal when storage
  * refused a commit lately, a record is damaged or one group holds much of the log, the ledger
  * while a partition does not balance, the shards when one of them is not running, a view when it
- * fails or lags, an egress until its circuit is closed. It measures nothing itself.
+ * fails or lags, an egress until its circuit is closed, a server while a thread cannot reach it. It measures nothing itself.
  */
 
+import type { ConnectionState } from "../actors/brokers/broker.ts";
 import type { Environment, Timer } from "../runtime/environment.ts";
 import type { Sample } from "../runtime/threads/counter-page.ts";
 import type { HealthReport, ServiceHealth, ServiceStatus } from "./http/gateway-ports.ts";
@@ -37,6 +38,8 @@ export interface ShopHealthOptions {
   readonly viewsRunning: () => boolean;
   /** Age of the oldest record not taken from which on a view is degraded. */
   readonly lagDegradedMs: number;
+  /** False: rows and messages are on servers. */
+  readonly hasJournal?: boolean;
 }
 
 interface Totals {
@@ -56,6 +59,8 @@ export class ShopHealth {
   #damage: string | undefined;
   /** By shard. */
   readonly #imbalances = new Map<string, string>();
+  /** By server, then by thread. */
+  readonly #servers = new Map<string, Map<string, ConnectionState>>();
   #holding = "";
   #refusal: { readonly atMs: number; readonly detail: string } | undefined;
 
@@ -80,6 +85,12 @@ export class ShopHealth {
     this.#holding = detail;
   }
 
+  /** A thread of this process can reach a server, or cannot. */
+  connection(thread: string, server: string, state: ConnectionState): void {
+    const threads = this.#servers.get(server) ?? new Map<string, ConnectionState>();
+    this.#servers.set(server, threads.set(thread, state));
+  }
+
   /** The books of `shard` do not balance; they do again, or it has begun new ones. */
   unbalanced(shard: string, detail: string): void {
     this.#imbalances.set(shard, detail);
@@ -94,7 +105,8 @@ export class ShopHealth {
       ...this.#options.services.map((name) => this.#service(name)),
       ...this.#views(),
       ...egressHealth(this.#options.samples(), this.#checkedMs),
-      this.#journal(),
+      ...this.#serverParts(),
+      ...(this.#options.hasJournal === false ? [] : [this.#journal()]),
       this.#ledger(),
       this.#shards(),
     ];
@@ -141,6 +153,16 @@ export class ShopHealth {
     const { latencyMs, errorRate } = this.#service("journal");
     const part = this.#part("journal", detail === "" ? "up" : "degraded", detail);
     return { ...part, latencyMs, errorRate };
+  }
+
+  /** Degraded while one thread cannot reach it: what that thread has to do waits. */
+  #serverParts(): readonly ServiceHealth[] {
+    return [...this.#servers].map(([server, threads]) => {
+      const down = [...threads].filter(([, { isUp }]) => !isUp);
+      const [first] = down;
+      const detail = first === undefined ? "" : `${first[0]}: ${first[1].detail}`;
+      return this.#part(`server.${server}`, first === undefined ? "up" : "degraded", detail);
+    });
   }
 
   #views(): readonly ServiceHealth[] {

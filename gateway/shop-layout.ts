@@ -5,6 +5,7 @@
  */
 
 import type { Group } from "../actors/contracts/topics.ts";
+import type { Audience } from "../actors/grounds/placement.ts";
 import type { BrokerLink } from "../actors/grounds/open-brokers.ts";
 import type { RouterSettings } from "../actors/shard-routing.ts";
 import type { ShardSettings } from "../actors/shard-services.ts";
@@ -41,21 +42,27 @@ export function viewsThread(shards: number): number {
 }
 
 /**
- * A ring each way between every shard and the gateway, between every shard and the journal, and
- * between the views, if there are any, and the journal.
+ * A ring each way between every shard and the gateway and, if there is a journal, between every
+ * shard and it, and between the views, if there are any, and it.
  */
-export function linksOf(shards: number, hasViews: boolean): readonly MeshLink[] {
+export function linksOf(
+  shards: number,
+  { hasJournal, hasViews }: { readonly hasJournal: boolean; readonly hasViews: boolean },
+): readonly MeshLink[] {
   const links: MeshLink[] = [];
   for (let index = 0; index < shards; index++) {
     const shard = FIRST_SHARD + index;
     links.push(
       { from: GATEWAY, to: shard, ringBytes: COMMAND_RING_BYTES },
       { from: shard, to: GATEWAY, ringBytes: COMMAND_RING_BYTES },
+    );
+    if (!hasJournal) continue;
+    links.push(
       { from: shard, to: JOURNAL, ringBytes: JOURNAL_RING_BYTES },
       { from: JOURNAL, to: shard, ringBytes: JOURNAL_RING_BYTES },
     );
   }
-  if (hasViews) {
+  if (hasJournal && hasViews) {
     const views = viewsThread(shards);
     links.push(
       { from: views, to: JOURNAL, ringBytes: VIEWS_RING_BYTES },
@@ -66,7 +73,12 @@ export function linksOf(shards: number, hasViews: boolean): readonly MeshLink[] 
 }
 
 /** The part of the configuration that a shard needs. */
-export function settingsOf(config: ShopConfig, shard: number, shards: number): ShardSettings {
+export function settingsOf(
+  config: ShopConfig,
+  shard: number,
+  shards: number,
+  audience?: Audience,
+): ShardSettings {
   const { state: _isOfTheGround, ...fraud } = config.fraud;
   return {
     slots: config.slots,
@@ -79,7 +91,11 @@ export function settingsOf(config: ShopConfig, shard: number, shards: number): S
     fraud,
     notification: notificationSettings(config.notification),
     ledger: ledgerSettingsOf(config.ledger),
-    router: routerSettingsOf(config, shards),
+    router: {
+      ...routerSettingsOf(config, shards),
+      copiesNotices: audience?.copiesNotices === true,
+    },
+    ...(audience === undefined ? {} : { topics: audience.groups }),
     directory: config.data,
     shard,
   };
@@ -91,11 +107,11 @@ function routerSettingsOf({ router }: ShopConfig, shards: number): RouterSetting
 }
 
 /** Groups that the shards join, so that the log is kept for them whatever its size. */
-export function readersOf({
-  roles,
-  brokers,
-}: Pick<ShopConfig, "roles" | "brokers">): readonly string[] {
-  return [...groupsOf(roles), UNMATCHED_GROUP, ...brokers.map(egressGroup)];
+export function readersOf(config: ShopConfig): readonly string[] {
+  const { roles, brokers } = config;
+  // A view with a sink on a server is a group like any other.
+  const members = Object.keys(viewsSettingsOf(config).servers);
+  return [...groupsOf(roles), UNMATCHED_GROUP, ...brokers.map(egressGroup), ...members];
 }
 
 /** Topics of the local log: those of the shop, and those in which the router keeps frames. */
@@ -144,7 +160,7 @@ function checkLinks({ store, brokers, router }: ShopConfig): void {
 /** The part of the configuration that the views' thread needs. */
 export function viewsSettingsOf(config: ShopConfig): ViewsSettings {
   const { store: _auditStore, ...audit } = config.audit;
-  const { store: _analyticsStore, ...analytics } = config.analytics;
+  const { store: analyticsStore, ...analytics } = config.analytics;
   return {
     views: viewsOf(config.roles),
     reading: {
@@ -155,6 +171,7 @@ export function viewsSettingsOf(config: ShopConfig): ViewsSettings {
     },
     audit,
     analytics,
+    servers: analyticsStore === "mongodb" ? { analytics: config.mongodb } : {},
   };
 }
 

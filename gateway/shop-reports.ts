@@ -6,6 +6,7 @@
  */
 
 import type { Logger } from "@logtape/logtape";
+import type { ConnectionState } from "../actors/brokers/broker.ts";
 import type { ShardTold } from "../actors/shard-main.ts";
 import type { JournalTold } from "../actors/stores/journal-runner.ts";
 import type { ViewsTold } from "../actors/views/views-runner.ts";
@@ -22,7 +23,10 @@ const REFUSAL_LOG_MS = 5_000;
 /** Damaged places that are told one by one. */
 const DAMAGE_MAX = 1_000;
 
-type HealthListener = Pick<Front, "damaged" | "refused" | "holding" | "unbalanced" | "balanced">;
+type HealthListener = Pick<
+  Front,
+  "connection" | "damaged" | "refused" | "holding" | "unbalanced" | "balanced"
+>;
 
 export class ShopReports {
   /** Children that had to be cut off. */
@@ -31,6 +35,8 @@ export class ShopReports {
   readonly #log: Logger;
   readonly #counters: SharedArrayBuffer;
   readonly #damage = new Set<string>();
+  /** By thread and server. */
+  readonly #connections = new Map<string, ConnectionState>();
   #front: HealthListener | undefined;
   #refusalQuietUntilMs = 0;
   #holding = "";
@@ -46,6 +52,10 @@ export class ShopReports {
     this.#front = front;
     front.holding(this.#holding);
     for (const detail of this.#damage) front.damaged(detail);
+    for (const [place, state] of this.#connections) {
+      const [who = "", server = ""] = place.split(" ");
+      front.connection(who, server, state);
+    }
   }
 
   /** Said once for each place; health stays degraded until somebody has looked and restarted. */
@@ -91,7 +101,24 @@ export class ShopReports {
     if (told.kind === "damage") this.damaged(told.detail);
     else if (told.kind === "imbalance") this.#unbalanced(who, told.detail);
     else if (told.kind === "balanced") this.#balanced(who);
+    else if (told.kind === "connection") this.connection(who, told.server, told.state);
     else this.#log[told.level](`${who}: {text}`, { text: told.text });
+  }
+
+  /** Each thread has connections of its own, and each tells. */
+  connection(who: string, server: string, state: ConnectionState): void {
+    const place = `${who} ${server}`;
+    const before = this.#connections.get(place);
+    this.#connections.set(place, state);
+    this.#front?.connection(who, server, state);
+    if (state.isUp && before?.isUp !== false) return;
+    if (state.isUp) this.#log.warning(`${who}: {server} is reached again`, { server });
+    else if (before?.detail !== state.detail) {
+      this.#log.warning(`${who}: {server} cannot be reached: {detail}`, {
+        server,
+        detail: state.detail,
+      });
+    }
   }
 
   #unbalanced(who: string, detail: string): void {

@@ -28,6 +28,7 @@ import type { Supervisor, SupervisorEvent } from "../runtime/supervision/supervi
 import type { RunningThread } from "../runtime/threads/thread-child.ts";
 import type { MeshMemory } from "../runtime/threads/mesh.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
+import type { SystemsOfShards } from "./grounds.ts";
 
 import { createChangePage, noteEveryChange } from "../actors/change-page.ts";
 import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
@@ -38,7 +39,9 @@ import { createHeartbeats } from "../runtime/threads/heartbeat.ts";
 import { createMeshMemory } from "../runtime/threads/mesh.ts";
 import { threadChild } from "../runtime/threads/thread-child.ts";
 import { resolveShards } from "./config/config-schema.ts";
+import { resolveSystems } from "./config/systems.ts";
 import { startFront } from "./front.ts";
+import { systemsOfShards } from "./grounds.ts";
 import { shardsChild } from "./shards-child.ts";
 import {
   checkSettings,
@@ -102,16 +105,22 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
   const { config, environment, cores, onGiveUp } = options;
   checkSettings(config);
   const shards = resolveShards(config, cores);
+  const process = config.instance === "" ? environment.newId() : config.instance;
+  const systems = systemsOfShards(config, resolveSystems(config), shards, process);
+  const hasJournal = systems.kind === "embedded";
   const hasViews = viewsSettingsOf(config).views.length > 0;
   const threads = viewsThread(shards) + (hasViews ? 1 : 0);
   const ground: Ground = {
-    memory: createMeshMemory(`shopstream-${environment.newId()}`, linksOf(shards, hasViews)),
+    memory: createMeshMemory(
+      `shopstream-${environment.newId()}`,
+      linksOf(shards, { hasJournal, hasViews }),
+    ),
     heartbeats: createHeartbeats(threads),
     counters: createCounterPage(SHOP_LAYOUT, threads),
     orderChanges: createChangePage(),
     stockChanges: createChangePage(),
   };
-  const crew = new Crew(options, ground, shards);
+  const crew = new Crew(options, ground, shards, systems);
   const onEvent = (event: SupervisorEvent): void => crew.heard(event);
   const root = await superviseRoot(
     {
@@ -119,7 +128,7 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
       strategy: "one_for_all",
       intensity: 0,
       periodMs: 1_000,
-      children: [crew.journal(), ...crew.views(), crew.allShards(), crew.front()],
+      children: crew.children(),
     },
     environment,
     onGiveUp,
@@ -146,13 +155,15 @@ class Crew {
   readonly #options: ShopOptions;
   readonly #ground: Ground;
   readonly #shardCount: number;
+  readonly #systems: SystemsOfShards;
   readonly #running = new Map<number, RunningThread>();
   readonly #resets = new Map<number, () => void>();
   #wakeFront: () => void = () => undefined;
   #abandonFront: () => void = () => undefined;
 
-  constructor(options: ShopOptions, ground: Ground, shardCount: number) {
+  constructor(options: ShopOptions, ground: Ground, shardCount: number, systems: SystemsOfShards) {
     this.#options = options;
+    this.#systems = systems;
     this.#ground = ground;
     this.#shardCount = shardCount;
     this.reports = new ShopReports(options.environment, options.log, ground.counters);
@@ -161,6 +172,12 @@ class Crew {
   heard(event: SupervisorEvent): void {
     this.reports.heard(event);
     if (event.kind === "child_exited" && event.childId === "journal") this.#abandon();
+  }
+
+  /** In the order in which they start; they stop the other way. */
+  children(): readonly ChildSpec[] {
+    const journal = this.#systems.kind === "embedded" ? [this.journal()] : [];
+    return [...journal, ...this.views(), this.allShards(), this.front()];
   }
 
   journal(): ChildSpec {
@@ -220,9 +237,8 @@ class Crew {
           heartbeats: this.#ground.heartbeats,
           counters: this.#ground.counters,
           thread,
-          journal: JOURNAL,
-          backlogBytesMax: config.limits.queueBytesMax,
           directory: config.data,
+          ground: this.#systems.views(),
           settings: viewsSettingsOf(config),
         },
         before: (incarnation) => (incarnation === 0 ? Promise.resolve() : this.#reset(thread)),
@@ -255,21 +271,16 @@ class Crew {
 
   #shard(index: number): ShardThreadData {
     const { config } = this.#options;
-    const partitions: number[] = [];
-    for (let slot = index; slot < config.slots; slot += this.#shardCount) partitions.push(slot);
+    const { audience, ground, partitions } = this.#systems;
+    const own = partitions(index);
     return {
       ...this.#ground,
       thread: FIRST_SHARD + index,
       gateway: GATEWAY,
       backlogBytesMax: config.limits.queueBytesMax,
-      ground: {
-        kind: "embedded",
-        journal: JOURNAL,
-        directory: config.data,
-        topics: logTopicsOf(config),
-      },
-      partitions,
-      settings: settingsOf(config, index, this.#shardCount),
+      ground: ground(index),
+      ...(own === undefined ? {} : { partitions: own }),
+      settings: settingsOf(config, index, this.#shardCount, audience),
     };
   }
 
@@ -289,6 +300,7 @@ class Crew {
           shardThreads: this.#shardThreads(),
           shardCounts: () => this.shards?.counts() ?? { specs: this.#shardCount, active: 0 },
           viewsRunning: () => this.viewsSupervisor?.counts().active === 1,
+          onConnection: (server, state) => this.reports.connection("http", server, state),
           onSabotage: (index, how) => this.#sabotage(index, how),
         });
         this.reports.tellHealth(front);

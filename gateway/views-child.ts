@@ -66,8 +66,10 @@ export function viewsOf(roles: readonly string[]): readonly View[] {
 }
 
 /** What the journal keeps the log for. */
-export function feedsOf(settings: Pick<ViewsSettings, "views">): readonly FeedGroup[] {
-  return settings.views.map((name) => ({ name, topics: VIEWS[name] }));
+export function feedsOf(settings: Pick<ViewsSettings, "views" | "servers">): readonly FeedGroup[] {
+  return settings.views
+    .filter((name) => !Object.hasOwn(settings.servers, name))
+    .map((name) => ({ name, topics: VIEWS[name] }));
 }
 
 function isView(role: string): role is View {

@@ -20,6 +20,8 @@ test.each([
   ["actors/order/a.ts", `import { x } from "../../gateway/b.ts";`],
   ["actors/a.ts", `import { x } from "../load/b.ts";`],
   ["gateway/a.ts", `import { x } from "../bench/b.ts";`],
+  ["gateway/a.ts", `import { x } from "../deploy/b.ts";`],
+  ["deploy/a.ts", `import { x } from "../load/b.ts";`],
   ["gateway/a.ts", `import { x } from "../actors/b.suite.ts";`],
   ["actors/a.ts", `import { x } from "./b.test.ts";`],
 ])("in %s it is refused to write %j", (path, text) => {
@@ -33,6 +35,8 @@ test.each([
   ["gateway/a.ts", `import { x } from "../runtime/b.ts";\nimport { y } from "../actors/b.ts";`],
   ["bench/a.ts", `import { x } from "../gateway/b.ts";`],
   ["load/a.ts", `import { x } from "../actors/b.suite.ts";`],
+  ["deploy/a.ts", `import { x } from "../runtime/b.ts";`],
+  ["actors/a.test.ts", `import { x } from "../deploy/b.ts";`],
   ["actors/a.test.ts", `import { x } from "./b.suite.ts";`],
   ["actors/a.ts", `import page from "./page.html";\nimport { Elysia } from "elysia";`],
 ])("in %s it is allowed to write %j", (path, text) => {

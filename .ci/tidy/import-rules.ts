@@ -1,8 +1,8 @@
 /**
  * Who may import whom: `runtime/` nobody, `actors/` the runtime, `gateway/` both.
  *
- * Nothing in the product imports tests, benches, load scripts or the checks. Type imports count: a
- * layer that names another's types depends on it.
+ * Nothing in the product imports tests, benches, load scripts, `deploy/` or the checks. Type
+ * imports count: a layer that names another's types depends on it.
  */
 
 import { posix } from "node:path";
@@ -14,9 +14,10 @@ import { finding, walk } from "./source-file.ts";
 import type { Finding, SourceFile } from "./source-file.ts";
 
 const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
-  runtime: ["actors", "gateway", "bench", "load", ".ci"],
-  actors: ["gateway", "bench", "load", ".ci"],
-  gateway: ["bench", "load", ".ci"],
+  runtime: ["actors", "gateway", "bench", "load", "deploy", ".ci"],
+  actors: ["gateway", "bench", "load", "deploy", ".ci"],
+  gateway: ["bench", "load", "deploy", ".ci"],
+  deploy: ["bench", "load", ".ci"],
   bench: [],
   load: [],
   ".ci": [],

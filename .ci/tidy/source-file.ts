@@ -50,7 +50,7 @@ export function parseSource(path: string, text: string): SourceFile {
     tree,
     comments: listComments(tree),
     isTest: isTestCode(path),
-    isTool: /^(bench|load|\.ci)\//.test(path),
+    isTool: /^(bench|load|deploy|\.ci)\//.test(path),
   };
 }
 

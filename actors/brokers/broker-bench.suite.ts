@@ -15,6 +15,8 @@ import type { ConsumerEvent } from "../delivery/consumer-event.ts";
 import type { DeliveryPolicy } from "../delivery/delivery-policy.ts";
 import type { Handler, HandleOne } from "../delivery/outcome.ts";
 import type { Broker, Delivery, Outgoing, SettleResult, Subscription } from "./broker.ts";
+import type { MemberProcess, MemberSetup } from "../testing/member-process.fixture.ts";
+import type { Network } from "../testing/tcp-proxy.fixture.ts";
 import type { Verdict } from "./total-queue.suite.ts";
 
 import { assert, isShopError } from "../../runtime/errors.ts";
@@ -28,6 +30,8 @@ import { totalQueue } from "./total-queue.suite.ts";
 /** How long `eventually` waits, in the environment's time. */
 const PATIENCE_MS = 20_000;
 const POLL_MS = 5;
+/** A server on a busy machine takes its time to come back. */
+const RESTART_MS = 180_000;
 const TEST_TYPE = 900;
 
 /** Long leases, so that a slow machine takes nothing away, and short retries. */
@@ -60,6 +64,24 @@ export interface BrokerHooks {
   /** Frames are stored and their confirmations lost. */
   loseConfirms?(on: boolean): Promise<void> | void;
   jumpWallClock?(byMs: number): void;
+  /**
+   * What follows is for brokers that are servers of their own. `actors/testing/` has all of it
+   * ready made: an adapter that runs `testRemoteBroker` brings these hooks without writing any.
+   */
+  /** The server goes, stays away for `downMs`, and is back when it resolves; the adapter lives. */
+  bounce?(kind: "clean" | "kill", downMs: number): Promise<void>;
+  /** The server is frozen for so long (SIGSTOP), and goes on when this resolves. */
+  pauseServer?(durationMs: number): Promise<void>;
+  /** Stands between the adapter and its server; faults on it last until `heal`. */
+  readonly network?: Network;
+  /** Starts another process that joins with the same adapter on the same server. */
+  memberProcess?(setup: MemberSetup): Promise<MemberProcess>;
+  /** A `publish` that the server does not answer has settled after so long, with some margin. */
+  readonly publishTimeoutMs?: number;
+  /** A member that the server does not hear from has lost its partitions after so long. */
+  readonly sessionMs?: number;
+  /** How long the suite waits for anything; absent: enough for a broker in this process. */
+  readonly patienceMs?: number;
 }
 
 export interface FrameOptions {
@@ -125,8 +147,12 @@ export type Need =
   | "crashMember"
   | "diskFull"
   | "ioFault"
+  | "bounce"
   | "jumpWallClock"
   | "loseConfirms"
+  | "memberProcess"
+  | "network"
+  | "pauseServer"
   | "restart";
 
 export interface BrokerCase {
@@ -155,6 +181,11 @@ export class Bench {
     return this.#broker;
   }
 
+  /** For what happens at once: in this process in a moment, over a network somewhat later. */
+  get promptMs(): number {
+    return this.hooks.patienceMs === undefined ? 1_000 : 10_000;
+  }
+
   get topic(): string {
     const [first] = this.setup.topics;
     assert(first !== undefined, "a case has at least one topic");
@@ -169,7 +200,7 @@ export class Bench {
   async restart(kind: "clean" | "kill"): Promise<void> {
     const { restart } = this.hooks;
     assert(restart !== undefined, "the case needs `restart` and does not say so");
-    this.#broker = await this.within(restart(kind));
+    this.#broker = await this.within(restart(kind), RESTART_MS);
   }
 
   /** A frame whose payload is its id; `key` decides its partition. */
@@ -198,6 +229,26 @@ export class Bench {
     this.attempted.push(id);
     await this.broker.publish([outgoing]);
     this.acked.push(id);
+  }
+
+  /** A publisher that was refused, or cannot tell, sends the same frame again. */
+  async sendUntilConfirmed(id: string, outgoing = this.frame(id)): Promise<void> {
+    this.attempted.push(id);
+    for (;;) {
+      try {
+        await this.broker.publish([outgoing]);
+        break;
+      } catch (error) {
+        if (!isShopError(error) || error.retry === "never") throw error;
+        await this.pause(10);
+      }
+    }
+    this.acked.push(id);
+  }
+
+  /** A pause that passes while the case goes on waiting elsewhere. */
+  pause(durationMs: number): Promise<void> {
+    return new Promise((resolve) => void this.environment.startTimer(durationMs, resolve));
   }
 
   async probe(options: ProbeOptions = {}): Promise<Probe> {
@@ -277,7 +328,11 @@ export class Bench {
   }
 
   /** Waits until `holds`; fails naming `what` when it never does. */
-  async eventually(what: string, holds: () => boolean, patienceMs = PATIENCE_MS): Promise<void> {
+  async eventually(
+    what: string,
+    holds: () => boolean,
+    patienceMs = this.hooks.patienceMs ?? PATIENCE_MS,
+  ): Promise<void> {
     const startMs = this.environment.monotonicMs();
     while (!holds()) {
       const waitedMs = this.environment.monotonicMs() - startMs;
@@ -287,7 +342,7 @@ export class Bench {
   }
 
   /** Lets time pass until `promise` settles, and answers what it does. */
-  async within<Value>(promise: Promise<Value>, patienceMs = PATIENCE_MS): Promise<Value> {
+  async within<Value>(promise: Promise<Value>, patienceMs?: number): Promise<Value> {
     let settled = false;
     const done = (): void => void (settled = true);
     promise.then(done, done);

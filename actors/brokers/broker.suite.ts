@@ -19,10 +19,14 @@ import { GROUP_CASES } from "./group-cases.suite.ts";
 import { LIFECYCLE_CASES } from "./lifecycle-cases.suite.ts";
 import { ORDER_CASES } from "./order-cases.suite.ts";
 import { PUBLISH_CASES } from "./publish-cases.suite.ts";
+import { REMOTE_MEMBER_CASES } from "./remote-member-cases.suite.ts";
+import { REMOTE_SERVER_CASES } from "./remote-server-cases.suite.ts";
 import { RETRY_CASES } from "./retry-cases.suite.ts";
 import { STORAGE_CASES } from "./storage-cases.suite.ts";
 
 const CASE_TIMEOUT_MS = 60_000;
+/** Servers are slow to come back, and a machine that runs several at once is slower. */
+const REMOTE_CASE_TIMEOUT_MS = 300_000;
 
 const CASES: readonly BrokerCase[] = [
   ...PUBLISH_CASES,
@@ -33,6 +37,8 @@ const CASES: readonly BrokerCase[] = [
   ...LIFECYCLE_CASES,
   ...STORAGE_CASES,
   ...FILTER_CASES,
+  ...REMOTE_SERVER_CASES,
+  ...REMOTE_MEMBER_CASES,
 ];
 
 /** Registers the suite for one adapter. `newHooks` is called once per case. */
@@ -43,6 +49,7 @@ export function testBroker(
 ): void {
   describe(`${name} broker`, () => {
     const hooks = newHooks();
+    const timeoutMs = hooks.patienceMs === undefined ? CASE_TIMEOUT_MS : REMOTE_CASE_TIMEOUT_MS;
     let skipped = 0;
     for (const each of CASES) {
       const missing = (each.needs ?? []).filter((need) => !isThere(need, capabilities, hooks));
@@ -50,7 +57,7 @@ export function testBroker(
       const reason = `the adapter has no ${missing.join(", no ")}`;
       const runs = requireOrSkip(id, missing.length === 0, reason);
       if (!runs) skipped++;
-      test.skipIf(!runs)(each.name, () => runCase(each, newHooks()), CASE_TIMEOUT_MS);
+      test.skipIf(!runs)(each.name, () => runCase(each, newHooks()), timeoutMs);
     }
     test(`${CASES.length - skipped} of ${CASES.length} cases apply`, () => {
       expect(skipped).toBeLessThan(CASES.length / 2);
@@ -79,8 +86,12 @@ function isThere(need: Need, capabilities: BrokerCapabilities, hooks: BrokerHook
     case "crashMember":
     case "diskFull":
     case "ioFault":
+    case "bounce":
     case "jumpWallClock":
     case "loseConfirms":
+    case "memberProcess":
+    case "network":
+    case "pauseServer":
     case "restart":
       return hooks[need] !== undefined;
   }

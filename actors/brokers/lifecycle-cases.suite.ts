@@ -10,7 +10,6 @@ import { expect } from "bun:test";
 import type { Outcome } from "../delivery/outcome.ts";
 import type { Bench, BrokerCase } from "./broker-bench.suite.ts";
 
-import { isShopError } from "../../runtime/errors.ts";
 import { ACK } from "../delivery/outcome.ts";
 import { idsOf, sorted } from "./broker-bench.suite.ts";
 
@@ -71,7 +70,7 @@ async function cancel(bench: Bench): Promise<void> {
     const { partitions } = consumer.stats();
     return calls.length === 5 && partitions.reduce((sum, { received }) => sum + received, 0) === 20;
   });
-  await bench.within(consumer.close(), 1_000);
+  await bench.within(consumer.close(), bench.promptMs);
   expect(signals.map(({ aborted }) => aborted)).toEqual(signals.map(() => true));
   const { partitions } = consumer.stats();
   expect(partitions.reduce((sum, { returned }) => sum + returned, 0)).toBe(20);
@@ -123,7 +122,10 @@ async function cleanRestarts(bench: Bench): Promise<void> {
   const producers = Array.from({ length: 100 }, (_, producer) => idsOf(producer, 100));
   const total = producers.length * 100;
   const publishing = producers.map(async (ids) => {
-    for (const id of ids) await publishUntilConfirmed(bench, id);
+    for (const id of ids) {
+      await bench.sendUntilConfirmed(id);
+      if (bench.environment.random() < 0.1) await bench.pause(50);
+    }
   });
   await bench.probe({ acks: true });
   for (const part of [1 / 3, 1 / 2]) {
@@ -131,29 +133,7 @@ async function cleanRestarts(bench: Bench): Promise<void> {
     await bench.restart("clean");
     await bench.probe({ acks: true });
   }
-  await bench.within(Promise.all(publishing), 40_000);
+  await bench.within(Promise.all(publishing), 120_000);
   await bench.drained();
   bench.expectValid();
-}
-
-/** A publisher that was refused, or cannot tell, sends the same frame again. */
-async function publishUntilConfirmed(bench: Bench, id: string): Promise<void> {
-  const outgoing = bench.frame(id);
-  bench.attempted.push(id);
-  for (;;) {
-    try {
-      await bench.broker.publish([outgoing]);
-      break;
-    } catch (error) {
-      if (!isShopError(error)) throw error;
-      await pauseOf(bench, 10);
-    }
-  }
-  bench.acked.push(id);
-  if (bench.environment.random() < 0.1) await pauseOf(bench, 50);
-}
-
-/** A pause that passes while the case goes on waiting elsewhere. */
-function pauseOf(bench: Bench, durationMs: number): Promise<void> {
-  return new Promise((resolve) => void bench.environment.startTimer(durationMs, resolve));
 }

@@ -77,11 +77,13 @@ export const PUBLISH_CASES: readonly BrokerCase[] = [
     needs: ["loseConfirms"],
     run: async (bench) => {
       await bench.start();
+      // So that there is a connection which a frame can be lost on.
+      await bench.publish(["before"]);
       const frame = bench.frame("p1-1");
       await bench.hooks.loseConfirms?.(true);
       expect(await bench.refusal(() => bench.send("p1-1", frame))).toBe("INDETERMINATE");
       await bench.hooks.loseConfirms?.(false);
-      await bench.send("p1-1", frame);
+      await bench.within(bench.sendUntilConfirmed("p1-1", frame));
       const probe = await bench.probe({ acks: true });
       await bench.publish(["marker"], { key: "p1-1" });
       await bench.drained();
@@ -118,13 +120,13 @@ async function publishAndSubscribe(bench: Bench): Promise<void> {
   expect(bench.delivered).toHaveLength(100);
   expect(probe.deliveries.every(({ attempt, notBeforeMs }) => attempt === 1 && notBeforeMs === 0));
 
-  await bench.within(probe.subscription.close(), 1_000);
+  await bench.within(probe.subscription.close(), bench.promptMs);
   await bench.publish(["late"]);
   const witness = await bench.probe({ acks: true });
   await bench.eventually("the next member has it", () => witness.ids().includes("late"));
   expect(probe.ids()).not.toContain("late");
   await bench.within(bench.broker.close(), 10_000);
-  await bench.within(bench.broker.close(), 1_000);
+  await bench.within(bench.broker.close(), bench.promptMs);
   expect(await bench.refusal(() => bench.broker.publish([bench.frame("x")]))).toBe("CLOSED");
   expect(await bench.refusal(() => bench.probe())).toBe("CLOSED");
 }

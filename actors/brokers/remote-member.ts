@@ -61,6 +61,10 @@ export interface RemotePosition {
 export interface MemberPosition {
   readonly settled: Readonly<SettledSet>;
   readonly postponed: ReadonlyMap<number, Postponement>;
+  /** Last sequence handed out, or passed because it was settled. */
+  readonly cursor: number;
+  /** Of unsettled sequences whose attempt is not the first, nor the postponed one. */
+  readonly attempts: ReadonlyMap<number, number>;
 }
 
 export interface RemoteMemberOptions {
@@ -70,8 +74,8 @@ export interface RemoteMemberOptions {
   readonly onSettled?: (topic: string, partition: number, sequence: number) => void;
   /** Records of this partition can be taken again, after `hasRoom` was false. */
   readonly onRoom?: (topic: string, partition: number) => void;
-  /** A delivery was held past its lease. Its partition has been revoked here. */
-  readonly onLeaseExpired?: (topic: string, partition: number) => void;
+  /** A delivery was held past its lease. Its partition is revoked; `last`: how it stood. */
+  readonly onLeaseExpired?: (topic: string, partition: number, last: MemberPosition) => void;
 }
 
 interface Held {
@@ -123,12 +127,15 @@ export class RemoteMember {
     return this.#find(topic, partition) !== undefined;
   }
 
-  /** Takes a partition on, under a new epoch. One that is held is revoked first. */
-  assign(topic: string, index: number, stored: RemotePosition): void {
+  /**
+   * Takes a partition on, under a new epoch. One that is held is revoked first. `epoch` is the
+   * server's own count of owners, where it keeps one: then those of two members differ as well.
+   */
+  assign(topic: string, index: number, stored: RemotePosition, epoch?: number): void {
     if (this.#isClosed) return;
     if (this.isAssigned(topic, index)) this.revoke(topic, [index]);
     const partition = newPartition(topic, index, { ...stored, tail: stored.position });
-    partition.epoch = ++this.#epoch;
+    partition.epoch = epoch ?? ++this.#epoch;
     partition.owner = this.#member;
     this.#member.owned.add(partition);
     const partitions = this.#held.get(topic) ?? new Map<number, Held>();
@@ -385,7 +392,7 @@ export class RemoteMember {
         const held = this.#find(topic, partition);
         if (held?.partition.inHand.hasLeaseBefore(limitMs) !== true) continue;
         this.revoke(topic, [partition]);
-        this.#options.onLeaseExpired?.(topic, partition);
+        this.#options.onLeaseExpired?.(topic, partition, held.partition);
       }
       if (!this.#isClosed) this.#watchLeases();
     });

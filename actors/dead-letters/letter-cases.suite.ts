@@ -310,6 +310,7 @@ function actingCases(open: () => LetterBench): void {
     }
     let units = 0;
     const store: Store = {
+      acknowledges: bench.store.acknowledges,
       load: bench.store.load,
       commit: (unit, deliveries) => {
         units++;

@@ -27,6 +27,7 @@ interface Commit {
 function scripted(...answers: readonly CommitResult[]): { store: Store; commits: Commit[] } {
   const commits: Commit[] = [];
   const store: Store = {
+    acknowledges: true,
     commit: (unit, deliveries: readonly DeliveryRef[]) => {
       const answer = answers[commits.length] ?? COMMITTED;
       commits.push({ unit, sequences: deliveries.map(({ sequence }) => sequence) });

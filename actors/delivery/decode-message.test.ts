@@ -76,6 +76,14 @@ const SAMPLES: readonly ShopEvent[] = [
   { type: "deadletter.redriven", ...letter },
   { type: "deadletter.discarded", ...letter, why: "obsolete" },
   { type: "notification.due", orderId, event: "order.shipped", channel: "sms", attempt: 2 },
+  {
+    type: "fraud.flagged",
+    orderId,
+    customerId: "c",
+    decision: "block",
+    score: 80,
+    rules: ["velocity"],
+  },
 ];
 
 function frameWith(fields: Partial<FrameInput>): ReturnType<typeof decodeFrame> {
@@ -162,12 +170,24 @@ describe("what is no event is refused as BAD_MESSAGE", () => {
     ["JSON nested 10,000 deep", { flags: FLAG_JSON, payload: text(nested) }],
     ["JSON cut short", { flags: FLAG_JSON, payload: text(shipped.slice(0, -1)) }],
     ["JSON that is not UTF-8", { flags: FLAG_JSON, payload: Uint8Array.of(0x22, 0xff, 0x22) }],
+    ["JSON under another key", { flags: FLAG_JSON, payload: text(shipped), key: "another" }],
     [
       "a prototype in JSON",
       { flags: FLAG_JSON, payload: text(shipped.replace("{", '{"__proto__":{"a":1},')) },
     ],
   ])("%s", (_what, fields) => {
     expect(refusal(() => decodeEvent(frameWith(fields)))).toBe("BAD_MESSAGE/never");
+  });
+
+  test("JSON that does not fit names the place, also deep inside", () => {
+    const lines = [{ productId: "p", quantity: "2", priceMinor: 1 }];
+    const payload = text(
+      JSON.stringify({ orderId, customerId: "c", items: lines, totalMinor: 1, currency: "EUR" }),
+    );
+    const frame = frameWith({ type: 1, flags: FLAG_JSON, payload });
+    expect(() => decodeEvent(frame)).toThrow("order.created does not fit at /items/0/quantity");
+    const moved = frameWith({ flags: FLAG_JSON, payload: text(shipped), key: "another" });
+    expect(() => decodeEvent(moved)).toThrow("/orderId: it is not the key");
   });
 
   test("arbitrary bytes of any event are an event or BAD_MESSAGE", () => {

@@ -2,8 +2,9 @@
  * Between frames and typed events: the number in the frame's header names the contract.
  *
  * Decoding refuses unknown numbers, payloads that are not what the flags say, and anything the
- * contract's schema does not allow, all as `BAD_MESSAGE`. Envelope headers carry the CloudEvents
- * names `correlationid` and `causationid`.
+ * contract's schema does not allow, all as `BAD_MESSAGE`; of a foreign producer's JSON also an
+ * event under another key than its own, which would be handled beside its owner. Envelope headers
+ * carry the CloudEvents names `correlationid` and `causationid`.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
@@ -58,9 +59,14 @@ export function decodeEvent(frame: Frame): ShopEvent {
   if (contract === undefined) {
     throw new ShopError("BAD_MESSAGE", `no event has number ${frame.type}`, "never");
   }
-  const value = (frame.flags & FLAG_JSON) === 0 ? decodeValue(frame.payload) : parse(frame.payload);
+  const isForeign = (frame.flags & FLAG_JSON) !== 0;
+  const value = isForeign ? parse(frame.payload) : decodeValue(frame.payload);
   const event = Object.assign({ type: contract.type }, contract.check(value));
   assert(isEvent(event), "only events are encoded");
+  if (isForeign && keyOfMessage(contract, event) !== frame.key) {
+    const where = `${contract.type} does not fit at /${contract.keyField}`;
+    throw new ShopError("BAD_MESSAGE", `${where}: it is not the key of the message`, "never");
+  }
   return event;
 }
 

@@ -52,7 +52,7 @@ export function joinSystems(store: Store, broker: Broker): JoinedSystems {
 
   return {
     store: {
-      ...store,
+      acknowledges: true,
       load: (table, keys) => store.load(table, keys),
       async commit(unit, deliveries) {
         const result = await store.commit(unit, deliveries);

@@ -7,13 +7,17 @@
  */
 
 import type { ListenOptions, MeshNode } from "../../runtime/threads/mesh.ts";
-import type { ShardGround } from "./shard-ground.ts";
+import type { ForeignBroker } from "../shard-routing.ts";
+import type { BrokerLink, BrokerSettings } from "./open-brokers.ts";
+import type { GroundEvents, ShardGround } from "./shard-ground.ts";
 
+import { systemEnvironment } from "../../runtime/system-environment.ts";
 import { EmbeddedBroker } from "../brokers/embedded-broker.ts";
 import { openDeadLetterReads } from "../stores/dead-letter-reads.ts";
 import { createEmbeddedStore } from "../stores/embedded-store.ts";
 import { JournalClient } from "../stores/journal-client.ts";
 import { openJournalReads } from "../stores/journal-reads.ts";
+import { openBrokers } from "./open-brokers.ts";
 
 /** Plain values, cloneable. */
 export interface EmbeddedGroundData {
@@ -23,6 +27,10 @@ export interface EmbeddedGroundData {
   readonly directory: string;
   /** Of the local log. */
   readonly topics: readonly string[];
+  readonly slots: number;
+  /** Brokers that routes name beside the journal, and how each is reached. */
+  readonly links: readonly BrokerLink[];
+  readonly brokers: BrokerSettings;
 }
 
 /** This thread's end of the ring from the journal. */
@@ -30,7 +38,7 @@ export interface EmbeddedLine {
   readonly listener: ListenOptions;
   readonly onTurn: () => void;
   /** To be called once there is a node. */
-  open(node: MeshNode): ShardGround;
+  open(node: MeshNode, events: GroundEvents): Promise<ShardGround>;
   /** The journal's thread died. */
   fail(): void;
 }
@@ -45,18 +53,20 @@ export function embeddedLine(data: EmbeddedGroundData): EmbeddedLine {
       onRecord: (kind, bytes) => client?.onRecord(kind, bytes),
     },
     onTurn: () => client?.onTurn(),
-    open(node) {
+    async open(node, events) {
       const opened = new JournalClient(node, journal);
       client = opened;
       const reads = openJournalReads(directory);
       const letters = openDeadLetterReads(directory);
       const broker = new EmbeddedBroker(opened, topics);
+      const foreign = await openForeign(data, events);
       return {
         broker,
         store: createEmbeddedStore(opened, reads),
         letters,
-        foreign: [],
+        foreign,
         async close() {
+          await Promise.all(foreign.map((each) => each.broker.close()));
           await broker.close();
           reads.close();
           letters.close();
@@ -65,4 +75,25 @@ export function embeddedLine(data: EmbeddedGroundData): EmbeddedLine {
     },
     fail: () => client?.fail("the journal's thread died"),
   };
+}
+
+async function openForeign(
+  { links, brokers: settings, slots }: EmbeddedGroundData,
+  events: GroundEvents,
+): Promise<readonly ForeignBroker[]> {
+  const brokers = await openBrokers({
+    ...events,
+    environment: systemEnvironment,
+    settings,
+    slots,
+    uses: links.map(({ name, topics, ingressTopics }) => ({
+      name,
+      topics,
+      groups: Object.fromEntries(ingressTopics.map((topic) => [topic, [`ingress.${name}`]])),
+    })),
+  });
+  return links.flatMap((link) => {
+    const broker = brokers.get(link.name);
+    return broker === undefined ? [] : [{ ...link, broker }];
+  });
 }

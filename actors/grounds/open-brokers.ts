@@ -1,8 +1,21 @@
 /**
  * Opens the message brokers that a thread uses, each with connections of its own.
+ *
+ * All or none: when one of them cannot be used, those that could are closed again and the reason is
+ * passed on. Refuses a broker that has no topics, which nobody would notice otherwise.
  */
 
+import type { Environment } from "../../runtime/environment.ts";
+import type { Broker, ConnectionState } from "../brokers/broker.ts";
+import type { KafkaSettings } from "../brokers/kafka/kafka-options.ts";
+import type { RabbitSettings } from "../brokers/rabbitmq/rabbit-settings.ts";
+import type { RedisSettings } from "../brokers/redis/redis-options.ts";
 import type { BrokerName } from "./placement.ts";
+
+import { ShopError } from "../../runtime/errors.ts";
+import { openKafka } from "../brokers/kafka/open-kafka.ts";
+import { openRabbitBroker } from "../brokers/rabbitmq/rabbit-broker.ts";
+import { openRedisBroker } from "../brokers/redis/redis-broker.ts";
 
 /** What there is at a broker beside the journal. */
 export interface BrokerLink {
@@ -10,4 +23,73 @@ export interface BrokerLink {
   readonly topics: readonly string[];
   /** Those of its topics that this shop takes in. */
   readonly ingressTopics: readonly string[];
+}
+
+/** How each is reached: plain values, cloneable. */
+export interface BrokerSettings {
+  readonly kafka: KafkaSettings;
+  readonly redis: RedisSettings;
+  readonly rabbitmq: RabbitSettings;
+}
+
+export interface BrokerUse {
+  readonly name: BrokerName;
+  readonly topics: readonly string[];
+  /** Groups that read each topic: some brokers keep a message for those alone. */
+  readonly groups: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface OpenBrokersOptions {
+  readonly environment: Environment;
+  readonly settings: BrokerSettings;
+  readonly uses: readonly BrokerUse[];
+  readonly slots: number;
+  readonly onConnection: (server: string, state: ConnectionState) => void;
+  readonly onLog: (level: "debug" | "info" | "warning", text: string) => void;
+}
+
+/** Rejects with `SERVER_UNUSABLE` or `BAD_CONFIGURATION` within ten seconds. */
+export async function openBrokers(
+  options: OpenBrokersOptions,
+): Promise<ReadonlyMap<BrokerName, Broker>> {
+  const opening = options.uses.map((use) => openBroker(use, options));
+  const results = await Promise.allSettled(opening);
+  const failure = results.find((result) => result.status === "rejected");
+  if (failure === undefined) {
+    const brokers = await Promise.all(opening);
+    return new Map(options.uses.map(({ name }, at) => [name, brokers[at]!])); // `!`: one for each
+  }
+  const opened = results.filter((result) => result.status === "fulfilled");
+  await Promise.allSettled(opened.map(({ value }) => value.close()));
+  throw failure.reason;
+}
+
+async function openBroker(use: BrokerUse, options: OpenBrokersOptions): Promise<Broker> {
+  const { name, topics, groups } = use;
+  const { environment, settings, slots } = options;
+  if (topics.length === 0) {
+    const problem = `${name} is among brokers and carries no topic`;
+    throw new ShopError("BAD_CONFIGURATION", problem, "never");
+  }
+  const common = {
+    environment,
+    topics,
+    onConnection: (state: ConnectionState) => options.onConnection(name, state),
+    onLog: (level: string, text: string) => options.onLog(levelOf(level), `${name}: ${text}`),
+  };
+  switch (name) {
+    case "kafka":
+      return await openKafka({ ...common, settings: settings.kafka, slots });
+    case "redis":
+      return await openRedisBroker({ ...common, settings: settings.redis, partitions: slots });
+    case "rabbitmq": {
+      const rabbit = { ...settings.rabbitmq, groups: { ...settings.rabbitmq.groups, ...groups } };
+      return await openRabbitBroker({ ...common, settings: rabbit, partitions: slots });
+    }
+  }
+}
+
+/** Nothing of a broker is worse than a warning: the shop goes on without it. */
+function levelOf(level: string): "debug" | "info" | "warning" {
+  return level === "debug" || level === "info" ? level : "warning";
 }

@@ -7,12 +7,10 @@
 
 import type { FOREIGN_BROKERS } from "../contracts/topics.ts";
 
+import { COMMANDS_TOPIC } from "../commands/owner-handler.ts";
 import { GROUPS, TOPICS, VIEWS } from "../contracts/topics.ts";
 
 export type BrokerName = (typeof FOREIGN_BROKERS)[number];
-
-/** Commands to orders, for the shard that owns them: only where shards come and go. */
-export const COMMANDS_TOPIC = "commands";
 
 /** By topic of the shop, `commands` included. */
 export type Placement = Readonly<Record<string, BrokerName>>;

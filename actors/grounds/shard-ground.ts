@@ -5,26 +5,31 @@
  * of this thread's own. Types alone: who opens a ground is in the files beside this.
  */
 
-import type { ListenOptions } from "../../runtime/threads/mesh.ts";
 import type { Broker, ConnectionState } from "../brokers/broker.ts";
+import type { ReplyHints } from "../commands/command-replies.ts";
+import type { AskOptions, OwnerAnswer } from "../commands/owner-asker.ts";
 import type { DeadLetterReads } from "../dead-letters/letter-port.ts";
 import type { FraudCheck } from "../fraud/fraud-check.ts";
 import type { ForeignBroker } from "../shard-routing.ts";
 import type { ShardFraudOptions, ShardFraudSettings } from "../fraud/shard-fraud.ts";
-import type { CommandReply } from "../contracts/order-state.ts";
-import type { Frame } from "../../runtime/frames/frame-header.ts";
+import type { OrderCommand } from "../order/order-service.ts";
+import type { RelayLaneState } from "../stores/postgres/outbox-relay-lane.ts";
 import type { Store } from "../stores/unit-of-work.ts";
 
-/** The ring that a ground listens to, beside that of the gateway. */
-export interface GroundLine {
-  readonly listeners: readonly ListenOptions[];
-  readonly onTurn: () => void;
+/** Where commands to orders go that another shard may own, and what an owner needs. */
+export interface OrderOwners {
+  /** The owner's answer, or `pending` when there is none in time. */
+  ask(command: OrderCommand, options: AskOptions): Promise<OwnerAnswer>;
+  /** False: what others have committed for `slot` was not published within `withinMs`. */
+  published(slot: number, withinMs: number): Promise<boolean>;
+  readonly hints: Pick<ReplyHints, "tell">;
 }
 
-/** Where commands to orders go that another shard may own. */
-export interface OrderOwners {
-  /** The owner's answer, or `pending` when there is none within the frame's deadline. */
-  ask(frame: Frame): Promise<CommandReply>;
+/** Frames that were committed and are not at their broker yet. */
+export interface GroundOutbox {
+  /** Of the fullest lane. */
+  depth(): number;
+  lanes(): readonly RelayLaneState[];
 }
 
 export interface ShardGround {
@@ -35,6 +40,8 @@ export interface ShardGround {
   readonly foreign: readonly ForeignBroker[];
   /** Absent: this shard owns its slots for as long as it lives. */
   readonly owners?: OrderOwners;
+  /** Absent: the log takes frames with their unit. */
+  readonly outbox?: GroundOutbox;
   /** Absent: on the shard's store. */
   readonly createFraud?: (
     settings: ShardFraudSettings,

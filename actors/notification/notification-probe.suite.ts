@@ -128,6 +128,7 @@ export function openHouse({ channels, settings = settingsWith(), seed = 1 }: Hou
     return createNotificationService({
       // What a dead process asks of the store is never answered, and changes nothing.
       store: {
+        acknowledges: true,
         commit: (unit, refs) => (life === lives ? store.commit(unit, refs) : gone),
         load: (table, keys) => (life === lives ? store.load(table, keys) : gone),
       },

@@ -12,11 +12,18 @@ import type { DeliveryRef } from "../brokers/broker.ts";
 import type { Cause } from "../delivery/decode-message.ts";
 import type { CommandOf } from "../contracts/messages.ts";
 import type { OrderState } from "../contracts/order-state.ts";
-import type { CommitResult, InboxMark, Store, UnitOfWork } from "../stores/unit-of-work.ts";
+import type {
+  CommitResult,
+  InboxMark,
+  RowWrite,
+  Store,
+  UnitOfWork,
+} from "../stores/unit-of-work.ts";
 import type { OrderEvent, OrderInput, Refusal } from "./order.ts";
 import type { KeptAnswer, StoredOrder } from "./order-unit.ts";
 
 import { isShopError, ShopError } from "../../runtime/errors.ts";
+import { EMPTY_UNIT } from "../stores/unit-of-work.ts";
 import { decide } from "./order.ts";
 import { decodeKeptAnswer, decodeOrder, idempotencyRowKey, orderStep } from "./order-unit.ts";
 
@@ -44,17 +51,21 @@ export interface OrderMessage {
   readonly cause: Cause;
   readonly inbox?: InboxMark;
   readonly deliveries: readonly DeliveryRef[];
+  /** Makes the row that keeps the answer, for whoever asked from afar. */
+  readonly answerRow?: (answer: OrderAnswer) => RowWrite;
 }
 
 /**
  * `committed`: something happened; deliveries are acknowledged. `unchanged`: nothing had to, or it
  * had happened before. `kept`: another order has the idempotency key, with this first answer.
+ * `answered`: the row that keeps the answer is there already.
  */
 export type OrderAnswer =
   | { readonly kind: "committed"; readonly order: OrderState }
   | { readonly kind: "unchanged"; readonly order: OrderState }
   | { readonly kind: "kept"; readonly answer: KeptAnswer }
-  | { readonly kind: "refused"; readonly refusal: Refusal };
+  | { readonly kind: "refused"; readonly refusal: Refusal }
+  | { readonly kind: "answered" };
 
 /** `unread`: the row may or may not be there. */
 type Memory =
@@ -79,7 +90,8 @@ export class OrderActor {
     for (let decisions = 0; decisions < DECISIONS_MAX; decisions++) {
       // A new order's row is almost never there, so the first try writes without looking.
       if (mustRead) await this.#recall();
-      const answer = await this.#attempt(message);
+      const attempted = await this.#attempt(message);
+      const answer = attempted === undefined ? undefined : await this.#keep(message, attempted);
       if (answer !== undefined) return answer;
       this.#memory = UNREAD;
       mustRead = true;
@@ -107,7 +119,9 @@ export class OrderActor {
       return before === undefined ? undefined : { kind: "unchanged", order: before.state };
     }
     const step = orderStep(input, before, events, { ...this.#options, cause, inbox });
-    const result = await this.#commit(step.unit, deliveries);
+    const answerRow = message.answerRow?.({ kind: "committed", order: step.after });
+    const rows = answerRow === undefined ? step.unit.rows : [...step.unit.rows, answerRow];
+    const result = await this.#commit({ ...step.unit, rows }, deliveries);
     if (result?.kind === "committed") {
       const stored = { state: step.after, rowVersion: (before?.rowVersion ?? 0) + 1 };
       this.#memory = { kind: "read", stored };
@@ -115,8 +129,20 @@ export class OrderActor {
       return { kind: "committed", order: step.after };
     }
     if (result?.kind === "duplicate") return this.#handledBefore();
-    if (result?.kind === "conflict") return this.#keptAnswer(input, result.table);
-    return undefined;
+    if (result?.kind !== "conflict") return undefined;
+    if (isRow(result, answerRow)) return { kind: "answered" };
+    return this.#keptAnswer(input, result.table);
+  }
+
+  /** An answer that no step carried is kept by itself; `undefined` when it must be found anew. */
+  async #keep(message: OrderMessage, answer: OrderAnswer): Promise<OrderAnswer | undefined> {
+    if (answer.kind === "committed" || answer.kind === "answered") return answer;
+    const answerRow = message.answerRow?.(answer);
+    if (answerRow === undefined) return answer;
+    const unit = { ...EMPTY_UNIT, rows: [answerRow] };
+    const result = await this.#commit(unit, message.deliveries);
+    if (result?.kind === "committed") return answer;
+    return result?.kind === "conflict" ? { kind: "answered" } : undefined;
   }
 
   /** `undefined` for a commit whose outcome only the rows can tell. */
@@ -145,6 +171,13 @@ export class OrderActor {
     const [row] = await this.#options.store.load("idempotency", [key]);
     return row === undefined ? undefined : { kind: "kept", answer: decodeKeptAnswer(row.data) };
   }
+}
+
+function isRow(
+  conflict: { readonly table: string; readonly key: string },
+  row?: RowWrite,
+): boolean {
+  return row !== undefined && conflict.table === row.table && conflict.key === row.key;
 }
 
 type CreateWithKey = CommandOf<"order.create"> &

@@ -13,12 +13,12 @@ import type { Cause } from "../delivery/decode-message.ts";
 import type { Message, Outcome } from "../delivery/outcome.ts";
 import type { CommandOf, ShopEvent } from "../contracts/messages.ts";
 import type { CommandReply, OrderState } from "../contracts/order-state.ts";
-import type { Store } from "../stores/unit-of-work.ts";
+import type { RowWrite, Store } from "../stores/unit-of-work.ts";
 import type { CommittedStep, OrderAnswer, OrderMessage } from "./order-actor.ts";
 import type { OrderInput } from "./order.ts";
 
 import { createEntityRegion } from "../../runtime/actors/entity-region.ts";
-import { describeError, isShopError, ShopError } from "../../runtime/errors.ts";
+import { assert, describeError, isShopError, ShopError } from "../../runtime/errors.ts";
 import { causeOf } from "../delivery/decode-message.ts";
 import { ACK, SETTLED } from "../delivery/outcome.ts";
 import { OrderActor } from "./order-actor.ts";
@@ -56,6 +56,9 @@ export interface CommandOrigin {
   readonly deadlineMs: number;
 }
 
+/** The row that keeps the reply to a command. */
+export type KeepReply = (reply: CommandReply) => RowWrite;
+
 export interface OrderService {
   /**
    * Rejects with `SATURATED` when there is no room for the order, with `CLOSED` once the service
@@ -63,6 +66,11 @@ export interface OrderService {
    * same effect and gives the same order.
    */
   command(command: OrderCommand, origin: CommandOrigin): Promise<CommandReply>;
+  /**
+   * A command that came as a message: what `command` would answer is committed beside its effects
+   * as the row that `keep` makes of it. Rejects as the store does, to be tried again.
+   */
+  carryOut(message: Message<OrderCommand>, keep: KeepReply): Promise<Outcome>;
   /** Handler of group `order`. */
   handle(message: Message<ShopEvent>): Promise<Outcome>;
   stats(): EntityRegionStats;
@@ -124,6 +132,17 @@ export function createOrderService(options: OrderServiceOptions): OrderService {
     }
   }
 
+  async function carryOut(message: Message<OrderCommand>, keep: KeepReply): Promise<Outcome> {
+    const { body: input, frame, delivery } = message;
+    const answer = await deliver({
+      input,
+      cause: causeOf(frame),
+      deliveries: [delivery],
+      answerRow: (found) => keep(replyTo(input, found)),
+    });
+    return answer.kind === "answered" ? ACK : SETTLED;
+  }
+
   async function handle(message: Message<ShopEvent>): Promise<Outcome> {
     const { body: input, frame, delivery } = message;
     if (!isReport(input)) return ACK;
@@ -134,6 +153,7 @@ export function createOrderService(options: OrderServiceOptions): OrderService {
         return SETTLED;
       case "unchanged":
       case "kept":
+      case "answered":
         return ACK;
       case "refused": {
         const error = new ShopError("BAD_MESSAGE", answer.refusal.detail, "never");
@@ -142,7 +162,13 @@ export function createOrderService(options: OrderServiceOptions): OrderService {
     }
   }
 
-  return { command, handle, stats: region.stats.bind(region), stop: region.stop.bind(region) };
+  return {
+    command,
+    carryOut,
+    handle,
+    stats: region.stats.bind(region),
+    stop: region.stop.bind(region),
+  };
 }
 
 /** What can be expected is the sender's to know; a bug is also the end of this incarnation. */
@@ -166,6 +192,8 @@ function replyTo(command: OrderCommand, answer: OrderAnswer): CommandReply {
         return refused("failed", `order id ${command.orderId} is taken`);
       }
       return { kind: "order", order: answer.order, replayed: false };
+    case "answered":
+      assert(false, "only a message has its answer kept");
     case "kept": {
       const { orderId, fingerprint, order } = answer.answer;
       if (command.type !== "order.create" || command.idempotency?.fingerprint !== fingerprint) {

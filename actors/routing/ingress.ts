@@ -125,7 +125,11 @@ function committer(options: IngressOptions, group: string, isLocal: boolean): Pa
   const { router, slots, store } = options;
   const target: Store = isLocal
     ? store
-    : { load: (table, keys) => store.load(table, keys), commit: (unit) => store.commit(unit, []) };
+    : {
+        acknowledges: false,
+        load: (table, keys) => store.load(table, keys),
+        commit: (unit) => store.commit(unit, []),
+      };
 
   return async (passages) => {
     const messages = passages.map(({ message }) => message);

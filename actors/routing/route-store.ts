@@ -13,6 +13,7 @@ import type { Router } from "./router.ts";
 /** `store`, with every unit routed before it is committed. */
 export function routeStore(store: Store, router: Router): Store {
   return {
+    acknowledges: store.acknowledges,
     load: (table, keys) => store.load(table, keys),
     async commit(unit: UnitOfWork, deliveries: readonly DeliveryRef[]): Promise<CommitResult> {
       const { unit: routed, remote } = router.routeUnit(unit);

@@ -44,6 +44,7 @@ describe("a unit", () => {
     const { environment, router } = createWorld({ routes: [FAN_OUT] });
     const committed: UnitOfWork[] = [];
     const inner: Store = {
+      acknowledges: true,
       load: () => Promise.resolve([]),
       commit: async (unit) => {
         committed.push(unit);
@@ -77,6 +78,7 @@ describe("a unit", () => {
       { kind: "committed" },
     ];
     const inner: Store = {
+      acknowledges: true,
       load: () => Promise.resolve([]),
       commit: async () => answers.shift() ?? { kind: "committed" },
     };

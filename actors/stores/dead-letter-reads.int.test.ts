@@ -64,6 +64,7 @@ function openOn(
     reads,
     letters: reads,
     store: {
+      acknowledges: true,
       load: async (table, keys) => journal.load(table, keys),
       async commit(given, deliveries) {
         // As a shard's units come: over the ring.

@@ -15,6 +15,7 @@ import { unitToWire } from "./unit-wire.ts";
 
 export function createEmbeddedStore(client: JournalClient, reads: Pick<Store, "load">): Store {
   return {
+    acknowledges: true,
     commit(unit: UnitOfWork, deliveries: readonly DeliveryRef[]): Promise<CommitResult> {
       return client.request<CommitResult>(COMMIT, unitToWire(unit, deliveries));
     },

@@ -147,6 +147,7 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
   }
 
   return {
+    acknowledges: true,
     commit,
     load,
     order: async (id) => rowsOf("orders").get(id),

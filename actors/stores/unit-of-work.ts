@@ -102,10 +102,15 @@ export type CommitResult =
 
 export interface Store {
   /**
-   * Commits `unit` and acknowledges `deliveries` (in the same transaction where the store is also
-   * the broker). On `duplicate` the deliveries whose marks were there are not acknowledged: the
-   * caller does that. Rejects with `STORAGE_FULL` or `STORAGE_FAULT` (nothing written, try later),
-   * `INDETERMINATE` (ask the rows) or `CLOSED`.
+   * Whether `commit` acknowledges its deliveries. Where it does not, because the broker is another
+   * system, the caller acknowledges them once the unit is committed.
+   */
+  readonly acknowledges: boolean;
+  /**
+   * Commits `unit` and, where the store `acknowledges`, `deliveries` in the same transaction. On
+   * `duplicate` the deliveries whose marks were there are not acknowledged: the caller does that.
+   * Rejects with `STORAGE_FULL`, `STORAGE_FAULT` or `SATURATED` (nothing written, try later),
+   * `INDETERMINATE` (ask the rows), `FENCED` (nothing written, and never will be) or `CLOSED`.
    */
   commit(unit: UnitOfWork, deliveries: readonly DeliveryRef[]): Promise<CommitResult>;
   /** The rows at `keys`, in that order; `undefined` where there is none. */

@@ -9,11 +9,15 @@ import type { Environment } from "../../runtime/environment.ts";
 import type { AnalyticsSettings } from "../analytics/analytics-tuning.ts";
 import type { AnalyticsMisfits } from "../analytics/analytics-projection.ts";
 import type { AuditCounts, AuditSettings } from "../audit/audit-projection.ts";
+import type { MongoSettings } from "../analytics/mongo/mongo-settings.ts";
+import type { ConnectionState } from "../brokers/broker.ts";
 import type { Projection } from "../brokers/feed.ts";
 import type { View } from "../contracts/topics.ts";
 import type { ViewSettings } from "./view-settings.ts";
+import type { ViewSink } from "./view-sink.ts";
 
 import { createAnalyticsProjection } from "../analytics/analytics-projection.ts";
+import { openMongoAnalyticsSink } from "../analytics/mongo/mongo-analytics-sink.ts";
 import { createAuditProjection } from "../audit/audit-projection.ts";
 
 /** The part of the configuration that the views' thread needs: plain values, cloneable. */
@@ -22,12 +26,14 @@ export interface ViewsSettings {
   readonly reading: ViewSettings;
   readonly audit: AuditSettings;
   readonly analytics: AnalyticsSettings;
+  /** Views on servers, and how those are reached; the others have files of their own. */
+  readonly servers: { readonly analytics?: MongoSettings };
 }
 
-export interface ViewSource {
-  readonly name: View;
-  readonly open: () => Projection;
-}
+/** A view with a file of its own, or with a sink on a server. */
+export type ViewSource =
+  | { readonly name: View; readonly kind: "projection"; readonly open: () => Projection }
+  | { readonly name: View; readonly kind: "sink"; readonly open: () => Promise<ViewSink> };
 
 export interface ViewsGround {
   readonly directory: string;
@@ -36,16 +42,28 @@ export interface ViewsGround {
   readonly onAudited: (counts: AuditCounts) => void;
   /** What a batch left over in analytics. */
   readonly onAnalyzed: (misfits: AnalyticsMisfits) => void;
+  readonly onConnection: (server: string, state: ConnectionState) => void;
   /** A line for the log. */
   readonly say: (text: string) => void;
 }
 
 /** The views that are configured, each to be opened by whoever runs it. */
 export function listViews(settings: ViewsSettings, ground: ViewsGround): readonly ViewSource[] {
+  return settings.views.map(
+    (name) =>
+      remoteView(name, settings, ground) ?? {
+        name,
+        kind: "projection",
+        open: () => openProjection(name, settings, ground),
+      },
+  );
+}
+
+function openProjection(name: View, settings: ViewsSettings, ground: ViewsGround): Projection {
   const { directory, environment, say, onAudited, onAnalyzed } = ground;
-  const openers: Readonly<Record<View, () => Projection>> = {
-    audit: () =>
-      createAuditProjection({
+  switch (name) {
+    case "audit":
+      return createAuditProjection({
         directory,
         environment,
         settings: settings.audit,
@@ -53,14 +71,35 @@ export function listViews(settings: ViewsSettings, ground: ViewsGround): readonl
         // Kept where the audit's own file is not: whoever rewrites that file cannot rewrite this.
         onHead: ({ count, hash }) =>
           say(`audit: ${count} records, head ${Buffer.from(hash).toString("hex")}`),
-      }),
-    analytics: () =>
-      createAnalyticsProjection({
+      });
+    case "analytics":
+      return createAnalyticsProjection({
         directory,
         environment,
         settings: settings.analytics,
         onApplied: onAnalyzed,
-      }),
-  };
-  return settings.views.map((name) => ({ name, open: openers[name] }));
+      });
+  }
+}
+
+function remoteView(
+  name: View,
+  settings: ViewsSettings,
+  ground: ViewsGround,
+): ViewSource | undefined {
+  const { servers, analytics } = settings;
+  const { environment, say, onAnalyzed, onConnection } = ground;
+  if (name === "analytics" && servers.analytics !== undefined) {
+    const mongo = servers.analytics;
+    const open = () =>
+      openMongoAnalyticsSink(mongo, {
+        environment,
+        analytics,
+        onConnection: (state) => onConnection("mongodb", state),
+        onLog: (_level, text) => say(`mongodb: ${text}`),
+        onStored: onAnalyzed,
+      });
+    return { name, kind: "sink", open };
+  }
+  return undefined;
 }

@@ -1,36 +1,33 @@
 /**
- * The thread of the views: every view a child of one supervisor, all on rings to the journal alone.
+ * The thread of the views: every view a child of one supervisor, all on one ground.
  *
  * A view that breaks is begun anew from its store while the others go on, ever less often while it
- * goes on breaking, and never ends the thread by that. It carries no messages: what it needs of
- * the journal is that it keeps what no view has released.
+ * goes on breaking, and never ends the thread by that. A view with a file of its own reads the
+ * journal's log at its own pace; one with a sink on a server is a member of a group.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
 import type { Supervisor } from "../../runtime/supervision/supervisor.ts";
 import type { MeshMemory } from "../../runtime/threads/mesh.ts";
 import type { StartedThread } from "../../runtime/threads/thread-entry.ts";
+import type { ConnectionState } from "../brokers/broker.ts";
 import type { View } from "../contracts/topics.ts";
-import type { FeedStanding } from "../stores/journal/journal-types.ts";
 import type { ViewSource, ViewsGround, ViewsSettings } from "./view-list.ts";
-import type { ViewEvent, ViewOptions } from "./view-runner.ts";
+import type { ViewEvent } from "./view-runner.ts";
+import type { ViewsGroundData } from "./views-carrier.ts";
 
 import { describeError } from "../../runtime/errors.ts";
 import { startSupervisor } from "../../runtime/supervision/supervisor.ts";
 import { systemEnvironment } from "../../runtime/system-environment.ts";
 import { CounterWriter } from "../../runtime/threads/counter-page.ts";
-import { MeshNode } from "../../runtime/threads/mesh.ts";
 import { runThread } from "../../runtime/threads/thread-entry.ts";
-import { VIEWS } from "../contracts/topics.ts";
 import { commitSabotage, isSabotage } from "../sabotage.ts";
 import { SHOP_LAYOUT } from "../shop-metrics.ts";
 import { viewMetrics } from "../store-metrics.ts";
-import { JournalClient } from "../stores/journal-client.ts";
-import { FEED_STANDING, RELEASE_FEED } from "../stores/journal-protocol.ts";
-import { openJournalFeed } from "./journal-feed.ts";
-import { LogWindow } from "./log-window.ts";
 import { VIEW_RESTARTS } from "./view-restarts.ts";
+import { startViewMember } from "./view-member.ts";
 import { startView } from "./view-runner.ts";
+import { openCarrier } from "./views-carrier.ts";
 
 /** Of the time to stop: the rest is for the last release and for closing the stores. */
 const DRAIN_SHARE = 0.7;
@@ -41,18 +38,19 @@ export interface ViewsThreadData {
   readonly memory: MeshMemory;
   readonly heartbeats: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
-  /** Indices in the mesh. */
+  /** Index in the mesh. */
   readonly thread: number;
-  readonly journal: number;
-  readonly backlogBytesMax: number;
   readonly directory: string;
+  readonly ground: ViewsGroundData;
   readonly settings: ViewsSettings;
 }
 
 /** What the views tell their parent. */
 export type ViewsTold =
   | { readonly kind: "log"; readonly level: "info" | "warning" | "error"; readonly text: string }
-  | { readonly kind: "damage"; readonly detail: string };
+  | { readonly kind: "damage"; readonly detail: string }
+  /** A server can be reached again, or not any more. */
+  | { readonly kind: "connection"; readonly server: string; readonly state: ConnectionState };
 
 /** Makes the views of a thread; a test brings its own. */
 export type ListViews = (settings: ViewsSettings, ground: ViewsGround) => readonly ViewSource[];
@@ -73,86 +71,74 @@ async function start(
   tell: (told: ViewsTold) => void,
 ): Promise<StartedThread> {
   const environment = systemEnvironment;
-  const { node, client } = joinMesh(data);
   const report = createReport(data, tell);
+  const carrier = await openCarrier(data, {
+    onConnection: report.connection,
+    onLog: (level, text) => report.say(level === "debug" ? "info" : level, text),
+  });
   const views = await superviseViews(environment, report);
   let drainMs = 0;
-  const ground: ViewsGround = {
+  const sources = list(data.settings, {
     directory: data.directory,
     environment,
     say: (text) => report.say("info", text),
     onAudited: report.audited,
     onAnalyzed: report.analyzed,
-  };
-  const sources = list(data.settings, ground);
-  const window = sources.length > 1 ? new LogWindow() : undefined;
+    onConnection: report.connection,
+  });
   // As dynamic children they stop together, each with the whole time of a stop.
-  for (const { name, open } of sources) {
-    const view: ViewOptions = {
-      name,
+  for (const source of sources) {
+    const common = {
+      name: source.name,
       environment,
       settings: data.settings.reading,
-      openProjection: open,
-      openFeed: () =>
-        openJournalFeed({
-          directory: data.directory,
-          name,
-          topics: VIEWS[name],
-          environment,
-          window,
-          release: async (release) => void (await client.request(RELEASE_FEED, release)),
-          standing: () => client.request<FeedStanding>(FEED_STANDING, { name }),
-        }),
-      onEvent: (event) => report.heard(name, event),
+      onEvent: (event: ViewEvent) => report.heard(source.name, event),
       drainMs: () => drainMs,
     };
     await views.startChild({
-      id: name,
+      id: source.name,
       restart: "permanent",
       shutdown: VIEW_STOP_MS,
-      start: async (onExit) => startView(view, onExit),
+      start: async (onExit) =>
+        source.kind === "projection"
+          ? startView(
+              {
+                ...common,
+                openProjection: source.open,
+                openFeed: () => carrier.openFeed(source.name),
+              },
+              onExit,
+            )
+          : await startViewMember(
+              {
+                ...common,
+                broker: carrier.broker,
+                topics: carrier.topics(source.name),
+                openSink: source.open,
+              },
+              onExit,
+            ),
     });
   }
   return {
     async stop(withinMs) {
       drainMs = withinMs * DRAIN_SHARE;
       await views.stop();
-      node.close();
+      await carrier.close();
     },
     onCustom(body) {
       if (isSabotage(body)) commitSabotage(body, environment);
       // The parent sends nothing else but word that the journal is gone.
-      else client.fail("the journal's thread died");
+      else carrier.fail();
     },
   };
-}
-
-function joinMesh(data: ViewsThreadData): {
-  readonly node: MeshNode;
-  readonly client: JournalClient;
-} {
-  const node = new MeshNode({
-    memory: data.memory,
-    me: data.thread,
-    environment: systemEnvironment,
-    backlogBytesMax: data.backlogBytesMax,
-    listeners: [
-      {
-        from: data.journal,
-        release: "read",
-        onRecord: (kind, bytes) => client.onRecord(kind, bytes),
-      },
-    ],
-    onTurn: () => client.onTurn(),
-  });
-  const client: JournalClient = new JournalClient(node, data.journal);
-  return { node, client };
 }
 
 /** Where what happens to the views is counted and told. */
 interface Report {
   heard(view: View, event: ViewEvent): void;
   broke(view: string, error: unknown): void;
+  connection(server: string, state: ConnectionState): void;
   readonly audited: ViewsGround["onAudited"];
   readonly analyzed: ViewsGround["onAnalyzed"];
   say(level: "info" | "warning" | "error", text: string): void;
@@ -168,6 +154,7 @@ function createReport(data: ViewsThreadData, tell: (told: ViewsTold) => void): R
 
   return {
     say,
+    connection: (server, state) => tell({ kind: "connection", server, state }),
     audited: metrics.audited,
     analyzed: metrics.analyzed,
     heard(view, event) {

@@ -12,8 +12,13 @@ import { Type } from "@sinclair/typebox";
 import { AnalyticsSettingsSchema } from "./analytics-settings.ts";
 import { AuditSettings } from "./audit-settings.ts";
 import { FraudConfig } from "./fraud-settings.ts";
+import { KafkaGroup } from "./kafka-settings.ts";
 import { LedgerGroup } from "./ledger-settings.ts";
+import { MongodbGroup } from "./mongodb-settings.ts";
 import { NotificationGroup } from "./notification-settings.ts";
+import { PostgresGroup } from "./postgres-settings.ts";
+import { RabbitmqGroup } from "./rabbitmq-settings.ts";
+import { RedisGroup } from "./redis-settings.ts";
 import { RouterGroup } from "./router-settings.ts";
 import {
   DAY_MS,
@@ -32,6 +37,7 @@ import {
 } from "./setting-types.ts";
 import {
   BrokersSetting,
+  InstanceSetting,
   PlacementGroup,
   StockCacheSetting,
   StoreSetting,
@@ -131,6 +137,7 @@ export const ConfigSchema = group({
   port: integer(0, 65_535, 8080, "port to listen on; 0: any free one"),
   data: text("./data", "directory of the embedded storage"),
   store: StoreSetting,
+  instance: InstanceSetting,
   brokers: BrokersSetting,
   placement: PlacementGroup,
   shards: Shards,
@@ -156,6 +163,11 @@ export const ConfigSchema = group({
   audit: AuditSettings,
   analytics: AnalyticsSettingsSchema,
   ledger: LedgerGroup,
+  postgres: PostgresGroup,
+  kafka: KafkaGroup,
+  redis: RedisGroup,
+  rabbitmq: RabbitmqGroup,
+  mongodb: MongodbGroup,
 });
 
 /** A complete, checked configuration. */

@@ -30,8 +30,13 @@ export const DEFAULT_FILE = "shopstream.toml";
 
 const FILE_VARIABLE = "SHOPSTREAM_CONFIG";
 const FILE_FLAG = "--config";
-/** Read by the tests, not by the shop. */
-const FOREIGN_VARIABLES: ReadonlySet<string> = new Set(["SHOPSTREAM_REQUIRE"]);
+/** Read by the tests and by the script for servers, not by the shop. */
+const FOREIGN_VARIABLES: ReadonlySet<string> = new Set([
+  "SHOPSTREAM_REQUIRE",
+  "SHOPSTREAM_SERVICES",
+  "SHOPSTREAM_SERVICES_DATA",
+  "SHOPSTREAM_SERVICES_ENGINE",
+]);
 
 export interface ConfigInput {
   /** What follows the script's name on the command line. */

@@ -1,8 +1,8 @@
 /**
  * The settings of analytics on MongoDB: where the server is, and how it is talked to.
  *
- * The defaults are those of `actors/analytics/mongo/mongo-settings.ts`. Refuses a roll-up that could
- * not take the pieces that begin it, and calls that would outlive every patience.
+ * The defaults are those of `actors/analytics/mongo/mongo-settings.ts`. Refuses a roll-up that
+ * could not take the pieces that begin it, and calls that would outlive every patience.
  */
 
 import { Type } from "@sinclair/typebox";

@@ -7,7 +7,10 @@
 
 import { Type } from "@sinclair/typebox";
 
-import { RABBIT_SETTINGS } from "../../actors/brokers/rabbitmq/rabbit-settings.ts";
+import {
+  KEPT_MESSAGES_MAX,
+  RABBIT_SETTINGS,
+} from "../../actors/brokers/rabbitmq/rabbit-settings.ts";
 import { GIB, group, HOUR_MS, integer, KIB, MINUTE_MS, text } from "./setting-types.ts";
 
 const initial = RABBIT_SETTINGS;
@@ -58,10 +61,10 @@ export const RabbitmqGroup = group({
     "a frame given out so often without being settled goes to the dead letters",
   ),
   queueFramesMax: integer(1_000, FRAMES_MAX, initial.queueFramesMax, "frames in one queue"),
-  deadLetterBytesMax: integer(
-    64 * KIB * KIB,
-    1_024 * GIB,
-    initial.deadLetterBytesMax,
+  deadLettersMax: integer(
+    100,
+    KEPT_MESSAGES_MAX,
+    initial.deadLettersMax,
     "dead letters kept of one topic; above, the oldest go",
   ),
   reconnectMaxMs: integer(100, 5_000, initial.reconnectMaxMs, "longest pause between attempts"),

@@ -16,6 +16,15 @@ export const StoreSetting = oneOf(
   "where orders, payments, stock are kept; postgres: any number of processes share them",
 );
 
+export const InstanceSetting = Type.String({
+  maxLength: 64,
+  pattern: "^[A-Za-z0-9._-]*$",
+  default: "",
+  description:
+    "name of this process among those that share the store, the same after a restart; empty: a " +
+    "new one each time",
+});
+
 export const BrokersSetting = Type.Array(
   Type.Union(FOREIGN_BROKERS.map((name) => Type.Literal(name))),
   {

@@ -10,7 +10,7 @@ import type { BrokerName, Placement } from "../../actors/grounds/placement.ts";
 import type { ShopConfig } from "./config-schema.ts";
 
 import { TOPICS } from "../../actors/contracts/topics.ts";
-import { COMMANDS_TOPIC } from "../../actors/grounds/placement.ts";
+import { COMMANDS_TOPIC } from "../../actors/commands/owner-handler.ts";
 
 export type Systems =
   | { readonly kind: "embedded"; readonly brokers: readonly BrokerName[] }

@@ -99,7 +99,7 @@ function resolve(refs: readonly DeliveryRef[], settle: SettleTable): Consumer[] 
 }
 
 /** Why the unit's own fields cannot be stored. */
-function checkState({ unit, postponements = [] }: JournalUnit): string | undefined {
+export function checkState({ unit, postponements = [] }: JournalUnit): string | undefined {
   for (const { messageId } of unit.inbox) {
     if (!isMessageId(messageId)) return `message id ${messageId} is not a lower-case UUID`;
   }

@@ -1,0 +1,94 @@
+/**
+ * A frame as a Kafka record: the whole frame is the value, its envelope the CloudEvents headers.
+ *
+ * Any CloudEvents consumer can read who sent what, when and about what from the `ce_*` headers of
+ * the Kafka protocol binding (binary mode), and any Kafka client that computes the partition from
+ * the key agrees with us. The content type says that the value is a frame; a record without it is
+ * foreign. Bytes that are no sound frame go out as they are, without an envelope.
+ */
+
+import type { KafkaRecord } from "./kafka-driver.ts";
+
+import {
+  checkFrame,
+  frameHeaders,
+  frameId,
+  frameKey,
+  frameSlot,
+  frameSpanId,
+  frameTimeMs,
+  frameTraceId,
+  frameType,
+} from "../../../runtime/frames/frame.ts";
+
+export const CONTENT_TYPE = "content-type";
+export const FRAME_CONTENT_TYPE = "application/vnd.shopstream.frame";
+export const EVENT_SOURCE = "/shopstream";
+
+const NO_TRACE = "0".repeat(32);
+const NO_SPAN = "0".repeat(16);
+/** Headers of a frame that CloudEvents has names for; others of the shop's stay in the frame. */
+const EXTENSIONS = ["correlationid", "causationid"];
+const utf8 = new TextEncoder();
+
+/** `topic` is the server's name of it. `nameOf`: of a type, if it has one. */
+export function recordOf(
+  topic: string,
+  frame: Uint8Array,
+  nameOf: (type: number) => string | undefined,
+): KafkaRecord {
+  const partition = frameSlot(frame);
+  if (checkFrame(frame) !== undefined) {
+    const headers = { [CONTENT_TYPE]: FRAME_CONTENT_TYPE };
+    return { topic, partition, key: null, value: frame, headers, timestampMs: 0 };
+  }
+  const timestampMs = Math.floor(frameTimeMs(frame));
+  const key = frameKey(frame);
+  return {
+    topic,
+    partition,
+    key: utf8.encode(key),
+    value: frame,
+    headers: envelopeOf(frame, key, nameOf),
+    timestampMs: Number.isSafeInteger(timestampMs) ? timestampMs : 0,
+  };
+}
+
+function envelopeOf(
+  frame: Uint8Array,
+  key: string,
+  nameOf: (type: number) => string | undefined,
+): Record<string, string> {
+  const type = frameType(frame);
+  const headers: Record<string, string> = {
+    [CONTENT_TYPE]: FRAME_CONTENT_TYPE,
+    ce_specversion: "1.0",
+    ce_id: frameId(frame),
+    ce_source: EVENT_SOURCE,
+    ce_type: nameOf(type) ?? `shopstream.type-${type}`,
+    ce_subject: key,
+    ce_partitionkey: key,
+  };
+  const time = timeText(frameTimeMs(frame));
+  if (time !== undefined) headers["ce_time"] = time;
+  const traceId = frameTraceId(frame);
+  const spanId = frameSpanId(frame);
+  if (traceId !== NO_TRACE && spanId !== NO_SPAN) {
+    const traceparent = `00-${traceId}-${spanId}-01`;
+    headers["ce_traceparent"] = traceparent;
+    headers["traceparent"] = traceparent;
+  }
+  const own = frameHeaders(frame);
+  for (const name of EXTENSIONS) {
+    const value = own[name];
+    if (value !== undefined) headers[`ce_${name}`] = value;
+  }
+  return headers;
+}
+
+/** RFC 3339, or nothing for times that it has no years for. */
+function timeText(timeMs: number): string | undefined {
+  const date = new Date(timeMs);
+  if (Number.isNaN(date.getTime()) || date.getUTCFullYear() > 9_999) return undefined;
+  return date.toISOString();
+}

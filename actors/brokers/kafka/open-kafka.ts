@@ -1,0 +1,50 @@
+/**
+ * The broker port on Kafka with the client that the settings name, for the events of the shop.
+ *
+ * The one function that the shop calls. It refuses a cluster that cannot be used, at once and with
+ * the setting that is wrong.
+ */
+
+import type { Environment } from "../../../runtime/environment.ts";
+import type { Broker, ConnectionState } from "../broker.ts";
+import type { EventTypes } from "./kafka-broker.ts";
+import type { KafkaDriver } from "./kafka-driver.ts";
+import type { KafkaSettings } from "./kafka-options.ts";
+
+import { ShopError } from "../../../runtime/errors.ts";
+import { EVENTS } from "../../contracts/messages.ts";
+import { openKafkaBroker } from "./kafka-broker.ts";
+import { KafkaJsDriver } from "./kafkajs-driver.ts";
+
+export interface OpenKafkaOptions {
+  readonly environment: Environment;
+  readonly settings: KafkaSettings;
+  readonly topics: readonly string[];
+  readonly slots: number;
+  readonly onConnection?: (state: ConnectionState) => void;
+  readonly onLog?: (level: "info" | "warning", text: string) => void;
+}
+
+/** The events of the shop, as Kafka's headers name them. */
+export const SHOP_EVENT_TYPES: EventTypes = eventTypes();
+
+/** Rejects within ten seconds with `SERVER_UNUSABLE` or `BAD_CONFIGURATION`. */
+export async function openKafka(options: OpenKafkaOptions): Promise<Broker> {
+  return await openKafkaBroker({ ...options, driver: driverOf(options), types: SHOP_EVENT_TYPES });
+}
+
+function driverOf({ environment, settings, onLog }: OpenKafkaOptions): KafkaDriver {
+  const options = { environment, settings, onLog: onLog ?? (() => undefined) };
+  switch (settings.driver) {
+    case "kafkajs":
+      return new KafkaJsDriver(options);
+    case "platformatic":
+      throw new ShopError("BAD_CONFIGURATION", "kafka.driver: only kafkajs so far", "never");
+  }
+}
+
+function eventTypes(): EventTypes {
+  const names = new Map(EVENTS.map(({ number, type }) => [number, type]));
+  const numbers = new Map<string, number>(EVENTS.map(({ number, type }) => [type, number]));
+  return { nameOf: (number) => names.get(number), numberOf: (name) => numbers.get(name) };
+}

@@ -1,0 +1,397 @@
+/**
+ * The Kafka driver on @platformatic/kafka: its connections and its protocol, not its clients.
+ *
+ * Its producer and consumer retry, batch and rejoin by themselves, cannot carry metadata with an
+ * offset, and encode what the adapter encodes; the requests below them do exactly what they are
+ * told, once. Records carry producer numbers, so the same batch again is stored once. Refuses to
+ * take a reply for a success that does not name every partition.
+ */
+
+import type { MessageRecord } from "@platformatic/kafka";
+import type { Environment } from "../../../runtime/environment.ts";
+import type {
+  CommittedOffset,
+  DriverMember,
+  FetchedRecord,
+  JoinOptions,
+  KafkaDriver,
+  KafkaRecord,
+  NewTopic,
+  OffsetSpan,
+  TopicPartitions,
+  TopicShape,
+} from "./kafka-driver.ts";
+import type { KafkaSettings } from "./kafka-options.ts";
+
+import {
+  createTopicsV5,
+  describeConfigsV4,
+  initProducerIdV4,
+  listOffsetsV6,
+  NumericMap,
+  offsetFetchV8,
+  produceV9,
+} from "@platformatic/kafka";
+
+import { assert, ShopError } from "../../../runtime/errors.ts";
+import {
+  connectFailure,
+  isProducerLost,
+  produceFailure,
+  protocolNames,
+  responseOf,
+} from "./platformatic-errors.ts";
+import { fetchOnce } from "./platformatic-fetch.ts";
+import { PlatformaticLink } from "./platformatic-link.ts";
+import { PlatformaticMember } from "./platformatic-member.ts";
+import { messageOf } from "./platformatic-records.ts";
+import { settledWithin } from "./settled-within.ts";
+
+const CONNECT_WITHIN_MS = 9_000;
+const DISCONNECT_WITHIN_MS = 3_000;
+const ALL_REPLICAS = -1;
+const CONSUMER = -1;
+const TOPIC_RESOURCE = 2;
+const EARLIEST = -2n;
+const LATEST = -1n;
+/** The server has the batch already: a repetition of what it confirmed and nobody heard. */
+const DUPLICATE = 46;
+const PRODUCER_TIMEOUT_MS = 60_000;
+/** A topic that was just created has leaders within this. */
+const LEADERS_WITHIN_MS = 5_000;
+const POLL_MS = 50;
+
+export interface PlatformaticOptions {
+  readonly environment: Environment;
+  readonly settings: KafkaSettings;
+  readonly onLog: (level: "info" | "warning", text: string) => void;
+}
+
+interface ProducerIdentity {
+  readonly producerId: bigint;
+  readonly producerEpoch: number;
+  /** The next number, by `topic:partition` as the library names it. */
+  readonly sequences: NumericMap;
+}
+
+interface ProduceVerdict {
+  readonly confirmed: ReadonlySet<string>;
+  readonly error: unknown;
+  readonly wasSent: boolean;
+}
+
+export class PlatformaticDriver implements KafkaDriver {
+  readonly #options: PlatformaticOptions;
+  readonly #link: PlatformaticLink;
+  readonly #members = new Set<PlatformaticMember>();
+  #identity: Promise<ProducerIdentity> | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: PlatformaticOptions) {
+    this.#options = options;
+    this.#link = new PlatformaticLink(options.settings);
+  }
+
+  async connect(): Promise<void> {
+    const { environment, settings } = this.#options;
+    try {
+      const asking = this.#link.layouts([]).then(() => this.#link.any());
+      const isInTime = await settledWithin(environment, CONNECT_WITHIN_MS, asking);
+      assert(isInTime, `no answer within ${CONNECT_WITHIN_MS} ms`);
+      await asking;
+      // A connection alone may be to anything; an answer is Kafka's.
+      const answering = this.#link.layouts(["__consumer_offsets"]);
+      const isKafka = await settledWithin(environment, CONNECT_WITHIN_MS, answering);
+      assert(isKafka, `no answer within ${CONNECT_WITHIN_MS} ms`);
+      await answering;
+    } catch (error) {
+      throw connectFailure(error, settings.brokers.join(", "), settings.username);
+    }
+  }
+
+  async describe(topics: readonly string[]): Promise<ReadonlyMap<string, TopicShape>> {
+    this.#link.forget();
+    const layouts = await this.#link.layouts(topics);
+    if (layouts.size === 0) return new Map();
+    const { results } = await describeConfigsV4.api.async(
+      await this.#link.any(),
+      [...layouts.keys()].map((resourceName) => ({
+        resourceType: TOPIC_RESOURCE,
+        resourceName,
+        configurationKeys: ["max.message.bytes"],
+      })),
+      false,
+      false,
+    );
+    const limits = new Map(
+      results.map(({ resourceName, configs }) => [resourceName, configs[0]?.value ?? "none"]),
+    );
+    return new Map(
+      [...layouts].map(([topic, { partitions }]) => {
+        const messageBytesMax = Number(limits.get(topic) ?? "none");
+        const limit = Number.isSafeInteger(messageBytesMax) ? { messageBytesMax } : {};
+        return [topic, { partitions, ...limit }];
+      }),
+    );
+  }
+
+  async create(topics: readonly NewTopic[]): Promise<void> {
+    if (topics.length === 0) return;
+    try {
+      await createTopicsV5.api.async(
+        await this.#link.any(),
+        topics.map(({ topic, partitions, replicationFactor, config }) => ({
+          name: topic,
+          numPartitions: partitions,
+          replicationFactor,
+          assignments: [],
+          configs: Object.entries(config).map(([name, value]) => ({ name, value })),
+        })),
+        this.#options.settings.requestTimeoutMs,
+        false,
+      );
+    } catch (error) {
+      const others = protocolNames(error).filter((name) => name !== "TOPIC_ALREADY_EXISTS");
+      if (others.length > 0 || protocolNames(error).length === 0) throw error;
+    }
+    await this.#untilLed(topics.map(({ topic }) => topic));
+  }
+
+  async ends(topic: string): Promise<ReadonlyMap<number, OffsetSpan>> {
+    const [first, next] = await this.#asking(
+      Promise.all([this.#offsets(topic, EARLIEST), this.#offsets(topic, LATEST)]),
+    );
+    return new Map(
+      [...first].map(([at, each]) => [at, { first: each, next: next.get(at) ?? each }]),
+    );
+  }
+
+  async committed(
+    group: string,
+    assigned: readonly TopicPartitions[],
+  ): Promise<readonly CommittedOffset[]> {
+    const asked = assigned.map(({ topic, partitions }) => {
+      return { name: topic, partitionIndexes: [...partitions] };
+    });
+    const answer = await this.#asking(
+      this.#link
+        .coordinator(group)
+        .then((connection) =>
+          offsetFetchV8.api.async(
+            connection,
+            [{ groupId: group, memberEpoch: -1, topics: asked }],
+            false,
+          ),
+        ),
+    );
+    return answer.groups.flatMap(({ topics }) =>
+      topics.flatMap(({ name, partitions }) =>
+        partitions.map(({ partitionIndex, committedOffset, metadata }) => ({
+          topic: name,
+          partition: partitionIndex,
+          offset: Number(committedOffset),
+          metadata: metadata ?? "",
+        })),
+      ),
+    );
+  }
+
+  async produce(records: readonly KafkaRecord[]): Promise<void> {
+    const counts = new Map<string, number>();
+    for (const { topic, partition } of records) {
+      const place = `${topic}:${partition}`;
+      counts.set(place, (counts.get(place) ?? 0) + 1);
+    }
+    const identity = await this.#asking((this.#identity ??= this.#newIdentity()));
+    const byNode = await this.#asking(this.#byNode(records));
+    const verdicts = await Promise.all(
+      [...byNode].map(([node, messages]) => this.#produceTo(node, messages, identity)),
+    );
+    const confirmed = new Set(verdicts.flatMap((verdict) => [...verdict.confirmed]));
+    const failed = verdicts.find(({ error }) => error !== undefined);
+    if (failed !== undefined) {
+      this.#link.forget();
+      if (isProducerLost(failed.error)) this.#identity = undefined;
+      throw produceFailure(failed.error, failed.wasSent, confirmed.size > 0);
+    }
+    const missing = [...counts.keys()].filter((place) => !confirmed.has(place));
+    if (missing.length > 0) {
+      const message = `kafka: no answer for ${missing.join(", ")}`;
+      throw new ShopError("INDETERMINATE", message, "later");
+    }
+    // Only now: a batch of which a part failed is sent again under the same numbers.
+    for (const [place, count] of counts) identity.sequences.postIncrement(place, count, 0);
+  }
+
+  renewProducer(): Promise<void> {
+    this.#identity = undefined;
+    return Promise.resolve();
+  }
+
+  async read(
+    topic: string,
+    partition: number,
+    offset: number,
+    bytesMax: number,
+  ): Promise<readonly FetchedRecord[]> {
+    const reading = async (): Promise<readonly FetchedRecord[]> => {
+      const connection = await this.#link.node(await this.#link.leader(topic, partition));
+      const places = [{ topic, partition, offset }];
+      const limits = { waitMs: 0, bytesMax, partitionBytesMax: bytesMax };
+      const [answer] = await fetchOnce(connection, places, limits);
+      if (answer?.errorCode !== 0) {
+        const message = `kafka: ${topic}/${partition} cannot be read (${answer?.errorCode})`;
+        throw new ShopError("STORAGE_FAULT", message, "later");
+      }
+      return answer.records;
+    };
+    return await this.#asking(reading());
+  }
+
+  join(options: JoinOptions): DriverMember {
+    const { environment, settings } = this.#options;
+    const member = new PlatformaticMember({
+      environment,
+      settings,
+      join: options,
+      link: this.#link,
+      onClosed: () => this.#members.delete(member),
+    });
+    this.#members.add(member);
+    member.start();
+    return member;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#members].map((member) => member.close(true)));
+    await settledWithin(this.#options.environment, DISCONNECT_WITHIN_MS, this.#link.close());
+  }
+
+  async #newIdentity(): Promise<ProducerIdentity> {
+    try {
+      const answer = await initProducerIdV4.api.async(
+        await this.#link.any(),
+        null,
+        PRODUCER_TIMEOUT_MS,
+        -1n,
+        -1,
+      );
+      const { producerId, producerEpoch } = answer;
+      return { producerId, producerEpoch, sequences: new NumericMap() };
+    } catch (error) {
+      this.#identity = undefined;
+      throw produceFailure(error, false);
+    }
+  }
+
+  async #byNode(records: readonly KafkaRecord[]): Promise<ReadonlyMap<number, MessageRecord[]>> {
+    const byNode = new Map<number, MessageRecord[]>();
+    const leaders = new Map<string, number>();
+    for (const record of records) {
+      const place = `${record.topic}:${record.partition}`;
+      const leader =
+        leaders.get(place) ?? (await this.#link.leader(record.topic, record.partition));
+      leaders.set(place, leader);
+      const messages = byNode.get(leader) ?? [];
+      if (messages.length === 0) byNode.set(leader, messages);
+      messages.push(messageOf(record));
+    }
+    return byNode;
+  }
+
+  /** Never rejects: what one node says is judged together with the others'. */
+  async #produceTo(
+    node: number,
+    messages: MessageRecord[],
+    identity: ProducerIdentity,
+  ): Promise<ProduceVerdict> {
+    let wasSent = false;
+    try {
+      const connection = await this.#link.node(node);
+      wasSent = true;
+      const { requestTimeoutMs } = this.#options.settings;
+      const answer = await produceV9.api.async(
+        connection,
+        ALL_REPLICAS,
+        requestTimeoutMs,
+        messages,
+        {
+          ...identity,
+          compression: "none",
+          partitionLeaderEpoch: -1,
+        },
+      );
+      return { confirmed: confirmedBy(answer), error: undefined, wasSent };
+    } catch (error) {
+      const confirmed = confirmedBy(responseOf(error));
+      const isOnlyRepeated = protocolNames(error).every(
+        (name) => name === "DUPLICATE_SEQUENCE_NUMBER",
+      );
+      const isAnswered = responseOf(error) !== undefined;
+      return { confirmed, error: isAnswered && isOnlyRepeated ? undefined : error, wasSent };
+    }
+  }
+
+  async #offsets(topic: string, timestamp: bigint): Promise<ReadonlyMap<number, number>> {
+    const layout = (await this.#link.layouts([topic])).get(topic);
+    const offsets = new Map<number, number>();
+    const leaders = (layout?.leaders ?? []).map((leader, partition) => ({ leader, partition }));
+    for (const [leader, led] of Map.groupBy(leaders, (each) => each.leader)) {
+      const partitions = led.map(({ partition }) => {
+        return { partitionIndex: partition, currentLeaderEpoch: -1, timestamp };
+      });
+      const connection = await this.#link.node(leader);
+      const answer = await listOffsetsV6.api.async(connection, CONSUMER, 0, [
+        { name: topic, partitions },
+      ]);
+      for (const { partitionIndex, offset } of answer.topics[0]?.partitions ?? []) {
+        offsets.set(partitionIndex, Number(offset));
+      }
+    }
+    return offsets;
+  }
+
+  async #untilLed(topics: readonly string[]): Promise<void> {
+    const { environment } = this.#options;
+    const limitMs = environment.monotonicMs() + LEADERS_WITHIN_MS;
+    for (;;) {
+      this.#link.forget();
+      const layouts = await this.#link.layouts(topics);
+      const isLed = [...layouts.values()].every(({ leaders }) =>
+        leaders.every((each) => each >= 0),
+      );
+      if (layouts.size === topics.length && isLed) return;
+      if (environment.monotonicMs() > limitMs) return; // whoever produces finds out
+      await new Promise<void>((resolve) => void environment.startTimer(POLL_MS, resolve));
+    }
+  }
+
+  async #asking<Answer>(answer: Promise<Answer>): Promise<Answer> {
+    try {
+      return await answer;
+    } catch (error) {
+      this.#link.forget();
+      throw produceFailure(error, false);
+    }
+  }
+}
+
+type ProduceAnswer = Awaited<ReturnType<typeof produceV9.api.async>>;
+
+/** Places that the server says are stored, `topic:partition`. */
+function confirmedBy(answer: unknown): ReadonlySet<string> {
+  // The library's answer to a request for acknowledgements, which `true` is not.
+  const { responses } = (answer ?? { responses: [] }) as Exclude<ProduceAnswer, boolean>;
+  return new Set(
+    responses.flatMap(({ name, partitionResponses }) =>
+      partitionResponses
+        .filter(({ errorCode }) => errorCode === 0 || errorCode === DUPLICATE)
+        .map(({ index }) => `${name}:${index}`),
+    ),
+  );
+}

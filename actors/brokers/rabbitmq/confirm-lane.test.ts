@@ -1,0 +1,198 @@
+/**
+ * Publishing on one channel: the window, full buffers, deadlines, losses, and a close.
+ *
+ * The channel is a fake that keeps what it is given and confirms when told; time is virtual.
+ */
+
+import { expect, test } from "bun:test";
+import { EventEmitter } from "node:events";
+
+import type { ConfirmChannel, Options } from "amqplib";
+
+import type { RabbitMessage } from "./confirm-lane.ts";
+import type { RabbitSettings } from "./rabbit-settings.ts";
+
+import { isShopError } from "../../../runtime/errors.ts";
+import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
+import { ConfirmLane } from "./confirm-lane.ts";
+import { RABBIT_SETTINGS } from "./rabbit-settings.ts";
+
+type Confirm = (error: unknown) => void;
+
+class FakeChannel extends EventEmitter {
+  readonly taken: { readonly key: string; readonly tag: string; readonly confirm: Confirm }[] = [];
+  hasRoom = true;
+
+  publish(
+    _exchange: string,
+    key: string,
+    _content: Buffer,
+    options: Options.Publish,
+    confirm: Confirm,
+  ): boolean {
+    this.taken.push({ key, tag: options.correlationId ?? "", confirm });
+    return this.hasRoom;
+  }
+
+  keys(): string[] {
+    return this.taken.map(({ key }) => key);
+  }
+
+  confirm(...keys: string[]): void {
+    for (const each of this.taken) if (keys.includes(each.key)) each.confirm(null);
+  }
+}
+
+function createLane(settings: Partial<RabbitSettings> = {}) {
+  const environment = createVirtualEnvironment();
+  const lane = new ConfirmLane(environment, { ...RABBIT_SETTINGS, ...settings });
+  const connect = (): FakeChannel => {
+    const channel = new FakeChannel();
+    lane.open(channel as EventEmitter as ConfirmChannel); // the lane uses what the fake has
+    return channel;
+  };
+  /** Settled with: nothing yet, `stored`, or an error's code. */
+  const send = (...keys: string[]): { answer: string } => {
+    const seen = { answer: "" };
+    lane.send(keys.map(messageOf)).then(
+      () => (seen.answer = "stored"),
+      (error: unknown) => (seen.answer = isShopError(error) ? error.code : String(error)),
+    );
+    return seen;
+  };
+  return { environment, lane, connect, send };
+}
+
+function messageOf(key: string): RabbitMessage {
+  return { exchange: "x", routingKey: key, content: Buffer.alloc(10), options: {} };
+}
+
+test("a batch is stored when all of it is confirmed, in whatever order", async () => {
+  const { environment, connect, send } = createLane();
+  const channel = connect();
+  const batch = send("a", "b", "c");
+  channel.confirm("c", "a");
+  await environment.settle();
+  expect(batch.answer).toBe("");
+  channel.confirm("b");
+  await environment.settle();
+  expect(batch.answer).toBe("stored");
+});
+
+test("no more is sent than the window allows, in frames and in bytes, and in order", async () => {
+  for (const window of [{ confirmWindowFrames: 2 }, { confirmWindowBytes: 20 }]) {
+    const { connect, send } = createLane(window);
+    const channel = connect();
+    send("a", "b", "c");
+    send("d");
+    expect(channel.keys()).toEqual(["a", "b"]);
+    channel.confirm("a");
+    expect(channel.keys()).toEqual(["a", "b", "c"]);
+    channel.confirm("b", "c");
+    expect(channel.keys()).toEqual(["a", "b", "c", "d"]);
+  }
+});
+
+test("what the library buffered is not sent again, and nothing more until it has room", () => {
+  const { connect, send } = createLane();
+  const channel = connect();
+  channel.hasRoom = false;
+  send("a", "b");
+  expect(channel.keys()).toEqual(["a"]);
+  channel.hasRoom = true;
+  channel.emit("drain");
+  expect(channel.keys()).toEqual(["a", "b"]);
+});
+
+test("a message that found no queue is told, though the server confirms it", async () => {
+  const { environment, connect, send } = createLane();
+  const channel = connect();
+  const batch = send("a");
+  channel.emit("return", { properties: { correlationId: channel.taken[0]?.tag } });
+  channel.confirm("a");
+  await environment.settle();
+  expect(batch.answer).toBe("UNKNOWN_TOPIC");
+});
+
+test("a lost channel leaves in doubt what was sent; the rest goes out on the next", async () => {
+  const { environment, connect, send } = createLane({ confirmWindowFrames: 1 });
+  const first = connect();
+  const sent = send("a");
+  const waiting = send("b");
+  first.emit("close");
+  // The library calls back for what it will not hear of any more; that is no answer.
+  first.taken[0]?.confirm(new Error("channel closed"));
+  await environment.settle();
+  expect([sent.answer, waiting.answer]).toEqual(["INDETERMINATE", ""]);
+  const second = connect();
+  expect(second.keys()).toEqual(["b"]);
+  second.confirm("b");
+  await environment.settle();
+  expect(waiting.answer).toBe("stored");
+});
+
+test("every batch is answered in time: in doubt if sent, not stored if not", async () => {
+  const { environment, connect, send } = createLane({ confirmWindowFrames: 1 });
+  const unsent = send("z");
+  await environment.advance(RABBIT_SETTINGS.publishTimeoutMs + RABBIT_SETTINGS.fullWaitMs);
+  expect(unsent.answer).toBe("STORAGE_FAULT");
+  const channel = connect();
+  const sent = send("a");
+  const behind = send("b");
+  await environment.advance(RABBIT_SETTINGS.publishTimeoutMs + RABBIT_SETTINGS.fullWaitMs);
+  expect([sent.answer, behind.answer]).toEqual(["INDETERMINATE", "STORAGE_FAULT"]);
+  // The late confirmation makes room, and neither frame is sent after its answer.
+  channel.confirm("a");
+  send("c");
+  expect(channel.keys()).toEqual(["a", "c"]);
+});
+
+test("a server that takes nothing refuses soon, and is used again when it does", async () => {
+  const { environment, lane, connect, send } = createLane();
+  const channel = connect();
+  lane.setBlocked(true);
+  const refused = send("a");
+  await environment.advance(2 * RABBIT_SETTINGS.fullWaitMs);
+  expect(refused.answer).toBe("STORAGE_FULL");
+  const lucky = send("b");
+  lane.setBlocked(false);
+  expect(channel.keys()).toEqual(["b"]);
+  channel.confirm("b");
+  await environment.settle();
+  expect(lucky.answer).toBe("stored");
+});
+
+test("what waits is bounded, and a batch above the bound is taken alone", async () => {
+  const { environment, connect, send } = createLane({ waitingFramesMax: 2 });
+  const large = send("a", "b", "c");
+  const more = send("d");
+  await environment.settle();
+  expect([large.answer, more.answer]).toEqual(["", "SATURATED"]);
+  const channel = connect();
+  channel.confirm("a", "b", "c");
+  await environment.settle();
+  expect(large.answer).toBe("stored");
+});
+
+test("a close waits for what is under way and answers everything", async () => {
+  const { environment, lane, connect, send } = createLane();
+  const channel = connect();
+  const batch = send("a");
+  let isClosed = false;
+  void lane.close().then(() => (isClosed = true));
+  await environment.settle();
+  expect(isClosed).toBe(false);
+  expect(send("b").answer).toBe("");
+  channel.confirm("a");
+  await environment.settle();
+  expect([batch.answer, isClosed]).toEqual(["stored", true]);
+
+  const cut = createLane();
+  const unsent = cut.send("a");
+  await cut.lane.close();
+  await cut.environment.settle();
+  expect(unsent.answer).toBe("CLOSED");
+  const late = cut.send("b");
+  await cut.environment.settle();
+  expect(late.answer).toBe("CLOSED");
+});

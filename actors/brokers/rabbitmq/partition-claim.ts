@@ -1,0 +1,321 @@
+/**
+ * One partition of one member: a channel of its own, whose delivery tags are the sequences.
+ *
+ * The server gives the frames of a queue to one consumer at a time. A channel that closes returns
+ * all that was not acknowledged, in order and in one step, so a partition is given up by closing
+ * its channel. The claim owns its partition from the first delivery, or once its member says that
+ * nobody else has it. It refuses to acknowledge what is not in hand.
+ */
+
+import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
+
+import type { Environment } from "../../../runtime/environment.ts";
+import type { Postponement, SubscribeOptions } from "../broker.ts";
+import type { RemoteMember, RemoteRecord } from "../remote-member.ts";
+import type { GroupMemory } from "./group-memory.ts";
+import type { RabbitLink } from "./rabbit-link.ts";
+
+import { ShopError } from "../../../runtime/errors.ts";
+import { within } from "./rabbit-link.ts";
+
+/** An answer of the server to something small. */
+const ANSWER_MS = 5_000;
+
+export interface ClaimOptions {
+  readonly environment: Environment;
+  readonly topic: string;
+  readonly partition: number;
+  readonly queue: string;
+  readonly prefetchFrames: number;
+  readonly handOverMs: number;
+  readonly subscribe: SubscribeOptions;
+  readonly remote: RemoteMember;
+  readonly memory: GroupMemory;
+  readonly link: RabbitLink;
+  /** The burial of this copy began and the frame came back: is its letter written? */
+  readonly isBuried: (copy: string) => Promise<boolean>;
+  /** Lost without having been asked to end, or refused by the subscriber. */
+  readonly onLost: (claim: PartitionClaim, error: unknown) => void;
+  /** It owns its partition now. */
+  readonly onOwned: () => void;
+}
+
+type State = "opening" | "waiting" | "assigning" | "owned" | "leaving" | "ended";
+
+/** A frame in hand, and which copy of it this is. */
+interface InHand {
+  readonly bytes: Buffer;
+  readonly copy: string;
+}
+
+export class PartitionClaim {
+  readonly topic: string;
+  readonly partition: number;
+  /** Burials under way, by sequence. */
+  readonly burials = new Map<number, Promise<unknown>>();
+  readonly #options: ClaimOptions;
+  readonly #inHand = new Map<number, InHand>();
+  /** Came from the server, not yet handed to `remote`. */
+  #arrived: ConsumeMessage[] = [];
+  /** Settled, and the server was not told. */
+  #settled: number[] = [];
+  #channel: Channel | undefined;
+  #state: State = "opening";
+  #owning: Promise<boolean> | undefined;
+  #isPassingOn = false;
+  #isCaughtUp = false;
+  #isFlushDeferred = false;
+  #onEmpty: (() => void) | undefined;
+
+  constructor(options: ClaimOptions) {
+    this.#options = options;
+    this.topic = options.topic;
+    this.partition = options.partition;
+  }
+
+  get isLeaving(): boolean {
+    return this.#state === "leaving" || this.#state === "ended";
+  }
+
+  /** It consumes, though another member may be before it. */
+  get isConsuming(): boolean {
+    return this.#state !== "opening" && !this.isLeaving;
+  }
+
+  async open(model: ChannelModel): Promise<void> {
+    const { link, prefetchFrames, queue } = this.#options;
+    const channel = await link.channel(model, (error) => this.#lose(error));
+    if (this.isLeaving) {
+      // Given up before it had a channel that could have been closed.
+      await channel.close();
+      return;
+    }
+    this.#channel = channel;
+    await channel.prefetch(prefetchFrames);
+    await channel.consume(queue, (message) => {
+      if (message !== null) this.#take(message);
+      else this.#lose(new ShopError("STALE", `${queue}: the server ended the consumer`, "later"));
+    });
+    if (this.#state === "opening") this.#state = "waiting";
+  }
+
+  /** Nobody else has the partition, as far as is known. */
+  own(): void {
+    if (this.#state === "waiting") void this.#own();
+  }
+
+  message(sequence: number): InHand | undefined {
+    return this.#inHand.get(sequence);
+  }
+
+  /** Of `remote`: this sequence needs not be kept any more. */
+  noteSettled(sequence: number): void {
+    const copy = this.#inHand.get(sequence)?.copy;
+    if (copy !== undefined) this.#options.memory.forget(copy);
+    this.#inHand.delete(sequence);
+    this.#settled.push(sequence);
+    if (this.#options.remote.inHand(this.topic, this.partition) === 0) this.#onEmpty?.();
+    if (this.#isFlushDeferred) return;
+    this.#isFlushDeferred = true;
+    this.#options.environment.defer(() => {
+      this.#isFlushDeferred = false;
+      this.flush();
+    });
+  }
+
+  /** Tells the server what is settled: all up to a point at once, what is above it one by one. */
+  flush(): void {
+    const channel = this.#channel;
+    const sequences = this.#settled.sort((a, b) => a - b);
+    this.#settled = [];
+    if (channel === undefined || sequences.length === 0) return;
+    const position =
+      this.#options.remote.position(this.topic, this.partition)?.settled.position ?? 0;
+    let through = 0;
+    for (const sequence of sequences) if (sequence <= position) through = sequence;
+    if (through > 0) acknowledge(channel, through, true);
+    for (const sequence of sequences) if (sequence > through) acknowledge(channel, sequence, false);
+  }
+
+  /** True once the queue has heard of all that was flushed; false when the channel is gone. */
+  async barrier(): Promise<boolean> {
+    const channel = this.#channel;
+    if (channel === undefined) return false;
+    this.flush();
+    try {
+      const answer = channel.checkQueue(this.#options.queue);
+      await within(this.#options.environment, answer, ANSWER_MS, this.#options.queue);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** In good order: what is in hand may still be settled, within `handOverMs`. */
+  async release(): Promise<void> {
+    if (this.isLeaving) return;
+    const wasOwned = this.#state === "owned";
+    this.#state = "leaving";
+    const { remote } = this.#options;
+    if (wasOwned) {
+      remote.endDelivering(this.topic, [this.partition]);
+      await this.#handOver();
+      await this.barrier();
+    }
+    await this.end();
+  }
+
+  /** At once: what is not acknowledged goes back. Idempotent. */
+  async end(): Promise<void> {
+    this.#onEmpty?.();
+    if (this.#state === "ended") return;
+    this.#state = "ended";
+    this.flush();
+    this.#options.remote.revoke(this.topic, [this.partition]);
+    const channel = this.#channel;
+    this.#forgetChannel();
+    if (channel === undefined) return;
+    const { environment, queue } = this.#options;
+    // It may be gone with its connection.
+    await Promise.try(() => within(environment, channel.close(), ANSWER_MS, queue)).catch(
+      () => undefined,
+    );
+  }
+
+  #forgetChannel(): void {
+    this.#channel = undefined;
+    this.#arrived = [];
+    this.#inHand.clear();
+  }
+
+  #lose(error: unknown): void {
+    if (this.#channel === undefined || this.#state === "ended") return;
+    this.#state = "ended";
+    this.#forgetChannel();
+    this.#onEmpty?.();
+    this.#options.remote.revoke(this.topic, [this.partition]);
+    this.#options.onLost(this, error);
+  }
+
+  async #handOver(): Promise<void> {
+    const { environment, handOverMs, remote, subscribe } = this.#options;
+    const empty = Promise.withResolvers<void>();
+    this.#onEmpty = empty.resolve;
+    const timer = environment.startTimer(handOverMs, empty.resolve);
+    if (subscribe.onRevoking !== undefined) {
+      subscribe.onRevoking(this.topic, [this.partition]).then(empty.resolve, empty.resolve);
+    } else if (remote.inHand(this.topic, this.partition) === 0) empty.resolve();
+    await empty.promise;
+    this.#onEmpty = undefined;
+    timer.cancel();
+  }
+
+  #take(message: ConsumeMessage): void {
+    if (this.#channel === undefined) return;
+    this.#arrived.push(message);
+    if (!this.#isPassingOn) void this.#passOn();
+  }
+
+  async #passOn(): Promise<void> {
+    this.#isPassingOn = true;
+    try {
+      if (!(await this.#own())) return;
+      while (this.#arrived.length > 0 && this.#channel !== undefined) {
+        if (!this.#isCaughtUp && this.#arrived.some(wasGivenOut)) {
+          this.#isCaughtUp = true;
+          await this.#options.memory.catchUp();
+        }
+        const batch = this.#arrived;
+        this.#arrived = [];
+        const records: RemoteRecord[] = [];
+        for (const message of batch) {
+          const record = await this.#recordOf(message);
+          if (record !== undefined) records.push(record);
+        }
+        this.#options.remote.received(this.topic, this.partition, records);
+      }
+    } catch (error) {
+      this.#lose(error);
+    } finally {
+      this.#isPassingOn = false;
+    }
+  }
+
+  /** Undefined when it is buried already; then the server is told. */
+  async #recordOf(message: ConsumeMessage): Promise<RemoteRecord | undefined> {
+    const { content, fields } = message;
+    const sequence = fields.deliveryTag;
+    const copy = copyOf(message);
+    const again = wasGivenOut(message);
+    const isDoubtful = again && this.#options.memory.isBeingBuried(copy);
+    if (isDoubtful && (await this.#options.isBuried(copy))) {
+      if (this.#channel !== undefined) acknowledge(this.#channel, sequence, false);
+      return undefined;
+    }
+    this.#inHand.set(sequence, { bytes: content, copy });
+    const bytes = new Uint8Array(content.buffer, content.byteOffset, content.byteLength);
+    if (!again) return { sequence, bytes };
+    return { sequence, bytes, ...attemptAfter(message, this.#options.memory.postponement(copy)) };
+  }
+
+  #own(): Promise<boolean> {
+    this.#owning ??= this.#assign();
+    return this.#owning;
+  }
+
+  async #assign(): Promise<boolean> {
+    if (this.isLeaving) return false;
+    this.#state = "assigning";
+    const { remote, subscribe, onLost, onOwned } = this.#options;
+    try {
+      await subscribe.onAssigned?.(this.topic, [this.partition]);
+    } catch (error) {
+      const isOurs = !this.isLeaving;
+      await this.end();
+      if (isOurs) onLost(this, error);
+      return false;
+    }
+    // It may have been lost or given up meanwhile.
+    if (this.#state !== ("assigning" as State)) return false; // widened: it changes while we wait
+    this.#state = "owned";
+    const position = { position: 0, settledAbove: [], postponed: new Map<number, Postponement>() };
+    remote.assign(this.topic, this.partition, position);
+    onOwned();
+    return true;
+  }
+}
+
+/** Given out before, by the queue's own count. */
+function wasGivenOut({ properties }: ConsumeMessage): boolean {
+  return deliveryCount(properties.headers ?? {}) > 0;
+}
+
+function deliveryCount(headers: Readonly<Record<string, unknown>>): number {
+  const count = headers["x-delivery-count"];
+  return typeof count === "number" ? count : 0;
+}
+
+function attemptAfter(
+  { properties }: ConsumeMessage,
+  postponed: Postponement | undefined,
+): { attempt: number; notBeforeMs?: number } {
+  const attempt = Math.max(deliveryCount(properties.headers ?? {}) + 1, postponed?.attempt ?? 1);
+  return postponed === undefined ? { attempt } : { attempt, notBeforeMs: postponed.notBeforeMs };
+}
+
+/** Publishing gives each copy a name; a message of another publisher has none. */
+function copyOf({ properties }: ConsumeMessage): string {
+  const copy: unknown = properties.correlationId;
+  return typeof copy === "string" ? copy : "";
+}
+
+/** False when the channel is closing; what it had comes back. */
+function acknowledge(channel: Channel, deliveryTag: number, isAllUpTo: boolean): boolean {
+  const settled = { fields: { deliveryTag } } as ConsumeMessage; // `ack` reads nothing but the tag
+  try {
+    channel.ack(settled, isAllUpTo);
+    return true;
+  } catch {
+    return false;
+  }
+}

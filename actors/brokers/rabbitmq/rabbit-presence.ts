@@ -1,0 +1,136 @@
+/**
+ * Members of a group tell each other that they are there, what they consume, and when they go.
+ *
+ * Each has a queue that ends with its connection, on an exchange of the group. A member that has
+ * not been heard for a while is looked for: when its queue is gone, so is it. Nobody is counted
+ * out while the server takes no messages. Refuses nothing; what is no beat is passed over.
+ */
+
+import type { Channel, ChannelModel } from "amqplib";
+
+import type { Environment, Timer } from "../../../runtime/environment.ts";
+import type { Beat } from "./membership.ts";
+import type { RabbitLink } from "./rabbit-link.ts";
+import type { RabbitNames } from "./rabbit-names.ts";
+import type { RabbitPublisher } from "./rabbit-publisher.ts";
+
+import { Membership, parseBeat } from "./membership.ts";
+
+const BEAT_MS = 1_000;
+/** Changes of one moment are told together. */
+const GATHER_MS = 50;
+/** Without a beat for so long, a member's queue is looked for. */
+const DOUBT_MS = 2_500;
+
+export interface RabbitPresenceOptions {
+  readonly environment: Environment;
+  readonly publisher: RabbitPublisher;
+  readonly names: RabbitNames;
+  readonly group: string;
+  readonly id: string;
+  readonly memberTimeoutMs: number;
+  /** What this member has to say now; its `kind` is replaced. */
+  readonly beat: () => Beat;
+  /** Somebody came, went or changed. */
+  readonly onChange: (heard: Beat | undefined) => void;
+}
+
+export class RabbitPresence {
+  readonly membership = new Membership();
+  readonly #options: RabbitPresenceOptions;
+  readonly #exchange: string;
+  readonly #unlisten: () => void;
+  #beatTimer: Timer | undefined;
+  #telling: Timer | undefined;
+  #isClosed = false;
+
+  constructor(options: RabbitPresenceOptions) {
+    this.#options = options;
+    const { group, names, publisher } = options;
+    this.#exchange = names.membersExchange(group);
+    this.#unlisten = publisher.onUnroutable((queue) => {
+      for (const { id } of this.membership.others) {
+        if (names.memberQueue(group, id) === queue) this.#drop(id);
+      }
+    });
+  }
+
+  /** On a new connection nobody is known. */
+  async attach(model: ChannelModel, link: RabbitLink, onLost: () => void): Promise<void> {
+    const { group, id, names } = this.#options;
+    this.membership.clear();
+    const channel: Channel = await link.channel(model, onLost);
+    const { queue } = await channel.assertQueue(names.memberQueue(group, id), {
+      exclusive: true,
+      autoDelete: true,
+      durable: false,
+    });
+    await channel.bindQueue(queue, this.#exchange, "");
+    const take = (content: Buffer): void => this.#hear(parseBeat(content.toString()));
+    await channel.consume(queue, (message) => void (message && take(message.content)), {
+      noAck: true,
+    });
+    this.#say("hello");
+    this.#beatTimer?.cancel();
+    this.#keepBeating();
+  }
+
+  /** Something of this member has changed. */
+  tell(): void {
+    if (this.#telling !== undefined || this.#isClosed) return;
+    this.#telling = this.#options.environment.startTimer(GATHER_MS, () => {
+      this.#telling = undefined;
+      this.#say("beat");
+    });
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#say("bye");
+    this.#isClosed = true;
+    this.#beatTimer?.cancel();
+    this.#telling?.cancel();
+    this.#unlisten();
+  }
+
+  #keepBeating(): void {
+    const { environment } = this.#options;
+    this.#beatTimer = environment.startTimer(BEAT_MS, () => {
+      if (this.#isClosed) return;
+      this.#say("beat");
+      this.#lookForSilent();
+      this.#keepBeating();
+    });
+  }
+
+  #lookForSilent(): void {
+    const { environment, group, memberTimeoutMs, names, publisher } = this.#options;
+    const nowMs = environment.monotonicMs();
+    if (publisher.isBlocked || !publisher.isUp) {
+      this.membership.excuse(nowMs);
+      return;
+    }
+    for (const id of this.membership.silent(nowMs, DOUBT_MS)) {
+      publisher.ask(names.memberQueue(group, id));
+    }
+    for (const id of this.membership.silent(nowMs, memberTimeoutMs)) this.#drop(id);
+  }
+
+  #drop(id: string): void {
+    if (!this.#isClosed && this.membership.drop(id)) this.#options.onChange(undefined);
+  }
+
+  #hear(beat: Beat | undefined): void {
+    if (beat === undefined || this.#isClosed || beat.id === this.#options.id) return;
+    const heard = this.membership.hear(beat, this.#options.environment.monotonicMs());
+    // Whoever is new, or has not heard of us, is told at once.
+    if (heard === "new" || beat.kind === "hello") this.tell();
+    if (heard !== "same") this.#options.onChange(beat);
+  }
+
+  #say(kind: Beat["kind"]): void {
+    if (this.#isClosed) return;
+    const { beat, publisher } = this.#options;
+    publisher.say(this.#exchange, JSON.stringify({ ...beat(), kind }));
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * A process's way to its Redis: the server is checked once, and further connections are made of it.
+ *
+ * Refuses a server that cannot be used, saying which setting is wrong and what would be right.
+ */
+
+import type { Environment } from "../../../runtime/environment.ts";
+import type { ConnectionState } from "../broker.ts";
+import type { RedisLinkOptions } from "./redis-link.ts";
+import type { ServerJudgement } from "./redis-server-check.ts";
+import type { RedisSettings } from "./redis-options.ts";
+
+import { describeError } from "../../../runtime/errors.ts";
+import { connectFailure, RedisRefusal, unusable } from "./redis-failure.ts";
+import { RedisLink } from "./redis-link.ts";
+import { checkRedisSettings } from "./redis-options.ts";
+import { infoOf, pairs } from "./redis-reply.ts";
+import { judgeServer } from "./redis-server-check.ts";
+
+const PROBE_MS = 10_000;
+
+export interface RedisConnectionOptions {
+  readonly settings: RedisSettings;
+  readonly environment: Environment;
+  /** Who connects: names the connection on the server. */
+  readonly purpose: string;
+  readonly onConnection?: ((state: ConnectionState) => void) | undefined;
+  readonly onLog?: ((level: "info" | "warning", text: string) => void) | undefined;
+  /** The connection is back, to the same server process or to another. */
+  readonly onReconnected?: ((isSameServer: boolean) => void) | undefined;
+}
+
+export class RedisConnection {
+  readonly link: RedisLink;
+  readonly judgement: ServerJudgement;
+  readonly #options: RedisConnectionOptions;
+
+  /** Use `openRedisConnection`. */
+  constructor(options: RedisConnectionOptions, link: RedisLink, judgement: ServerJudgement) {
+    this.#options = options;
+    this.link = link;
+    this.judgement = judgement;
+  }
+
+  /** Another connection to the same server. */
+  async openLink(
+    purpose: string,
+    more: Pick<RedisLinkOptions, "isBlocking" | "onUp" | "onDown"> = {},
+  ): Promise<RedisLink> {
+    const { settings, environment } = this.#options;
+    const name = linkName(settings, purpose);
+    const link = new RedisLink({ settings, environment, name, ...more });
+    await link.open();
+    return link;
+  }
+
+  close(): void {
+    this.link.close();
+  }
+}
+
+/** Rejects with `SERVER_UNUSABLE` within 10 s. */
+export async function openRedisConnection(
+  options: RedisConnectionOptions,
+): Promise<RedisConnection> {
+  const { settings, environment, purpose, onConnection, onReconnected } = options;
+  checkRedisSettings(settings);
+  let serverId: string | undefined;
+  const link = new RedisLink({
+    settings,
+    environment,
+    name: linkName(settings, purpose),
+    onUp: () => {
+      if (serverId === undefined) return; // the first time, which `open` waits for
+      onConnection?.({ isUp: true, detail: "" });
+      void serverIdOf(link).then((id) => {
+        const isSame = id === undefined || id === serverId;
+        serverId = id ?? serverId;
+        onReconnected?.(isSame);
+      });
+    },
+    onDown: (detail) => onConnection?.({ isUp: false, detail }),
+  });
+  await link.open();
+  try {
+    const judgement = await inspect(link, options);
+    serverId = (await serverIdOf(link)) ?? "";
+    onConnection?.({ isUp: true, detail: "" });
+    return new RedisConnection(options, link, judgement);
+  } catch (error) {
+    link.close();
+    throw error instanceof RedisRefusal ? unusable(error.message) : error;
+  }
+}
+
+async function inspect(
+  link: RedisLink,
+  { settings, onLog }: RedisConnectionOptions,
+): Promise<ServerJudgement> {
+  const info = infoOf(await link.call("INFO"));
+  const judgement = judgeServer({ info, config: await configOf(link) });
+  if (judgement.refusal !== undefined) throw judgement.refusal;
+  for (const warning of judgement.warnings) onLog?.("warning", `redis: ${warning}`);
+  await probe(link, settings, onLog);
+  return judgement;
+}
+
+/** Whether keys of ours can be written at all. */
+async function probe(
+  link: RedisLink,
+  { prefix, url }: RedisSettings,
+  onLog: RedisConnectionOptions["onLog"],
+): Promise<void> {
+  try {
+    await link.call("SET", `${prefix}probe`, "1", "PX", PROBE_MS);
+  } catch (error) {
+    if (!(error instanceof RedisRefusal)) throw connectFailure(url, error);
+    // A full server may be emptied by those who read from it.
+    if (error.code !== "STORAGE_FULL") {
+      throw unusable(`keys under ${prefix} may not be written (${error.message})`);
+    }
+    onLog?.("warning", describeError(error));
+  }
+}
+
+async function configOf(link: RedisLink): Promise<ReadonlyMap<string, string> | undefined> {
+  try {
+    return new Map(pairs(await link.call("CONFIG", "GET", "append*")));
+  } catch (error) {
+    if (error instanceof RedisRefusal) return undefined;
+    throw error;
+  }
+}
+
+/** Changes with every start of the server; `undefined` when it did not answer. */
+async function serverIdOf(link: RedisLink): Promise<string | undefined> {
+  return await link.call("INFO", "server").then(
+    (reply) => infoOf(reply).get("run_id"),
+    () => undefined,
+  );
+}
+
+function linkName({ prefix }: RedisSettings, purpose: string): string {
+  // The server refuses spaces and line ends.
+  return `${prefix}${purpose}`.replaceAll(/[^\x21-\x7e]/g, "-");
+}

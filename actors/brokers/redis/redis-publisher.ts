@@ -1,0 +1,105 @@
+/**
+ * Publishes frames: what was given in one turn goes to the server as one transaction.
+ *
+ * All frames of a transaction are stored or none is, and they are stored in the order they were
+ * given in. What the server did not answer is `INDETERMINATE`, and never sent twice. Refuses with
+ * `SATURATED` when too many bytes wait for their confirmation.
+ */
+
+import type { Environment } from "../../../runtime/environment.ts";
+import type { Outgoing } from "../broker.ts";
+import type { Command, RedisLink } from "./redis-link.ts";
+
+import { ShopError } from "../../../runtime/errors.ts";
+import { frameSlot } from "../../../runtime/frames/frame.ts";
+import { logKey } from "./redis-keys.ts";
+
+/** Frames of one transaction; those of one `publish` stay together. */
+const TRANSACTION_FRAMES_MAX = 1_000;
+
+export interface PublisherOptions {
+  readonly environment: Environment;
+  readonly link: RedisLink;
+  readonly prefix: string;
+  readonly bytesMax: number;
+}
+
+interface Waiting {
+  readonly frames: readonly Outgoing[];
+  readonly answer: PromiseWithResolvers<void>;
+}
+
+export class RedisPublisher {
+  readonly #options: PublisherOptions;
+  readonly #pending = new Set<Promise<void>>();
+  #waiting: Waiting[] = [];
+  #bytes = 0;
+
+  constructor(options: PublisherOptions) {
+    this.#options = options;
+  }
+
+  async publish(frames: readonly Outgoing[]): Promise<void> {
+    if (frames.length === 0) return;
+    const bytes = frames.reduce((sum, { frame }) => sum + frame.byteLength, 0);
+    const { bytesMax, environment } = this.#options;
+    if (this.#bytes > 0 && this.#bytes + bytes > bytesMax) {
+      const why = `redis: ${this.#bytes} bytes wait for their confirmation already`;
+      throw new ShopError("SATURATED", why, "later");
+    }
+    const answer = Promise.withResolvers<void>();
+    this.#bytes += bytes;
+    this.#pending.add(answer.promise);
+    if (this.#waiting.push({ frames, answer }) === 1) environment.defer(() => this.#flush());
+    try {
+      await answer.promise;
+    } finally {
+      this.#bytes -= bytes;
+      this.#pending.delete(answer.promise);
+    }
+  }
+
+  /** Everything that was given has been answered. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#pending);
+  }
+
+  #flush(): void {
+    let batch: Waiting[] = [];
+    let frames = 0;
+    for (const each of this.#waiting.splice(0)) {
+      if (frames > 0 && frames + each.frames.length > TRANSACTION_FRAMES_MAX) {
+        void this.#send(batch);
+        batch = [];
+        frames = 0;
+      }
+      batch.push(each);
+      frames += each.frames.length;
+    }
+    void this.#send(batch);
+  }
+
+  /** Does not reject: every failure is an answer to those who wait. */
+  async #send(batch: readonly Waiting[]): Promise<void> {
+    const commands = batch.flatMap(({ frames }) => frames.map((each) => this.#commandFor(each)));
+    try {
+      const results = await this.#options.link.transaction(commands);
+      let at = 0;
+      for (const { frames, answer } of batch) {
+        const own = results.slice(at, at + frames.length);
+        at += frames.length;
+        const refusals = own.filter((refusal) => refusal !== undefined);
+        const [first] = refusals;
+        if (first === undefined) answer.resolve();
+        else if (refusals.length === own.length) answer.reject(first);
+        else answer.reject(new ShopError("INDETERMINATE", first.message, "later"));
+      }
+    } catch (error) {
+      for (const { answer } of batch) answer.reject(error);
+    }
+  }
+
+  #commandFor({ topic, frame }: Outgoing): Command {
+    return ["XADD", logKey(this.#options.prefix, topic, frameSlot(frame)), "0-*", "f", frame];
+  }
+}

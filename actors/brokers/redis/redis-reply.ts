@@ -1,0 +1,62 @@
+/**
+ * The server's answers, which are nested lists of buffers and numbers, as what they mean.
+ *
+ * Every reader checks the shape it relies on and refuses another with `InvariantError`: a server
+ * that answers something else is not the one this was written for.
+ */
+
+import { assert } from "../../../runtime/errors.ts";
+
+export function list(reply: unknown): readonly unknown[] {
+  assert(Array.isArray(reply), "redis answered something else than a list");
+  return reply;
+}
+
+export function text(reply: unknown): string {
+  assert(reply instanceof Uint8Array || typeof reply === "string", "redis answered no text");
+  return typeof reply === "string" ? reply : Buffer.from(reply).toString();
+}
+
+export function bytes(reply: unknown): Uint8Array {
+  assert(reply instanceof Uint8Array, "redis answered no bytes");
+  return reply;
+}
+
+export function whole(reply: unknown): number {
+  const value = typeof reply === "number" ? reply : Number(text(reply));
+  assert(Number.isSafeInteger(value), "redis answered no whole number");
+  return value;
+}
+
+/** `name, value, name, value, …` */
+export function pairs(reply: unknown): readonly (readonly [string, string])[] {
+  const flat = list(reply);
+  const found: [string, string][] = [];
+  for (let at = 0; at + 1 < flat.length; at += 2) found.push([text(flat[at]), text(flat[at + 1])]);
+  return found;
+}
+
+export interface Entry {
+  readonly id: string;
+  readonly bytes: Uint8Array;
+}
+
+/** `[id, [name, bytes]]`; entries that were deleted meanwhile are left out. */
+export function entries(reply: unknown): readonly Entry[] {
+  return list(reply).flatMap((entry) => {
+    const [id, fields] = list(entry);
+    if (!Array.isArray(fields)) return [];
+    return [{ id: text(id), bytes: bytes(fields[1]) }];
+  });
+}
+
+/** `# comment`, `name:value` lines. */
+export function infoOf(reply: unknown): ReadonlyMap<string, string> {
+  const lines = text(reply).split("\r\n");
+  return new Map(
+    lines.flatMap((line) => {
+      const at = line.indexOf(":");
+      return at < 0 ? [] : [[line.slice(0, at), line.slice(at + 1)] as const];
+    }),
+  );
+}

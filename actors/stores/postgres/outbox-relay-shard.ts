@@ -1,0 +1,164 @@
+/**
+ * All that one shard has around its PostgreSQL store: lease, outbox relay, fences of slots, timers.
+ *
+ * Put together here once, because their order matters: frames are handed to the relay before their
+ * units are answered, and a shard gives its lease back only after its last frame is out or left to
+ * the others. A shard that was fenced commits nothing more and is to be ended by its supervisor.
+ */
+
+import type { Sql } from "postgres";
+
+import type { Store } from "../unit-of-work.ts";
+import type { RelayLaneSettings, RelayLaneState } from "./outbox-relay-lane.ts";
+import type { OutboxRelay, OutboxRelayOptions } from "./outbox-relay.ts";
+import type { Postgres } from "./postgres-connection.ts";
+import type { LeaseSettings, ShardLease } from "./shard-lease.ts";
+import type { FenceSettings, SlotFences } from "./slot-fences.ts";
+
+import { describeError } from "../../../runtime/errors.ts";
+import { createTimerRows, DueTimers, withTimerHints } from "./due-timers.ts";
+import { createOutboxTable } from "./outbox-relay-table.ts";
+import { createOutboxRelay } from "./outbox-relay.ts";
+import { createPostgresStore } from "./postgres-store.ts";
+import { createLeaseRows } from "./shard-lease-rows.ts";
+import { openShardLease } from "./shard-lease.ts";
+import { createSlotRows } from "./slot-fences-rows.ts";
+import { createSlotFences } from "./slot-fences.ts";
+
+/** Beats have one of their own, so that nothing can hold them up. */
+const LEASE_CONNECTIONS = 1;
+/** One for each lane's reading, for removals, for timers, for claims: few, and mostly idle. */
+const WORK_CONNECTIONS = 4;
+
+export interface PostgresShardOptions extends Pick<
+  OutboxRelayOptions,
+  "lanes" | "onRefused" | "onState" | "onLog" | "onFailure"
+> {
+  readonly postgres: Postgres;
+  /** Unique among the processes that share the database, the same after a restart. */
+  readonly process: string;
+  readonly shard: number;
+  readonly slots: number;
+  readonly lease?: LeaseSettings;
+  readonly relay?: RelayLaneSettings;
+  readonly fences?: FenceSettings;
+  /** Once: this shard commits nothing any more and must end. */
+  readonly onFenced: () => void;
+}
+
+export interface PostgresShard {
+  readonly relayId: string;
+  readonly store: Store;
+  readonly fences: SlotFences;
+  /** Frames that wait in the fullest lane: new orders are refused above a limit. */
+  depth(): number;
+  lanes(): readonly RelayLaneState[];
+  /** Publishes what is left as far as time allows, and gives the lease back. */
+  close(withinMs: number): Promise<void>;
+}
+
+/** Rejects with what the database says when it is away. */
+export async function openPostgresShard(options: PostgresShardOptions): Promise<PostgresShard> {
+  const { postgres, onLog } = options;
+  const { environment } = postgres;
+  const leaseSql = postgres.client(LEASE_CONNECTIONS);
+  const sql = postgres.client(WORK_CONNECTIONS);
+  const early: EarlyRelay = { relay: undefined, adopted: [] };
+  const lease = await openLease(options, leaseSql, early);
+  const { relayId } = lease;
+  const frames = createOutboxRelay({
+    ...options,
+    environment,
+    relayId,
+    table: createOutboxTable(sql),
+    settings: options.relay,
+  });
+  early.relay = frames;
+  frames.setAdopted(early.adopted);
+  const onUncertain = (): void => frames.uncertain();
+  const store = createPostgresStore({
+    postgres,
+    slots: options.slots,
+    relayId,
+    onUncertain,
+    topics: options.lanes.flatMap(({ topics }) => topics),
+    onOutgoing: (rows) => frames.outgoing(rows),
+  });
+  const timers = new DueTimers({
+    environment,
+    relayId,
+    onUncertain,
+    rows: createTimerRows(sql),
+    onFired: (fired) => frames.outgoing(fired),
+    onLog,
+  });
+  const fences = createSlotFences({
+    environment,
+    lease,
+    rows: createSlotRows(sql),
+    settings: options.fences,
+    onLog,
+  });
+
+  return {
+    relayId,
+    store: withTimerHints(store, timers),
+    fences,
+    depth: () => frames.depth(),
+    lanes: () => frames.lanes(),
+    async close(withinMs) {
+      await timers.close();
+      await store.close();
+      await frames.drain(withinMs);
+      await closeLease(lease, onLog);
+      await Promise.all([leaseSql.end({ timeout: 1 }), sql.end({ timeout: 1 })]);
+    },
+  };
+}
+
+/** The relay is made under the lease's id, and the lease may adopt before it is there. */
+interface EarlyRelay {
+  relay: OutboxRelay | undefined;
+  adopted: readonly string[];
+}
+
+function openLease(
+  options: PostgresShardOptions,
+  sql: Sql,
+  early: EarlyRelay,
+): Promise<ShardLease> {
+  return openShardLease({
+    environment: options.postgres.environment,
+    process: options.process,
+    shard: options.shard,
+    rows: createLeaseRows(sql),
+    settings: options.lease,
+    onFenced: options.onFenced,
+    onAdopted(relayIds) {
+      early.adopted = relayIds;
+      early.relay?.setAdopted(relayIds);
+    },
+    onBeat: () => void checkOutbox(early.relay, options.onLog),
+    onLog: options.onLog,
+  });
+}
+
+async function checkOutbox(
+  relay: OutboxRelay | undefined,
+  onLog: PostgresShardOptions["onLog"],
+): Promise<void> {
+  try {
+    await relay?.check();
+  } catch (error) {
+    onLog?.("debug", `outbox: ${describeError(error)}`);
+  }
+}
+
+async function closeLease(lease: ShardLease, onLog: PostgresShardOptions["onLog"]): Promise<void> {
+  try {
+    await lease.close();
+  } catch (error) {
+    // The others find it silent, and what it left.
+    onLog?.("debug", `shard lease: ${describeError(error)}`);
+  }
+}

@@ -1,0 +1,333 @@
+/**
+ * The relay over a table in memory: order, bounds, and what it believes when.
+ *
+ * The broker fails and heals as the case says; time is virtual. What it is like on a real server
+ * and across real processes is in `outbox-relay.int.test.ts`.
+ */
+
+import { describe, expect, test } from "bun:test";
+
+import type { Outgoing } from "../../brokers/broker.ts";
+import type { RelayLaneSettings } from "./outbox-relay-lane.ts";
+import type { OutboxFrame, OutboxTable } from "./outbox-relay-table.ts";
+
+import { ShopError } from "../../../runtime/errors.ts";
+import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
+import { createOutboxRelay } from "./outbox-relay.ts";
+import { RELAY_LANE_SETTINGS } from "./outbox-relay-lane.ts";
+
+const ME = "me";
+
+/** A table in memory; `commit` writes without telling anybody. */
+class MemoryOutbox implements OutboxTable {
+  readonly rows: (OutboxFrame & { readonly relay: string })[] = [];
+  reads = 0;
+  isDown = false;
+  /** Called once, when a page has been read and is not there yet. */
+  onceRead: (() => void) | undefined;
+
+  commit(relay: string, frames: readonly OutboxFrame[]): readonly OutboxFrame[] {
+    this.rows.push(...frames.map((frame) => ({ ...frame, relay })));
+    this.rows.sort((left, right) => left.id - right.id);
+    return frames;
+  }
+
+  async read(...[{ relays, topics }, { framesMax, bytesMax }]: Parameters<OutboxTable["read"]>) {
+    this.#check();
+    this.reads++;
+    const mine = this.rows.filter(
+      ({ relay, topic }) => relays.includes(relay) && topics.includes(topic),
+    );
+    let bytes = 0;
+    const frames = mine
+      .slice(0, framesMax)
+      .filter((row, at) => (bytes += row.frame.length) <= bytesMax || at === 0);
+    this.onceRead?.();
+    this.onceRead = undefined;
+    return { frames, isAll: frames.length === mine.length };
+  }
+
+  async count({ relays, topics }: Parameters<OutboxTable["count"]>[0]): Promise<number> {
+    this.#check();
+    return this.rows.filter(({ relay, topic }) => relays.includes(relay) && topics.includes(topic))
+      .length;
+  }
+
+  async remove(ids: readonly number[]): Promise<void> {
+    this.#check();
+    for (const id of ids) {
+      const at = this.rows.findIndex((row) => row.id === id);
+      if (at >= 0) this.rows.splice(at, 1);
+    }
+  }
+
+  async settled(): Promise<void> {
+    this.#check();
+  }
+
+  #check(): void {
+    if (this.isDown) throw new ShopError("STORAGE_FAULT", "the table is away", "later");
+  }
+}
+
+class FakeBroker {
+  readonly published: number[] = [];
+  readonly batches: number[] = [];
+  fails: ShopError | undefined;
+  /** Takes everything and confirms nothing. */
+  isSilent = false;
+  readonly poison = new Set<number>();
+
+  publish(frames: readonly Outgoing[]): Promise<void> {
+    const ids = frames.map(({ frame }) => idOf(frame));
+    const bad = ids.find((id) => this.poison.has(id));
+    if (bad !== undefined) throw new ShopError("PAYLOAD_TOO_LARGE", `frame ${bad}`, "never");
+    if (this.fails !== undefined) return Promise.reject(this.fails);
+    this.batches.push(ids.length);
+    this.published.push(...ids);
+    return this.isSilent ? new Promise(() => undefined) : Promise.resolve();
+  }
+}
+
+function idOf(frame: Uint8Array): number {
+  return new DataView(frame.buffer, frame.byteOffset).getUint32(0);
+}
+
+function frameOf(id: number, topic = "orders", bytes = 8): OutboxFrame {
+  const frame = new Uint8Array(bytes);
+  new DataView(frame.buffer).setUint32(0, id);
+  return { id, topic, slot: id % 4, frame };
+}
+
+function framesOf(first: number, last: number, topic?: string): readonly OutboxFrame[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => frameOf(first + index, topic));
+}
+
+function start(settings: Partial<RelayLaneSettings> = {}) {
+  const environment = createVirtualEnvironment();
+  const table = new MemoryOutbox();
+  const broker = new FakeBroker();
+  const other = new FakeBroker();
+  const refused: number[] = [];
+  const states: string[] = [];
+  const relay = createOutboxRelay({
+    environment,
+    table,
+    relayId: ME,
+    lanes: [
+      { name: "kafka", broker, topics: ["orders", "payments"] },
+      { name: "redis", broker: other, topics: ["mails"] },
+    ],
+    settings: { ...RELAY_LANE_SETTINGS, ...settings },
+    onRefused: async ({ id }) => void refused.push(id),
+    onState: (name, isUp) => void states.push(`${name} ${isUp ? "up" : "down"}`),
+  });
+  /** Commits and tells, as a store does. */
+  const commit = (frames: readonly OutboxFrame[]): void => relay.outgoing(table.commit(ME, frames));
+  return { environment, table, broker, other, relay, refused, states, commit };
+}
+
+const DOWN = new ShopError("STORAGE_FAULT", "the broker is away", "later");
+
+describe("the relay in memory", () => {
+  test("publishes in the order of commit, in batches, and empties the table", async () => {
+    const { environment, table, broker, commit, relay } = start({ batchFramesMax: 10 });
+    for (let id = 1; id <= 95; id++) commit([frameOf(id)]);
+    await environment.advance(200);
+    expect(broker.published).toEqual(framesOf(1, 95).map(({ id }) => id));
+    expect(broker.batches.length).toBeLessThan(15);
+    expect(table.rows).toEqual([]);
+    expect(table.reads).toBe(0);
+    expect(relay.depth()).toBe(0);
+  });
+
+  test("keeps a failed batch in order and sends what follows after it", async () => {
+    const { environment, broker, commit, relay, states } = start();
+    broker.fails = DOWN;
+    commit(framesOf(1, 5));
+    await environment.advance(5_000);
+    commit(framesOf(6, 9));
+    expect(relay.depth()).toBe(9);
+    expect(relay.lanes()[0]).toMatchObject({ isUp: false, depth: 9 });
+    broker.fails = undefined;
+    await environment.advance(5_000);
+    expect(broker.published).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(states).toEqual(["kafka down", "kafka up"]);
+  });
+
+  test("one broker that is down holds up nobody else's frames", async () => {
+    const { environment, broker, other, commit } = start();
+    broker.fails = DOWN;
+    commit([frameOf(1), frameOf(2, "mails"), frameOf(3, "payments"), frameOf(4, "mails")]);
+    await environment.advance(100);
+    expect(other.published).toEqual([2, 4]);
+    broker.fails = undefined;
+    await environment.advance(5_000);
+    expect(broker.published).toEqual([1, 3]);
+  });
+
+  test("a broker that confirms nothing has failed in time, and gets the same again", async () => {
+    const { environment, broker, commit } = start({ publishTimeoutMs: 1_000 });
+    broker.isSilent = true;
+    commit(framesOf(1, 2));
+    await environment.advance(900);
+    broker.isSilent = false;
+    await environment.advance(3_000);
+    expect(broker.published).toEqual([1, 2, 1, 2]);
+  });
+
+  test("a frame that its broker will never take is kept aside, the others go on", async () => {
+    const { environment, table, broker, commit, refused } = start();
+    broker.poison.add(3);
+    commit(framesOf(1, 5));
+    await environment.advance(1_000);
+    expect(refused).toEqual([3]);
+    expect(broker.published).toEqual([1, 2, 4, 5]);
+    expect(table.rows).toEqual([]);
+  });
+});
+
+describe("the relay beyond its memory", () => {
+  const small = { batchFramesMax: 4, memoryFramesMax: 10 };
+
+  test("turns frames away and reads them back in order, none lost, none twice", async () => {
+    const { environment, broker, commit, relay } = start(small);
+    broker.fails = DOWN;
+    for (let id = 1; id <= 50; id++) commit([frameOf(id)]);
+    await environment.advance(10_000);
+    expect(relay.depth()).toBe(50);
+    expect(relay.lanes()[0]).toMatchObject({ readsBack: true });
+    broker.fails = undefined;
+    // More comes while it reads back.
+    for (let id = 51; id <= 90; id++) {
+      commit([frameOf(id)]);
+      await environment.advance(id % 7);
+    }
+    await environment.advance(10_000);
+    expect(broker.published).toEqual(framesOf(1, 90).map(({ id }) => id));
+    expect(relay.depth()).toBe(0);
+    expect(relay.lanes()[0]).toMatchObject({ readsBack: false });
+  });
+
+  test("bytes are a bound as well", async () => {
+    const { environment, table, broker, commit } = start({ memoryBytesMax: 1_000 });
+    broker.fails = DOWN;
+    for (let id = 1; id <= 8; id++) commit([frameOf(id, "orders", 300)]);
+    await environment.advance(5_000);
+    broker.fails = undefined;
+    await environment.advance(10_000);
+    expect(broker.published).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(table.reads).toBeGreaterThan(0);
+  });
+
+  test("a frame that is told after it was read back is not sent twice", async () => {
+    const { environment, table, broker, relay } = start();
+    const told = table.commit(ME, framesOf(1, 3));
+    relay.uncertain();
+    await environment.advance(200);
+    expect(broker.published).toEqual([1, 2, 3]);
+    relay.outgoing(told);
+    await environment.advance(200);
+    expect(broker.published).toEqual([1, 2, 3]);
+    relay.outgoing(table.commit(ME, framesOf(4, 4)));
+    await environment.advance(200);
+    expect(broker.published).toEqual([1, 2, 3, 4]);
+    expect(relay.depth()).toBe(0);
+  });
+
+  test("a lower id that commits late is published, whoever tells of it", async () => {
+    const { environment, table, broker, relay } = start();
+    // Transaction B has id 2 and commits first; A has id 1 and sleeps.
+    relay.uncertain();
+    table.commit(ME, [frameOf(2)]);
+    await environment.advance(200);
+    expect(broker.published).toEqual([2]);
+    relay.outgoing(table.commit(ME, [frameOf(1)]));
+    await environment.advance(200);
+    expect(broker.published).toEqual([2, 1]);
+    expect(table.rows).toEqual([]);
+  });
+
+  test("a frame that is committed while the last page is on its way is not forgotten", async () => {
+    const { environment, table, broker, relay, commit } = start();
+    table.commit(ME, framesOf(1, 2));
+    table.onceRead = () => commit([frameOf(3)]);
+    relay.uncertain();
+    await environment.advance(200);
+    expect(broker.published).toEqual([1, 2, 3]);
+    expect(relay.depth()).toBe(0);
+  });
+
+  test("a row that nobody tells of is found at the second look", async () => {
+    const { environment, table, broker, relay } = start();
+    table.commit(ME, framesOf(1, 2));
+    await relay.check();
+    await environment.advance(100);
+    expect(broker.published).toEqual([]);
+    await relay.check();
+    await environment.advance(100);
+    expect(broker.published).toEqual([1, 2]);
+  });
+
+  test("a look finds nothing strange in frames that wait", async () => {
+    const { environment, table, broker, relay, commit } = start();
+    broker.fails = DOWN;
+    commit(framesOf(1, 3));
+    for (let looks = 0; looks < 3; looks++) await relay.check();
+    await environment.advance(100);
+    expect(relay.lanes()[0]).toMatchObject({ readsBack: false });
+    const readsBefore = table.reads;
+    broker.fails = undefined;
+    await environment.advance(5_000);
+    expect(table.reads).toBe(readsBefore);
+  });
+});
+
+describe("the relay for those that died", () => {
+  test("publishes what they left before what is committed then", async () => {
+    const { environment, table, broker, relay, commit } = start({ batchFramesMax: 3 });
+    table.commit("dead", framesOf(1, 10));
+    relay.setAdopted(["dead"]);
+    commit(framesOf(11, 12));
+    await environment.advance(2_000);
+    expect(broker.published).toEqual(framesOf(1, 12).map(({ id }) => id));
+    relay.setAdopted([]);
+    commit(framesOf(13, 13));
+    await environment.advance(200);
+    expect(broker.published.at(-1)).toBe(13);
+    expect(relay.depth()).toBe(0);
+  });
+
+  test("waits for a table that is away, and loses nothing", async () => {
+    const { environment, table, broker, relay, commit } = start();
+    commit(framesOf(1, 3));
+    table.isDown = true;
+    await environment.advance(2_000);
+    relay.uncertain();
+    await environment.advance(2_000);
+    expect(broker.published).toEqual([1, 2, 3]);
+    table.isDown = false;
+    commit(framesOf(4, 4));
+    await environment.advance(5_000);
+    expect(broker.published).toEqual([1, 2, 3, 4]);
+    expect(table.rows).toEqual([]);
+  });
+});
+
+test("a drained relay has published all, a closed one leaves the rest in the table", async () => {
+  const drained = start();
+  drained.commit(framesOf(1, 3));
+  const draining = drained.relay.drain(5_000);
+  await drained.environment.advance(1_000);
+  await draining;
+  expect(drained.table.rows).toEqual([]);
+
+  const closed = start();
+  closed.broker.fails = DOWN;
+  closed.commit(framesOf(1, 3));
+  await closed.environment.advance(100);
+  await closed.relay.close();
+  await closed.environment.settle();
+  expect(closed.table.rows).toHaveLength(3);
+  expect(closed.environment.pendingTimers()).toBe(0);
+});

@@ -1,0 +1,35 @@
+/**
+ * Who may judge others by their silence: only those who have been heard long enough themselves.
+ */
+
+import { describe, expect, test } from "bun:test";
+
+import type { BeatRun } from "./shard-lease.ts";
+
+import { afterBeat, mayJudge } from "./shard-lease.ts";
+
+const SETTINGS = { beatMs: 2_000, silentMs: 10_000 };
+
+function afterBeats(...atMs: readonly number[]): boolean {
+  let run: BeatRun | undefined;
+  for (const nowMs of atMs) run = afterBeat(run, nowMs, SETTINGS);
+  return run !== undefined && mayJudge(run, SETTINGS);
+}
+
+describe("a shard judges the silence of others", () => {
+  test.each([
+    ["never before its first beat", [], false],
+    ["not when it has just come", [0], false],
+    ["not after a few beats", [0, 2_000, 4_000, 6_000, 8_000], false],
+    [
+      "once it was regular for as long as others may be silent",
+      [0, 2_000, 5_000, 9_000, 10_000],
+      true,
+    ],
+    ["not when it was silent itself in between", [0, 2_000, 4_000, 9_500, 11_000], false],
+    ["not after an outage of everybody", [0, 4_000, 8_000, 12_000, 60_000], false],
+    ["again some time after an outage", [0, 60_000, 62_000, 66_000, 70_000], true],
+  ] as const)("%s", (_name, beats, judges) => {
+    expect(afterBeats(...beats)).toBe(judges);
+  });
+});

@@ -1,0 +1,147 @@
+/**
+ * When a member claims and releases slots: once for all topics of its group, and not too early.
+ */
+
+import { beforeEach, describe, expect, test } from "bun:test";
+
+import type { Broker, SubscribeOptions } from "../../brokers/broker.ts";
+
+import { ShopError } from "../../../runtime/errors.ts";
+import { withFences } from "./slot-fences-member.ts";
+
+const OPTIONS: SubscribeOptions = {
+  group: "order",
+  topics: ["payments", "inventory"],
+  from: "earliest",
+  creditFrames: 1,
+  creditBytes: 1,
+  leaseMs: 1_000,
+  onDeliveries: () => undefined,
+};
+
+function setUp() {
+  const calls: string[] = [];
+  let given: SubscribeOptions | undefined;
+  let claiming: PromiseWithResolvers<void> | undefined;
+  const broker: Pick<Broker, "subscribe"> = {
+    async subscribe(options) {
+      given = options;
+      return {
+        ack: async () => [],
+        postpone: async () => "settled",
+        bury: async () => "settled",
+        standing: async () => undefined,
+        pause: () => undefined,
+        resume: () => undefined,
+        close: async () => void calls.push("closed"),
+      };
+    },
+  };
+  const fences = {
+    async claim(group: string, slots: readonly number[]) {
+      calls.push(`claim ${group} ${slots.join()}`);
+      await claiming?.promise;
+    },
+    async release(group: string, slots: readonly number[]) {
+      calls.push(`release ${group} ${slots.join()}`);
+    },
+  };
+  return {
+    calls,
+    holdClaims: () => (claiming = Promise.withResolvers<void>()),
+    join: async (options: Partial<SubscribeOptions> = {}) => {
+      const subscription = await withFences(broker, fences).subscribe({ ...OPTIONS, ...options });
+      const { onAssigned, onRevoking, onRevoked } = given ?? OPTIONS;
+      return {
+        subscription,
+        assigned: async (topic: string, slots: readonly number[]) => onAssigned?.(topic, slots),
+        revoking: async (topic: string, slots: readonly number[]) => onRevoking?.(topic, slots),
+        revoked: (topic: string, slots: readonly number[]) => onRevoked?.(topic, slots),
+      };
+    },
+  };
+}
+
+let world: ReturnType<typeof setUp>;
+beforeEach(() => {
+  world = setUp();
+});
+
+describe("a member with fences", () => {
+  test("claims a slot with its first topic and releases it with its last", async () => {
+    const member = await world.join();
+    await member.assigned("payments", [1, 2]);
+    await member.assigned("inventory", [2, 3]);
+    await member.revoking("payments", [1, 2]);
+    member.revoked("payments", [1, 2]);
+    await member.revoking("inventory", [2, 3]);
+    expect(world.calls).toEqual([
+      "claim order 1,2",
+      "claim order 3",
+      "release order 1",
+      "release order 2,3",
+    ]);
+  });
+
+  test("lets no topic begin before the claim that another topic began is done", async () => {
+    const member = await world.join();
+    const claiming = world.holdClaims();
+    const began: string[] = [];
+    const both = ["payments", "inventory"].map(async (topic) => {
+      await member.assigned(topic, [5]);
+      began.push(topic);
+    });
+    for (let turns = 0; turns < 20; turns++) await Promise.resolve();
+    expect(began).toEqual([]);
+    claiming.resolve();
+    await Promise.all(both);
+    expect(world.calls).toEqual(["claim order 5"]);
+  });
+
+  test("tells those above after the claim, and releases after they are done", async () => {
+    const { calls } = world;
+    const member = await world.join({
+      onAssigned: async () => void calls.push("above: assigned"),
+      onRevoking: async () => void calls.push("above: drained"),
+      onRevoked: () => void calls.push("above: revoked"),
+    });
+    await member.assigned("payments", [1]);
+    await member.revoking("payments", [1]);
+    member.revoked("payments", [1]);
+    expect(calls).toEqual([
+      "claim order 1",
+      "above: assigned",
+      "above: drained",
+      "release order 1",
+      "above: revoked",
+    ]);
+  });
+
+  test("releases what it lost without warning only when it is closed in good order", async () => {
+    const member = await world.join();
+    await member.assigned("payments", [1, 2]);
+    member.revoked("payments", [1]);
+    expect(world.calls).toEqual(["claim order 1,2"]);
+    await member.subscription.close();
+    expect(world.calls).toEqual(["claim order 1,2", "closed", "release order 1,2"]);
+  });
+
+  test("claims a slot anew that it gets back after it lost it", async () => {
+    const member = await world.join();
+    await member.assigned("payments", [1]);
+    member.revoked("payments", [1]);
+    await member.assigned("payments", [1]);
+    expect(world.calls).toEqual(["claim order 1", "claim order 1"]);
+  });
+
+  test("gives an assignment back whose claim is refused, and may try again", async () => {
+    const member = await world.join();
+    const claiming = world.holdClaims();
+    const assigned = member.assigned("payments", [1]);
+    claiming.reject(new ShopError("FENCED", "too late", "never"));
+    await expect(assigned).rejects.toMatchObject({ code: "FENCED" });
+    world.holdClaims().resolve();
+    await member.assigned("payments", [1]);
+    expect(world.calls).toEqual(["claim order 1", "claim order 1"]);
+  });
+});

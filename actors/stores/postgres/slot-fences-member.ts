@@ -1,0 +1,123 @@
+/**
+ * A broker whose members claim the slots they are assigned, and release them in good order.
+ *
+ * A slot is claimed with the first of the group's topics that has it, and released once the last
+ * has lost it and nothing of it is under way. Nothing of a topic is delivered before the claim. A
+ * slot that is lost without warning is not released: whoever takes it must not rely on this member
+ * having stopped, and fences it.
+ */
+
+import type { Broker, SubscribeOptions, Subscription } from "../../brokers/broker.ts";
+import type { SlotFences } from "./slot-fences.ts";
+
+type Fences = Pick<SlotFences, "claim" | "release">;
+
+export function withFences(
+  broker: Pick<Broker, "subscribe">,
+  fences: Fences,
+): Pick<Broker, "subscribe"> {
+  return {
+    async subscribe(options) {
+      const slots = new MemberSlots(options.group, fences);
+      const inner = await broker.subscribe({ ...options, ...assignments(options, slots) });
+      return releasingOnClose(inner, slots);
+    },
+  };
+}
+
+type Assignments = Required<Pick<SubscribeOptions, "onAssigned" | "onRevoking" | "onRevoked">>;
+
+function assignments(options: SubscribeOptions, slots: MemberSlots): Assignments {
+  return {
+    async onAssigned(topic, partitions) {
+      await slots.add(topic, partitions);
+      await options.onAssigned?.(topic, partitions);
+    },
+    async onRevoking(topic, partitions) {
+      await options.onRevoking?.(topic, partitions);
+      await slots.release(topic, partitions);
+    },
+    onRevoked(topic, partitions) {
+      slots.lose(topic, partitions);
+      options.onRevoked?.(topic, partitions);
+    },
+  };
+}
+
+function releasingOnClose(inner: Subscription, slots: MemberSlots): Subscription {
+  return {
+    ack: (deliveries) => inner.ack(deliveries),
+    postpone: (delivery, postponement) => inner.postpone(delivery, postponement),
+    bury: (delivery, burial) => inner.bury(delivery, burial),
+    standing: (look) => inner.standing(look),
+    pause: () => inner.pause(),
+    resume: () => inner.resume(),
+    async close() {
+      await inner.close();
+      await slots.releaseAll();
+    },
+  };
+}
+
+/** The slots of one member: which topics have each, and whether it is claimed. */
+class MemberSlots {
+  readonly #group: string;
+  readonly #fences: Fences;
+  readonly #topics = new Map<number, Set<string>>();
+  readonly #claims = new Map<number, Promise<void>>();
+
+  constructor(group: string, fences: Fences) {
+    this.#group = group;
+    this.#fences = fences;
+  }
+
+  async add(topic: string, slots: readonly number[]): Promise<void> {
+    const fresh: number[] = [];
+    for (const slot of slots) {
+      const topics = this.#topics.get(slot);
+      if (topics === undefined) fresh.push(slot);
+      this.#topics.set(slot, (topics ?? new Set()).add(topic));
+    }
+    if (fresh.length > 0) {
+      const claim = this.#fences.claim(this.#group, fresh);
+      for (const slot of fresh) this.#claims.set(slot, claim);
+    }
+    try {
+      // Another topic's claim of a slot may still be under way.
+      for (const slot of slots) await this.#claims.get(slot);
+    } catch (error) {
+      for (const slot of this.#remove(topic, slots)) this.#claims.delete(slot);
+      throw error;
+    }
+  }
+
+  async release(topic: string, slots: readonly number[]): Promise<void> {
+    await this.#release(this.#remove(topic, slots));
+  }
+
+  /** They stay claimed, until the member closes or another fences it. */
+  lose(topic: string, slots: readonly number[]): void {
+    this.#remove(topic, slots);
+  }
+
+  async releaseAll(): Promise<void> {
+    this.#topics.clear();
+    await this.#release([...this.#claims.keys()]);
+  }
+
+  /** Those that no topic has any more. */
+  #remove(topic: string, slots: readonly number[]): readonly number[] {
+    return slots.filter((slot) => {
+      const topics = this.#topics.get(slot);
+      if (topics?.delete(topic) !== true || topics.size > 0) return false;
+      return this.#topics.delete(slot);
+    });
+  }
+
+  async #release(slots: readonly number[]): Promise<void> {
+    if (slots.length === 0) return;
+    for (const slot of slots) this.#claims.delete(slot);
+    // A slot that could not be released is its next owner's to fence.
+    await this.#fences.release(this.#group, slots).catch(() => undefined);
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * Whose a slot is, kept beside the rows it guards: what a shard does before it takes a slot on.
+ *
+ * A broker gives a partition to another member when it believes the former one gone; it may be
+ * merely slow. So the new owner fences whoever did not release the slot, which ends that shard,
+ * and waits until everything that was committed for the slot before is published: what it will
+ * commit itself comes after. The wait is bounded; what is left then is told, and the slot taken.
+ */
+
+import type { Environment } from "../../../runtime/environment.ts";
+import type { ShardLease } from "./shard-lease.ts";
+import type { SlotRows } from "./slot-fences-rows.ts";
+
+import { describeError, ShopError } from "../../../runtime/errors.ts";
+import { postgresFailure } from "./postgres-failure.ts";
+
+/** What the former owner left is looked for this often, and adopted anew this often. */
+const POLL_MS = 40;
+const ADOPT_EVERY = 25;
+const RETRY_MS = 250;
+
+export interface FenceSettings {
+  /** Longest wait for what the former owner of a slot has left to be published. */
+  readonly publishedWaitMs: number;
+  /** Longest a claim is tried while the database does not answer. */
+  readonly takeWaitMs: number;
+}
+
+export const FENCE_SETTINGS: FenceSettings = { publishedWaitMs: 30_000, takeWaitMs: 20_000 };
+
+export interface SlotFencesOptions {
+  readonly environment: Environment;
+  readonly rows: SlotRows;
+  readonly lease: ShardLease;
+  readonly settings?: FenceSettings | undefined;
+  readonly onLog?: ((level: "debug" | "info" | "warning", text: string) => void) | undefined;
+}
+
+export interface SlotFences {
+  /**
+   * The slots are this shard's once it resolves, and what was committed for them before is
+   * published. Rejects with `FENCED`, or with `STORAGE_FAULT` when the database is away.
+   */
+  claim(group: string, slots: readonly number[]): Promise<void>;
+  /** To be called once nothing of them is under way any more. */
+  release(group: string, slots: readonly number[]): Promise<void>;
+  /**
+   * Resolves when what other shards committed for `slot` before the call is published; false:
+   * it was not within `withinMs`.
+   */
+  published(slot: number, withinMs: number): Promise<boolean>;
+}
+
+export function createSlotFences(options: SlotFencesOptions): SlotFences {
+  const { environment, rows, lease, settings = FENCE_SETTINGS, onLog } = options;
+  const { relayId } = lease;
+
+  async function arePublished(slots: readonly number[], withinMs: number): Promise<boolean> {
+    const byMs = environment.monotonicMs() + withinMs;
+    const throughId = await rows.lastOutgoing();
+    for (let looks = 1; await rows.hasOutgoing(relayId, slots, throughId); looks++) {
+      if (environment.monotonicMs() >= byMs) return false;
+      // Of those that died in the meantime nobody else may be about to publish anything.
+      if (looks % ADOPT_EVERY === 0) await lease.beat();
+      await pause(environment, POLL_MS);
+    }
+    return true;
+  }
+
+  async function take(group: string, slots: readonly number[]): Promise<void> {
+    const former = await rows.claim(relayId, group, slots);
+    if (former.length === 0) return;
+    const why = `it did not release slots of group ${group} that are another's now`;
+    await lease.fence(former, why);
+    await lease.beat();
+  }
+
+  /** A database that is away for a moment is no reason to give the slots back. */
+  async function takePatiently(group: string, slots: readonly number[]): Promise<void> {
+    const byMs = environment.monotonicMs() + settings.takeWaitMs;
+    for (;;) {
+      try {
+        await take(group, slots);
+        return;
+      } catch (error) {
+        if (postgresFailure(error) === undefined) throw error;
+        if (environment.monotonicMs() >= byMs) {
+          const problem = `slots of group ${group}: ${describeError(error)}`;
+          throw new ShopError("STORAGE_FAULT", problem, "later", { cause: error });
+        }
+        await pause(environment, RETRY_MS);
+      }
+    }
+  }
+
+  return {
+    async claim(group, slots) {
+      await takePatiently(group, slots);
+      if (await arePublished(slots, settings.publishedWaitMs)) return;
+      const left = `frames of slots ${slots.join(", ")} are still unpublished`;
+      onLog?.(
+        "warning",
+        `${group}: after ${settings.publishedWaitMs} ms ${left}; order may suffer`,
+      );
+    },
+    release: (group, slots) => rows.release(relayId, group, slots),
+    published: (slot, withinMs) => arePublished([slot], withinMs),
+  };
+}
+
+async function pause(environment: Environment, delayMs: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  environment.startTimer(delayMs, resolve);
+  await promise;
+}

@@ -1,0 +1,148 @@
+/**
+ * The queue in front of the writer: what goes together, what waits, and that nobody is forgotten.
+ * What the writer does with it is not its business.
+ */
+
+import { describe, expect, test } from "bun:test";
+
+import type { UnitOfWork } from "../unit-of-work.ts";
+import type { UnitResult, WrittenBatch } from "./batch-writer.ts";
+
+import { ShopError } from "../../../runtime/errors.ts";
+import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
+import { rowOf } from "../store.suite.ts";
+import { EMPTY_UNIT } from "../unit-of-work.ts";
+import { UnitQueue } from "./unit-queue.ts";
+
+const BOUNDS = { batchUnitsMax: 3, batchBytesMax: 2_000, queueUnitsMax: 5, queueBytesMax: 8_000 };
+
+function setUp() {
+  const environment = createVirtualEnvironment();
+  const batches: (readonly string[])[] = [];
+  const answers: ((written: WrittenBatch | Error) => void)[] = [];
+  const told: unknown[] = [];
+  const queue = new UnitQueue({
+    ...BOUNDS,
+    environment,
+    write: (units) => {
+      batches.push(units.map(({ rows }) => rows[0]?.key ?? ""));
+      return new Promise((resolve, reject) => {
+        answers.push((written) => (written instanceof Error ? reject(written) : resolve(written)));
+      });
+    },
+    onOutgoing: (outgoing) => void told.push(outgoing),
+  });
+  const unit = (key: string, bytes = 1): UnitOfWork => {
+    return { ...EMPTY_UNIT, rows: [rowOf(key, 0, "x".repeat(bytes))] };
+  };
+  const add = (key: string, bytes?: number) => {
+    const settled = { as: "" };
+    queue.add(unit(key, bytes)).then(
+      ({ kind }) => void (settled.as = kind),
+      (error: unknown) => void (settled.as = error instanceof ShopError ? error.code : "bug"),
+    );
+    return settled;
+  };
+  const answer = async (written: WrittenBatch | Error): Promise<void> => {
+    answers.shift()?.(written);
+    await environment.settle();
+  };
+  return { environment, batches, told, queue, add, answer };
+}
+
+const committed = (count: number): WrittenBatch => {
+  return { results: Array.from({ length: count }, () => ({ kind: "committed" })), outgoing: [] };
+};
+
+describe("units", () => {
+  test("of one turn go together, and those that come meanwhile in the next batch", async () => {
+    const { environment, batches, add, answer } = setUp();
+    const [first, second] = [add("a"), add("b")];
+    await environment.settle();
+    const third = add("c");
+    await environment.settle();
+    expect(batches).toEqual([["a", "b"]]);
+    await answer(committed(2));
+    expect(batches).toEqual([["a", "b"], ["c"]]);
+    expect([first.as, second.as, third.as]).toEqual(["committed", "committed", ""]);
+  });
+
+  test("beyond a batch's bounds wait, one of any size always goes", async () => {
+    const { environment, batches, add, answer } = setUp();
+    for (const key of "abcd") add(key);
+    await environment.settle();
+    add("big", 3_000);
+    add("e");
+    await answer(committed(3));
+    await answer(committed(1));
+    await answer(committed(1));
+    expect(batches).toEqual([["a", "b", "c"], ["d"], ["big"], ["e"]]);
+  });
+
+  test("beyond the queue's bounds are refused at once", async () => {
+    const { environment, add } = setUp();
+    const many = Array.from("abcdef", (key) => add(key));
+    await environment.settle();
+    expect(many.map(({ as }) => as)).toEqual(["", "", "", "", "", "SATURATED"]);
+    const { environment: other, add: addMore } = setUp();
+    const [one, two] = [addMore("a", 5_000), addMore("b", 5_000)];
+    await other.settle();
+    expect([one.as, two.as]).toEqual(["", "SATURATED"]);
+  });
+
+  test("are answered each with its own result", async () => {
+    const { environment, add, answer, told } = setUp();
+    const units = [add("a"), add("b"), add("c")];
+    await environment.settle();
+    const results: UnitResult[] = [
+      { kind: "committed" },
+      new ShopError("BAD_MESSAGE", "bad", "never"),
+      { kind: "duplicate", messageIds: [] },
+    ];
+    const frame = { id: 1, topic: "t", slot: 0, frame: new Uint8Array(1) };
+    await answer({ results, outgoing: [frame] });
+    expect(units.map(({ as }) => as)).toEqual(["committed", "BAD_MESSAGE", "duplicate"]);
+    expect(told).toEqual([[frame]]);
+  });
+
+  test("that meet a bug are told of it, and the next batch is written", async () => {
+    const { environment, batches, add, answer } = setUp();
+    const first = add("a");
+    await environment.settle();
+    const second = add("b");
+    await answer(new TypeError("a bug"));
+    expect([first.as, batches.length]).toEqual(["bug", 2]);
+    await answer({ results: [{ kind: "committed" }], outgoing: "unknown" });
+    expect(second.as).toBe("committed");
+  });
+
+  test("that wait while the server is gone hear of it all at once", async () => {
+    const { environment, batches, add, answer } = setUp();
+    const first = add("a");
+    await environment.settle();
+    const waiting = [add("b"), add("c")];
+    const outage = new ShopError("STORAGE_FAULT", "nobody answers", "later");
+    const failure = new ShopError("INDETERMINATE", "who knows", "later");
+    await answer({ results: [failure], outgoing: [], outage });
+    expect(first.as).toBe("INDETERMINATE");
+    expect(waiting.map(({ as }) => as)).toEqual(["STORAGE_FAULT", "STORAGE_FAULT"]);
+    add("d");
+    await environment.settle();
+    expect(batches).toEqual([["a"], ["d"]]);
+  });
+
+  test("that wait when it closes are refused; what is being written is answered", async () => {
+    const { environment, add, answer, queue } = setUp();
+    const first = add("a");
+    await environment.settle();
+    const second = add("b");
+    let isClosed = false;
+    void queue.close().then(() => (isClosed = true));
+    await environment.settle();
+    expect([first.as, second.as, isClosed]).toEqual(["", "CLOSED", false]);
+    await answer(committed(1));
+    expect([first.as, add("c").as, isClosed]).toEqual(["committed", "", true]);
+    await environment.settle();
+    expect(queue.length).toBe(0);
+  });
+});

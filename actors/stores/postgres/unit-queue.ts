@@ -1,0 +1,149 @@
+/**
+ * Units that wait for their transaction: one batch is written at a time, of all that has come.
+ *
+ * So a busy writer commits many units with one sync, and an idle one commits at once. Bounded in
+ * units and bytes; beyond, a unit is refused with `SATURATED`. Every unit is answered: with its
+ * result, or with why there is none.
+ */
+
+import type { Environment } from "../../../runtime/environment.ts";
+import type { CommitResult, UnitOfWork } from "../unit-of-work.ts";
+import type { OutgoingRow, UnitResult, WrittenBatch } from "./batch-writer.ts";
+
+import { assert, InvariantError, ShopError } from "../../../runtime/errors.ts";
+
+export interface UnitQueueBounds {
+  readonly batchUnitsMax: number;
+  readonly batchBytesMax: number;
+  readonly queueUnitsMax: number;
+  readonly queueBytesMax: number;
+}
+
+export interface UnitQueueOptions extends UnitQueueBounds {
+  readonly environment: Environment;
+  readonly write: (units: readonly UnitOfWork[]) => Promise<WrittenBatch>;
+  /** Before the units are answered. */
+  readonly onOutgoing: (outgoing: readonly OutgoingRow[] | "unknown") => void;
+}
+
+interface Waiting {
+  readonly unit: UnitOfWork;
+  readonly bytes: number;
+  readonly resolve: (result: CommitResult) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class UnitQueue {
+  readonly #options: UnitQueueOptions;
+  #waiting: Waiting[] = [];
+  #bytes = 0;
+  #isBusy = false;
+  #isClosed = false;
+  #whenIdle: (() => void)[] = [];
+
+  constructor(options: UnitQueueOptions) {
+    this.#options = options;
+  }
+
+  /** Units that wait, without those being written. */
+  get length(): number {
+    return this.#waiting.length;
+  }
+
+  add(unit: UnitOfWork): Promise<CommitResult> {
+    return new Promise((resolve, reject) => {
+      const { queueUnitsMax, queueBytesMax, environment } = this.#options;
+      const bytes = unitBytes(unit);
+      const isFull =
+        this.#waiting.length >= queueUnitsMax ||
+        (this.#waiting.length > 0 && this.#bytes + bytes > queueBytesMax);
+      if (this.#isClosed) return reject(closed());
+      if (isFull) return reject(saturated(this.#waiting.length));
+      this.#waiting.push({ unit, bytes, resolve, reject });
+      this.#bytes += bytes;
+      if (this.#isBusy) return;
+      this.#isBusy = true;
+      // What else comes in this turn goes with it.
+      environment.defer(() => void this.#writeAll());
+    });
+  }
+
+  /** Refuses what waits, and resolves when what is being written is answered. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const { reject } of this.#take(this.#waiting.length)) reject(closed());
+    if (this.#isBusy) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  async #writeAll(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const batch = this.#take(this.#fitting());
+      const { results, outage } = await this.#write(batch);
+      batch.forEach(({ resolve, reject }, index) => {
+        const result = results[index];
+        if (result instanceof Error) return reject(result);
+        assert(result !== undefined, "every unit of a batch has a result");
+        resolve(result);
+      });
+      // Nothing of what waits was sent: who waits hears of the outage now, not one by one.
+      if (outage !== undefined) {
+        for (const { reject } of this.#take(this.#waiting.length)) reject(outage);
+      }
+    }
+    this.#isBusy = false;
+    for (const resolve of this.#whenIdle.splice(0)) resolve();
+  }
+
+  async #write(batch: readonly Waiting[]): Promise<{
+    readonly results: readonly (UnitResult | Error)[];
+    readonly outage?: ShopError;
+  }> {
+    try {
+      const written = await this.#options.write(batch.map(({ unit }) => unit));
+      const { outgoing } = written;
+      if (outgoing === "unknown" || outgoing.length > 0) this.#options.onOutgoing(outgoing);
+      return written;
+    } catch (error) {
+      // A bug: those who wait are told, and die of it.
+      const bug = error instanceof Error ? error : new InvariantError(String(error));
+      return { results: batch.map(() => bug) };
+    }
+  }
+
+  /** How many of those that wait fit one batch; at least one. */
+  #fitting(): number {
+    const { batchUnitsMax, batchBytesMax } = this.#options;
+    let bytes = 0;
+    let count = 0;
+    for (const { bytes: more } of this.#waiting) {
+      bytes += more;
+      if (count > 0 && (count === batchUnitsMax || bytes > batchBytesMax)) break;
+      count++;
+    }
+    return count;
+  }
+
+  #take(count: number): readonly Waiting[] {
+    const taken = this.#waiting.splice(0, count);
+    for (const { bytes } of taken) this.#bytes -= bytes;
+    return taken;
+  }
+}
+
+/** What it takes in memory and on the way, roughly. */
+export function unitBytes({ rows, timeline, outgoing, timersStarted }: UnitOfWork): number {
+  let bytes = 256;
+  for (const { data } of rows) bytes += data.length;
+  for (const { data } of timeline) bytes += data.length;
+  for (const { frame } of outgoing) bytes += frame.length;
+  for (const timer of timersStarted) bytes += timer.outgoing.frame.length;
+  return bytes;
+}
+
+function saturated(length: number): ShopError {
+  return new ShopError("SATURATED", `${length} units wait for PostgreSQL`, "later");
+}
+
+function closed(): ShopError {
+  return new ShopError("CLOSED", "the store is closed", "never");
+}

@@ -1,0 +1,201 @@
+/**
+ * The bare clients that the adapters are measured against: the same frames, batches and promises.
+ *
+ * Each publishes a batch and waits until it is confirmed as durably as the adapter's, and reads
+ * what was published and acknowledges it. No order per key, no credit, no retry: what is left of a
+ * broker when the port above it is taken away.
+ */
+
+import amqp from "amqplib";
+import { Redis } from "ioredis";
+import { Kafka, logLevel } from "kafkajs";
+
+import { Consumer, ProduceAcks, Producer } from "@platformatic/kafka";
+
+/** What a bench does with a broker, through an adapter or without. */
+export interface Lane {
+  /** Resolves when all are confirmed. */
+  publish(frames: readonly Uint8Array[]): Promise<void>;
+  /** Calls `take` with each of the next `count` frames and acknowledges them. */
+  consume(count: number, take: (bytes: Uint8Array) => void): Promise<void>;
+  close(): Promise<void>;
+}
+
+const TOPIC = "bare";
+const READ_COUNT = 1_000;
+const PREFETCH = 2_000;
+
+export async function kafkaJsLane(address: string): Promise<Lane> {
+  const kafka = new Kafka({ brokers: [address], clientId: "bench", logLevel: logLevel.NOTHING });
+  const topic = `${TOPIC}-kafkajs`;
+  const admin = kafka.admin();
+  await admin.connect();
+  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 8 }] });
+  await admin.disconnect();
+  const producer = kafka.producer({ idempotent: true });
+  await producer.connect();
+  const consumer = kafka.consumer({ groupId: `${topic}-group`, maxWaitTimeInMs: 100 });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [topic], fromBeginning: true });
+  const waiting = newTaker();
+  await consumer.run({
+    eachBatchAutoResolve: true,
+    eachBatch: ({ batch }) => {
+      for (const { value } of batch.messages) if (value !== null) waiting.take(value);
+      return Promise.resolve();
+    },
+  });
+  let turn = 0;
+  return {
+    publish: async (frames) => {
+      const messages = frames.map((frame) => {
+        return {
+          value: Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength),
+          partition: turn++ % 8,
+        };
+      });
+      await producer.sendBatch({ acks: -1, topicMessages: [{ topic, messages }] });
+    },
+    consume: waiting.consume,
+    close: async () => {
+      await consumer.disconnect();
+      await producer.disconnect();
+    },
+  };
+}
+
+export async function platformaticLane(address: string): Promise<Lane> {
+  const topic = `${TOPIC}-platformatic`;
+  const admin = new Kafka({ brokers: [address], logLevel: logLevel.NOTHING }).admin();
+  await admin.connect();
+  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 8 }] });
+  await admin.disconnect();
+  const options = { clientId: "bench", bootstrapBrokers: [address] };
+  const producer = new Producer({ ...options, idempotent: true, acks: ProduceAcks.ALL });
+  const consumer = new Consumer({ ...options, groupId: `${topic}-group`, maxWaitTime: 100 });
+  const stream = await consumer.consume({
+    topics: [topic],
+    mode: "earliest",
+    autocommit: true,
+    highWaterMark: 10_000,
+  });
+  const waiting = newTaker();
+  stream.on("data", ({ value }) => waiting.take(value));
+  let turn = 0;
+  return {
+    publish: async (frames) => {
+      const messages = frames.map((frame) => {
+        const value = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
+        return { topic, value, partition: turn++ % 8 };
+      });
+      await producer.send({ messages });
+    },
+    consume: waiting.consume,
+    close: async () => {
+      await stream.close();
+      await consumer.close(true);
+      await producer.close();
+    },
+  };
+}
+
+export async function redisLane(url: string): Promise<Lane> {
+  const writer = new Redis(url);
+  const reader = new Redis(url);
+  const streams = Array.from({ length: 8 }, (_, index) => `${TOPIC}:${index}`);
+  for (const stream of streams) await writer.xgroup("CREATE", stream, "g", "0", "MKSTREAM");
+  let turn = 0;
+  return {
+    publish: async (frames) => {
+      const pipeline = writer.pipeline();
+      for (const frame of frames) {
+        const stream = streams[turn++ % streams.length] ?? "";
+        pipeline.xadd(
+          stream,
+          "*",
+          "f",
+          Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength),
+        );
+      }
+      await pipeline.exec();
+    },
+    consume: async (count, take) => {
+      for (let seen = 0; seen < count;) {
+        // A reply of the protocol: streams, their entries, and the fields of each.
+        const reply = (await reader.xreadgroupBuffer(
+          ...(["GROUP", "g", "one", "COUNT", READ_COUNT, "BLOCK", 1_000, "STREAMS"] as const),
+          ...streams,
+          ...streams.map(() => ">"),
+        )) as [Buffer, [Buffer, Buffer[]][]][] | null;
+        const pipeline = reader.pipeline();
+        for (const [stream, entries] of reply ?? []) {
+          for (const [, fields] of entries) take(fields[1] ?? new Uint8Array(0));
+          seen += entries.length;
+          pipeline.xack(stream, "g", ...entries.map(([id]) => id));
+        }
+        await pipeline.exec();
+      }
+    },
+    close: async () => {
+      await Promise.all([writer.quit(), reader.quit()]);
+    },
+  };
+}
+
+export async function rabbitLane(url: string): Promise<Lane> {
+  const connection = await amqp.connect(url);
+  const writer = await connection.createConfirmChannel();
+  const reader = await connection.createChannel();
+  const queues = Array.from({ length: 8 }, (_, index) => `${TOPIC}.${index}`);
+  for (const queue of queues) {
+    await writer.assertQueue(queue, { durable: true, arguments: { "x-queue-type": "quorum" } });
+  }
+  await reader.prefetch(PREFETCH);
+  const waiting = newTaker();
+  for (const queue of queues) {
+    await reader.consume(queue, (message) => {
+      if (message === null) return;
+      waiting.take(message.content);
+      reader.ack(message);
+    });
+  }
+  let turn = 0;
+  return {
+    publish: async (frames) => {
+      for (const frame of frames) {
+        const bytes = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
+        writer.sendToQueue(queues[turn++ % queues.length] ?? "", bytes, { persistent: true });
+      }
+      await writer.waitForConfirms();
+    },
+    consume: waiting.consume,
+    close: async () => {
+      await connection.close();
+    },
+  };
+}
+
+/** What comes by itself, counted: kept until somebody asks for it. */
+export function newTaker() {
+  const early: Uint8Array[] = [];
+  let wanted = 0;
+  let take: (bytes: Uint8Array) => void = () => undefined;
+  let done = (): void => undefined;
+  return {
+    take: (bytes: Uint8Array): void => {
+      if (wanted === 0) {
+        early.push(bytes);
+        return;
+      }
+      take(bytes);
+      if (--wanted === 0) done();
+    },
+    consume: (count: number, each: (bytes: Uint8Array) => void): Promise<void> => {
+      const there = early.splice(0, count);
+      for (const bytes of there) each(bytes);
+      wanted = count - there.length;
+      take = each;
+      return wanted === 0 ? Promise.resolve() : new Promise((resolve) => void (done = resolve));
+    },
+  };
+}

@@ -1,0 +1,105 @@
+/**
+ * Is a server ready? Asked in its own protocol, with the smallest question there is, by hand.
+ *
+ * No client library: a library retries, caches and logs, and would be needed where only `deploy/`
+ * runs. Every question has a deadline, and every failure is a plain "not yet".
+ */
+
+import { connect } from "node:net";
+
+const ANSWER_TIMEOUT_MS = 2_000;
+const ANSWER_BYTES_MAX = 65_536;
+
+/** Sends `question` and collects until `isEnough`; what has come by then, else `undefined`. */
+function ask(
+  port: number,
+  question: Uint8Array,
+  isEnough: (answer: Buffer) => boolean,
+): Promise<Buffer | undefined> {
+  return new Promise((resolve) => {
+    let answer = Buffer.alloc(0);
+    const socket = connect({ host: "127.0.0.1", port, timeout: ANSWER_TIMEOUT_MS });
+    const end = (result: Buffer | undefined): void => {
+      resolve(result);
+      socket.destroy();
+    };
+    const deadline = setTimeout(() => end(undefined), ANSWER_TIMEOUT_MS);
+    socket.on("connect", () => socket.write(question));
+    socket.on("data", (chunk) => {
+      answer = Buffer.concat([answer, Buffer.from(chunk)]);
+      if (isEnough(answer)) end(answer);
+      else if (answer.length > ANSWER_BYTES_MAX) end(undefined);
+    });
+    socket.on("error", () => end(undefined));
+    socket.on("close", () => {
+      clearTimeout(deadline);
+      resolve(undefined);
+    });
+  });
+}
+
+/** Redis: PING, answered also by one that wants a password first; not while it loads. */
+export async function askRedis(port: number): Promise<boolean> {
+  const answer = await ask(port, Buffer.from("PING\r\n"), (bytes) => bytes.includes("\r\n"));
+  return answer !== undefined && /^(\+PONG|-NOAUTH)/.test(answer.toString());
+}
+
+/** PostgreSQL: a startup message, answered with any request for authentication. */
+export async function askPostgres(port: number, user: string): Promise<boolean> {
+  const words = Buffer.from(`user\0${user}\0database\0postgres\0\0`);
+  const head = Buffer.alloc(8);
+  head.writeInt32BE(head.length + words.length, 0);
+  head.writeInt32BE(196_608, 4);
+  const answer = await ask(port, Buffer.concat([head, words]), (bytes) => bytes.length > 0);
+  return answer?.toString("latin1", 0, 1) === "R";
+}
+
+/** RabbitMQ: the protocol header, answered with Connection.Start; it listens last of all. */
+export async function askRabbit(port: number): Promise<boolean> {
+  const header = Buffer.from([0x41, 0x4d, 0x51, 0x50, 0, 0, 9, 1]);
+  const answer = await ask(port, header, (bytes) => bytes.length >= 11);
+  return answer?.readUInt32BE(7) === 0x00_0a_00_0a;
+}
+
+/** Kafka: how many brokers the broker at `port` knows of; 0 when it is not ready. */
+export async function countKafkaBrokers(port: number): Promise<number> {
+  // Metadata, version 4: length, api key, version, correlation id, client id, no topics, no
+  // creation of topics.
+  const question = Buffer.from([0, 0, 0, 16, 0, 3, 0, 4, 0, 0, 0, 7, 0, 1, 0x73, 0, 0, 0, 0, 0]);
+  const answer = await ask(port, question, (bytes) => {
+    return bytes.length >= 4 && bytes.length >= 4 + bytes.readInt32BE(0);
+  });
+  return answer === undefined || answer.length < 16 ? 0 : answer.readInt32BE(12);
+}
+
+/** MongoDB: a ping by OP_MSG, answered with anything of that kind. */
+export async function askMongo(port: number): Promise<boolean> {
+  const document = Buffer.concat([
+    Buffer.from([0, 0, 0, 0, 0x10]),
+    Buffer.from("ping\0"),
+    Buffer.from([1, 0, 0, 0, 0x02]),
+    Buffer.from("$db\0"),
+    Buffer.from([6, 0, 0, 0]),
+    Buffer.from("admin\0\0"),
+  ]);
+  document.writeInt32LE(document.length, 0);
+  const head = Buffer.alloc(21);
+  head.writeInt32LE(head.length + document.length, 0);
+  head.writeInt32LE(1, 4);
+  head.writeInt32LE(2013, 12);
+  const answer = await ask(port, Buffer.concat([head, document]), (bytes) => bytes.length >= 16);
+  return answer?.readInt32LE(12) === 2013;
+}
+
+/** Anything that answers `path` with a 2xx. */
+export async function askHttp(port: number, path: string): Promise<boolean> {
+  try {
+    const response = await fetch(`http://127.0.0.1:${port}${path}`, {
+      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
+    });
+    await response.body?.cancel();
+    return response.ok;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * Apache Kafka in KRaft mode from the jars of Maven Central: one broker, or a quorum of three.
+ *
+ * Every process is broker and controller. Topics are never created by using them, groups balance
+ * without waiting, and a broker that was killed may come back within seconds.
+ */
+
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { runToEnd } from "./account.ts";
+import { countKafkaBrokers } from "./ask-server.ts";
+import { cacheDirectory, DEBIAN_PROGRAMS } from "./needs.ts";
+import { portAt } from "./recipe.ts";
+
+import type { Recipe, Site } from "./recipe.ts";
+
+const FOLDER = "kafka-4.3.0";
+const PORTS_PER_BROKER = 2;
+
+export const kafkaRecipe: Recipe = {
+  name: "kafka",
+  title: "Apache Kafka 4.3.0 (KRaft)",
+  needs: [DEBIAN_PROGRAMS.java, { kind: "maven", folder: FOLDER, source: "kafka" }],
+  portsPerProcess: PORTS_PER_BROKER,
+  usualPorts: [9092, 9093],
+  startTimeoutMs: 180_000,
+  stopSignal: "SIGTERM",
+  prepare,
+  commands: (site) =>
+    brokers(site).map((index) => ({
+      argv: [
+        ...java(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"]),
+        "kafka.Kafka",
+        file(site, index),
+      ],
+    })),
+  async isReady(site) {
+    const known = await Promise.all(
+      brokers(site).map((index) => countKafkaBrokers(brokerPort(site, index))),
+    );
+    return known.every((count) => count === known.length);
+  },
+  url: addresses,
+  variables: (site) => ({ SHOPSTREAM_KAFKA_BROKERS: addresses(site) }),
+};
+
+function brokers(site: Site): readonly number[] {
+  return Array.from({ length: site.options.brokers ?? 1 }, (_, index) => index);
+}
+
+function brokerPort(site: Site, index: number): number {
+  return portAt(site, index * PORTS_PER_BROKER);
+}
+
+function addresses(site: Site): string {
+  return brokers(site)
+    .map((index) => `127.0.0.1:${brokerPort(site, index)}`)
+    .join(",");
+}
+
+function file(site: Site, index: number): string {
+  return join(site.directory, `broker-${index + 1}.properties`);
+}
+
+function java(options: readonly string[]): readonly string[] {
+  return ["java", ...options, "-cp", join(cacheDirectory(), FOLDER, "libs", "*")];
+}
+
+async function prepare(site: Site): Promise<void> {
+  mkdirSync(site.directory, { recursive: true });
+  const clusterId = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64url");
+  const isNew = brokers(site).some((index) => !existsSync(formattedPath(site, index)));
+  for (const index of brokers(site)) {
+    const properties = Object.entries(kafkaProperties(site, index));
+    writeFileSync(
+      file(site, index),
+      properties.map(([key, value]) => `${key}=${value}\n`).join(""),
+    );
+    // A format that was cut short leaves a directory that is refused: begin again.
+    if (isNew) rmSync(join(site.directory, `log-${index + 1}`), { recursive: true, force: true });
+  }
+  if (!isNew) return;
+  const tool = [...java(["-Xmx128m", "-XX:TieredStopAtLevel=1"]), "kafka.tools.StorageTool"];
+  await Promise.all(
+    brokers(site).map((index) =>
+      runToEnd([...tool, "format", "-t", clusterId, "-c", file(site, index)]),
+    ),
+  );
+}
+
+function formattedPath(site: Site, index: number): string {
+  return join(site.directory, `log-${index + 1}`, "bootstrap.checkpoint");
+}
+
+/** The server.properties of one broker. */
+export function kafkaProperties(site: Site, index: number): Readonly<Record<string, string>> {
+  const all = brokers(site);
+  const clients = `127.0.0.1:${brokerPort(site, index)}`;
+  const controllerAt = (each: number): string =>
+    `127.0.0.1:${portAt(site, each * PORTS_PER_BROKER + 1)}`;
+  const copies = String(all.length);
+  const inSync = all.length === 3 ? "2" : "1";
+  return {
+    "process.roles": "broker,controller",
+    "node.id": String(index + 1),
+    "controller.quorum.voters": all.map((each) => `${each + 1}@${controllerAt(each)}`).join(","),
+    listeners: `PLAINTEXT://${clients},CONTROLLER://${controllerAt(index)}`,
+    "advertised.listeners": `PLAINTEXT://${clients}`,
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    "log.dirs": join(site.directory, `log-${index + 1}`),
+    "default.replication.factor": copies,
+    "min.insync.replicas": inSync,
+    "offsets.topic.replication.factor": copies,
+    "transaction.state.log.replication.factor": copies,
+    "transaction.state.log.min.isr": inSync,
+    "share.coordinator.state.topic.replication.factor": copies,
+    "share.coordinator.state.topic.min.isr": inSync,
+    // Fifty of each by default: most of the start of a fresh broker's first group.
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.num.partitions": "4",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "auto.create.topics.enable": "false",
+    "delete.topic.enable": "true",
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+    "controlled.shutdown.max.retries": "1",
+    "log.cleaner.dedupe.buffer.size": "16777216",
+    ...site.options.settings,
+  };
+}

@@ -1,0 +1,126 @@
+/**
+ * What the shards of this process stand on, as the settings say: the journal of this machine, or
+ * servers that many share.
+ *
+ * Plain values that are sent to threads; nothing is opened here. Refuses nothing: what does not fit
+ * together was refused when the settings were read.
+ */
+
+import type { ShardThreadData } from "../actors/shard-main.ts";
+import type { BrokerSettings, BrokerUse } from "../actors/grounds/open-brokers.ts";
+import type { Audience, Placement } from "../actors/grounds/placement.ts";
+import type { ViewsGroundData } from "../actors/views/views-carrier.ts";
+import type { ShopConfig } from "./config/config-schema.ts";
+import type { Systems } from "./config/systems.ts";
+
+import { audienceOf, topicsOn } from "../actors/grounds/placement.ts";
+import { UNMATCHED_GROUP } from "../actors/routing/ingress.ts";
+import { UNMATCHED_TOPIC } from "../actors/routing/routed-frame.ts";
+import { JOURNAL, linksOfBrokers, logTopicsOf } from "./shop-layout.ts";
+
+/** The part of a shard's settings that depends on the systems in use. */
+export interface SystemsOfShards {
+  readonly kind: Systems["kind"];
+  readonly audience: Audience | undefined;
+  ground(shard: number): ShardThreadData["ground"];
+  /** Absent: those that the broker assigns. */
+  partitions(shard: number): readonly number[] | undefined;
+  views(): ViewsGroundData;
+}
+
+export function systemsOfShards(
+  config: ShopConfig,
+  systems: Systems,
+  shards: number,
+  process: string,
+): SystemsOfShards {
+  return systems.kind === "embedded"
+    ? embedded(config, shards)
+    : remote(config, systems.placement, process);
+}
+
+function embedded(config: ShopConfig, shards: number): SystemsOfShards {
+  return {
+    kind: "embedded",
+    audience: undefined,
+    ground: () => ({
+      kind: "embedded",
+      journal: JOURNAL,
+      directory: config.data,
+      topics: logTopicsOf(config),
+      slots: config.slots,
+      links: linksOfBrokers(config),
+      brokers: brokerSettingsOf(config),
+    }),
+    partitions(shard) {
+      const own: number[] = [];
+      for (let slot = shard; slot < config.slots; slot += shards) own.push(slot);
+      return own;
+    },
+    views: () => ({
+      kind: "embedded",
+      journal: JOURNAL,
+      backlogBytesMax: config.limits.queueBytesMax,
+      topics: logTopicsOf(config),
+    }),
+  };
+}
+
+function remote(config: ShopConfig, placement: Placement, process: string): SystemsOfShards {
+  const audience = audienceOf(placement);
+  const places = { ...placement, [UNMATCHED_TOPIC]: placement["orders"] ?? "kafka" };
+  const { retention, slots, postgres } = config;
+  const heard = new Set(Object.values(audience.views).flat());
+  return {
+    kind: "remote",
+    audience,
+    ground: (shard) => ({
+      kind: "remote",
+      brokers: brokerSettingsOf(config),
+      uses: usesOf(config, places, audience),
+      placement: places,
+      postgres,
+      retention,
+      slots,
+      process,
+      shard,
+    }),
+    partitions: () => undefined,
+    views: () => ({
+      kind: "remote",
+      brokers: brokerSettingsOf(config),
+      uses: usesOf(config, places, audience).flatMap((use) => {
+        const topics = use.topics.filter((topic) => heard.has(topic));
+        return topics.length === 0 ? [] : [{ ...use, topics, groups: {} }];
+      }),
+      placement: places,
+      slots,
+      topics: audience.views,
+    }),
+  };
+}
+
+/** Each broker that carries something, with who reads it. */
+export function usesOf(
+  { brokers }: Pick<ShopConfig, "brokers">,
+  placement: Placement,
+  audience: Audience,
+): readonly BrokerUse[] {
+  const readers = [
+    ...Object.entries(audience.groups),
+    [UNMATCHED_GROUP, [UNMATCHED_TOPIC]] as const,
+  ];
+  return brokers.flatMap((name) => {
+    const unmatched = placement[UNMATCHED_TOPIC] === name ? [UNMATCHED_TOPIC] : [];
+    const topics = [...topicsOn(placement, name), ...unmatched];
+    const groups = topics.map((topic) => [
+      topic,
+      readers.filter(([, heard]) => heard.includes(topic)).map(([group]) => group),
+    ]);
+    return topics.length === 0 ? [] : [{ name, topics, groups: Object.fromEntries(groups) }];
+  });
+}
+
+function brokerSettingsOf({ kafka, redis, rabbitmq }: ShopConfig): BrokerSettings {
+  return { kafka, redis, rabbitmq };
+}
