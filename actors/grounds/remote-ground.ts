@@ -10,17 +10,20 @@
 
 import type { Environment } from "../../runtime/environment.ts";
 import type { Broker } from "../brokers/broker.ts";
+import type { PostgresShard } from "../stores/postgres/outbox-relay-shard.ts";
 import type { OutboxFrame } from "../stores/postgres/outbox-relay-table.ts";
+import type { Postgres } from "../stores/postgres/postgres-connection.ts";
+import type { PostgresLetters } from "../stores/postgres/postgres-letters.ts";
 import type { PostgresSettings } from "../stores/postgres/postgres-options.ts";
 import type { PostgresRetention } from "../stores/postgres/postgres-retention.ts";
 import type { BrokerSettings, BrokerUse } from "./open-brokers.ts";
 import type { Placement } from "./placement.ts";
-import type { GroundEvents, ShardGround } from "./shard-ground.ts";
+import type { GroundEvents, OrderOwners, ShardGround } from "./shard-ground.ts";
 
 import { describeError, ShopError } from "../../runtime/errors.ts";
 import { withLetterStore } from "../brokers/letter-store.ts";
 import { PlacedBroker } from "../brokers/placed-broker.ts";
-import { ASKER_SETTINGS, createOwnerAsker } from "../commands/owner-asker.ts";
+import { createOwnerAsker } from "../commands/owner-asker.ts";
 import { startHousekeeping } from "../stores/postgres/housekeeping.ts";
 import { openPostgresShard } from "../stores/postgres/outbox-relay-shard.ts";
 import { openPostgres } from "../stores/postgres/postgres-connection.ts";
@@ -58,6 +61,29 @@ export async function openRemoteGround(
   environment: Environment,
   events: GroundEvents,
 ): Promise<ShardGround> {
+  const closers: Closer[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.splice(0).toReversed()) await close();
+  };
+  try {
+    return { ...(await open({ data, environment, events }, closers)), close: closeAll };
+  } catch (error) {
+    await closeAll().catch((after: unknown) => events.onLog("debug", describeError(after)));
+    throw error;
+  }
+}
+
+type Closer = () => Promise<unknown>;
+
+interface Opening {
+  readonly data: RemoteGroundData;
+  readonly environment: Environment;
+  readonly events: GroundEvents;
+}
+
+/** What is open is closed by `closers`, the last first. */
+async function open(opening: Opening, closers: Closer[]): Promise<Omit<ShardGround, "close">> {
+  const { data, environment, events } = opening;
   const { slots, uses, placement } = data;
   const postgres = await openPostgres(data.postgres, {
     environment,
@@ -65,79 +91,88 @@ export async function openRemoteGround(
     onConnection: (state) => events.onConnection("postgres", state),
     onLog: (level, text) => events.onLog(level, `postgres: ${text}`),
   });
-  const closers: (() => Promise<unknown>)[] = [() => postgres.close()];
-  const closeAll = async (): Promise<void> => {
-    for (const close of closers.toReversed()) await close();
-  };
-  try {
-    const brokers = await openBrokers({
-      ...{ environment, slots, uses },
-      settings: data.brokers,
-      onConnection: events.onConnection,
-      onLog: events.onLog,
-    });
-    closers.push(() => Promise.all([...brokers.values()].map((broker) => broker.close())));
-    const letters = createPostgresLetters(postgres, slots);
-    const burying = [...brokers].map(
-      ([name, broker]) =>
-        [name, withLetterStore({ broker, letters, nowMs: () => environment.nowMs() })] as const,
-    );
-    const placed = new PlacedBroker({
-      brokers: new Map(burying),
-      places: new Map(Object.entries(placement)),
-    });
-    const shard = await openPostgresShard({
-      ...{ postgres, slots, process: data.process, shard: data.shard },
-      lanes: uses.map(({ name, topics }) => ({ name, topics, broker: brokers.get(name)! })), // `!`: all are open
-      onRefused: (frame, error) => buryRefused(letters, frame, error, environment),
-      onLog: events.onLog,
-      onFailure: events.onFailure,
-      onFenced: () =>
-        events.onFailure(new ShopError("FENCED", "another shard has taken over", "never")),
-    });
-    closers.push(() => shard.close(CLOSE_MS));
-    const fenced = fencedBroker(placed, withFences(placed, shard.fences));
-    const joined = joinSystems(shard.store, fenced);
-    const side = postgres.client(SIDE_CONNECTIONS);
-    const hints = createReplyHints({ environment, sql: side });
-    const asker = createOwnerAsker({
-      ...{ environment, slots, hints, broker: placed, store: joined.store },
-      settings: ASKER_SETTINGS,
-      onLog: events.onLog,
-    });
-    const housekeeping = startHousekeeping({
-      ...{ environment, sql: side, onLog: events.onLog },
-      steps: retentionSteps(data.retention, environment),
-    });
-    closers.push(
-      () => side.end({ timeout: 1 }),
-      () => housekeeping.close(),
-      () => asker.close(),
-    );
-    for (const server of ["postgres", ...brokers.keys()]) {
-      events.onConnection(server, { isUp: true, detail: "" });
-    }
-    return {
-      ...joined,
-      letters,
-      foreign: [],
-      owners: {
-        ask: (command, options) => asker.askOwner(command, options),
-        published: (slot, withinMs) => shard.fences.published(slot, withinMs),
-        hints,
-      },
-      outbox: { depth: () => shard.depth(), lanes: () => shard.lanes() },
-      close: closeAll,
-    };
-  } catch (error) {
-    await closeAll().catch((after: unknown) => events.onLog("debug", describeError(after)));
-    throw error;
+  closers.push(() => postgres.close());
+  const brokers = await openBrokers({
+    ...{ environment, slots, uses },
+    settings: data.brokers,
+    onConnection: events.onConnection,
+    onLog: events.onLog,
+  });
+  closers.push(() => Promise.all([...brokers.values()].map((broker) => broker.close())));
+  const letters = createPostgresLetters(postgres, slots);
+  const nowMs = (): number => environment.nowMs();
+  const placed = new PlacedBroker({
+    brokers: new Map(
+      [...brokers].map(([name, broker]) => [name, withLetterStore({ broker, letters, nowMs })]),
+    ),
+    places: new Map(Object.entries(placement)),
+  });
+  const shard = await openShard(opening, postgres, brokers, letters);
+  closers.push(() => shard.close(CLOSE_MS));
+  const joined = joinSystems(shard.store, fencedBroker(placed, shard.fences));
+  const owners = openOwners(opening, { postgres, shard, broker: placed }, closers);
+  for (const server of ["postgres", ...brokers.keys()]) {
+    events.onConnection(server, { isUp: true, detail: "" });
   }
+  return {
+    ...{ ...joined, letters, owners },
+    foreign: [],
+    outbox: { depth: () => shard.depth(), lanes: () => shard.lanes() },
+  };
+}
+
+async function openShard(
+  { data, environment, events }: Opening,
+  postgres: Postgres,
+  brokers: ReadonlyMap<string, Broker>,
+  letters: PostgresLetters,
+): Promise<PostgresShard> {
+  const lanes = data.uses.flatMap(({ name, topics }) => {
+    const broker = brokers.get(name);
+    return broker === undefined ? [] : [{ name, topics, broker }];
+  });
+  return await openPostgresShard({
+    ...{ postgres, lanes, slots: data.slots, process: data.process, shard: data.shard },
+    onRefused: (frame, error) => buryRefused(letters, frame, error, environment),
+    onLog: events.onLog,
+    onFailure: events.onFailure,
+    onFenced: () =>
+      events.onFailure(new ShopError("FENCED", "another shard has taken over", "never")),
+  });
+}
+
+/** Commands to orders of other shards, and the housekeeping of the tables they leave answers in. */
+function openOwners(
+  { data, environment, events }: Opening,
+  {
+    postgres,
+    shard,
+    broker,
+  }: { readonly postgres: Postgres; readonly shard: PostgresShard; readonly broker: Broker },
+  closers: Closer[],
+): OrderOwners {
+  const sql = postgres.client(SIDE_CONNECTIONS);
+  closers.push(() => sql.end({ timeout: 1 }));
+  const { onLog } = events;
+  const housekeeping = startHousekeeping({
+    ...{ environment, sql, onLog },
+    steps: retentionSteps(data.retention, environment),
+  });
+  closers.push(() => housekeeping.close());
+  const hints = createReplyHints({ environment, sql });
+  const { store } = shard;
+  const asker = createOwnerAsker({ environment, slots: data.slots, hints, broker, store, onLog });
+  closers.push(() => asker.close());
+  return {
+    ask: (command, options) => asker.askOwner(command, options),
+    published: (slot, withinMs) => shard.fences.published(slot, withinMs),
+    hints,
+  };
 }
 
 /** What no broker will ever take is an operator's to look at. */
 async function buryRefused(
-  letters: ReturnType<typeof createPostgresLetters>,
+  letters: PostgresLetters,
   { id, topic, slot, frame }: OutboxFrame,
   error: ShopError,
   environment: Environment,
@@ -151,7 +186,8 @@ async function buryRefused(
   await letters.bury(letter, true);
 }
 
-function fencedBroker(broker: Broker, fenced: Pick<Broker, "subscribe">): Broker {
+function fencedBroker(broker: Broker, fences: PostgresShard["fences"]): Broker {
+  const fenced = withFences(broker, fences);
   return {
     capabilities: broker.capabilities,
     publish: (frames) => broker.publish(frames),
