@@ -176,7 +176,8 @@ async function lease(bench: Bench): Promise<void> {
   await bench.eventually("another has it", () => other.deliveries.length > 0);
   expect(bench.environment.monotonicMs() - heldFromMs).toBeGreaterThan(LEASE_MS * 0.8);
   const [again] = other.deliveries;
-  expect(again?.attempt).toBeGreaterThanOrEqual(2); // a slow machine may need two leases
+  // Nearly always the second; on a slow machine it may have gone back and forth.
+  expect(again?.attempt).toBe(slow.deliveries.length + 1);
   expect(slow.revoked).toContain(again?.partition ?? -1);
   expect(again?.epoch).not.toBe(slow.find("p1-1").epoch);
   expect(await slow.ack("p1-1")).toEqual(["stale"]);

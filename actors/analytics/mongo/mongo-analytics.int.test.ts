@@ -26,10 +26,14 @@ import { createAnalyticsProjection } from "../analytics-projection.ts";
 import { openAnalyticsReads } from "../analytics-reads.ts";
 import { ANALYTICS_SETTINGS } from "../analytics-tuning.ts";
 import { HOUR_MS, windowStart } from "../event-windows.ts";
+import { documentOf } from "./event-document.ts";
+import { factsOf } from "./event-facts.ts";
 import { openMongoAnalyticsReads } from "./mongo-analytics-reads.ts";
 import { openMongoAnalyticsSink } from "./mongo-analytics-sink.ts";
 import { openMongoClient } from "./mongo-client.ts";
+import { collectionsOf, insertNew } from "./mongo-collections.ts";
 import { MONGO_SETTINGS } from "./mongo-settings.ts";
+import { OrderBook } from "./order-book.ts";
 
 const missing = whyMissing("mongodb");
 const available = requireOrSkip("mongodb", missing === undefined, missing ?? "");
@@ -131,6 +135,29 @@ describe.skipIf(!available)("analytics on MongoDB", () => {
     // Who is whose first order depends on who came first: segments are not compared.
     await compare(wanted, reads, entries, ({ groupBy }) => groupBy !== "segment");
   });
+
+  for (const step of ["its events", "its claim"] as const) {
+    test(`counts once what a process stored that died after ${step}`, async () => {
+      const log = new LogWriter(6);
+      for (const orderId of ["a", "b", "c"]) orderAndPay(log, orderId);
+      const wanted = embedded(log.entries);
+      const handle = await openMongoClient(settingsNow(), environment);
+      opened.push(handle);
+      const collections = collectionsOf(handle, settingsNow().prefix);
+      const book = new OrderBook(collections, ANALYTICS_SETTINGS, MONGO_SETTINGS);
+      const read = log.entries.flatMap(({ record }) => factsOf(record, ANALYTICS_SETTINGS) ?? []);
+      const facts = (await book.complete(read)).slice(0, 5);
+      const day = facts[0]?.day ?? 0;
+      const piece = `dead_${day}`;
+      const events = facts.map((one) => documentOf(one, piece));
+      await insertNew(collections.events(day), events);
+      const claim = { _id: `${piece}/0`, piece, number: 0, ids: facts.map(({ id }) => id) };
+      if (step === "its claim") await insertNew(collections.claims(day), [claim]);
+      const [sink, reads] = [await openSink(), await openReads()];
+      await feed(sink, log.entries, 4);
+      await compare(wanted, reads, log.entries);
+    });
+  }
 
   test("keeps as many values apart as the embedded view, and the same ones", async () => {
     const narrow = { ...ANALYTICS_SETTINGS, minuteValuesMax: 2, hourValuesMax: 3 };

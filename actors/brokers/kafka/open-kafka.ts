@@ -11,10 +11,10 @@ import type { EventTypes } from "./kafka-broker.ts";
 import type { KafkaDriver } from "./kafka-driver.ts";
 import type { KafkaSettings } from "./kafka-options.ts";
 
-import { ShopError } from "../../../runtime/errors.ts";
 import { EVENTS } from "../../contracts/messages.ts";
 import { openKafkaBroker } from "./kafka-broker.ts";
 import { KafkaJsDriver } from "./kafkajs-driver.ts";
+import { PlatformaticDriver } from "./platformatic-driver.ts";
 
 export interface OpenKafkaOptions {
   readonly environment: Environment;
@@ -39,7 +39,7 @@ function driverOf({ environment, settings, onLog }: OpenKafkaOptions): KafkaDriv
     case "kafkajs":
       return new KafkaJsDriver(options);
     case "platformatic":
-      throw new ShopError("BAD_CONFIGURATION", "kafka.driver: only kafkajs so far", "never");
+      return new PlatformaticDriver(options);
   }
 }
 

@@ -226,10 +226,10 @@ describe.skipIf(!requireOrSkip("redis", missing === undefined, missing ?? ""))("
   test("what is over the most that may be kept goes unsettled, and it is said", async () => {
     const said: string[] = [];
     const limits = { trimIntervalMs: 50, retainFrames: 10, partitionFramesMax: 300 };
-    const { broker } = await open(limits, undefined, (_level, text) => void said.push(text));
+    const { broker } = await open(limits, undefined, (_level, line) => void said.push(line));
     await join(broker, { creditFrames: 1 });
     await broker.publish(Array.from({ length: 900 }, (_, at) => frame(String(at))));
-    await eventually("it is said", () => said.some((text) => text.includes("partitionFramesMax")));
+    await eventually("it is said", () => said.some((line) => line.includes("partitionFramesMax")));
   });
 
   test("what was read ahead and handed to nobody is a first attempt for the next", async () => {

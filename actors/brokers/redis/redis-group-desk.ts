@@ -88,15 +88,19 @@ export class RedisGroupDesk {
     return whole(await link.run(BURY, keys, ...parts, ...fields.flat())) !== 0;
   }
 
-  /** `seen`: the last sequence handed out, by topic; absent: everything may have been. */
+  /** `seen` and `received`: the last handed out and received in this claim, by topic. */
   async release(
     partition: number,
     fence: string,
     seen: ReadonlyMap<string, number>,
+    received: (topic: string) => number,
   ): Promise<void> {
     const { link, group, topics, consumer } = this.#options;
     const logs = topics.map((topic) => this.#log(topic, partition));
-    const lastSeen = topics.map((topic) => seen.get(topic) ?? NOTHING_UNSEEN);
+    const lastSeen = topics.flatMap((topic) => [
+      seen.get(topic) ?? NOTHING_UNSEEN,
+      received(topic),
+    ]);
     const parts = [group, partition, fence, consumer, ...lastSeen];
     await link.run(RELEASE, [this.#owners, ...logs], ...parts);
   }

@@ -68,6 +68,8 @@ interface Source {
 export class RedisReader {
   readonly #options: RedisReaderOptions;
   readonly #sources = new Map<string, Source>();
+  /** Outlives its source. */
+  readonly #received = new Map<string, number>();
   #running: Promise<void> | undefined;
   #isClosed = false;
   #isBlocked = false;
@@ -98,7 +100,13 @@ export class RedisReader {
     const key = logKey(this.#options.settings.prefix, topic, partition);
     const start = { last: after, isBehind: hasPending, isTakeOver: true };
     this.#sources.set(key, { topic, partition, fence, key, ...start });
+    this.#received.set(key, after);
     this.wake();
+  }
+
+  /** Of the claim that was added last. */
+  receivedUpTo(topic: string, partition: number): number {
+    return this.#received.get(logKey(this.#options.settings.prefix, topic, partition)) ?? 0;
   }
 
   remove(partition: number): void {
@@ -210,14 +218,15 @@ export class RedisReader {
         // What is missing went to somebody else; it and all of this is taken over in order.
         source.isBehind = true;
         source.isTakeOver = false;
-      } else this.#received(source, records);
+      } else this.#handOn(source, records);
     }
     this.#frameBytes = Math.max(largest, this.#frameBytes * FRAME_MEMORY, FRAME_BYTES_MIN);
   }
 
-  #received(source: Source, records: readonly RemoteRecord[]): void {
+  #handOn(source: Source, records: readonly RemoteRecord[]): void {
     const { topic, partition } = source;
     source.last = records.at(-1)?.sequence ?? source.last;
+    this.#received.set(source.key, source.last);
     this.#options.member.received(topic, partition, records);
   }
 
@@ -248,7 +257,7 @@ export class RedisReader {
         source.isBehind = false;
         return;
       }
-      this.#received(source, found.map(recoveredOf));
+      this.#handOn(source, found.map(recoveredOf));
       source.last = whole(upTo);
     }
   }

@@ -170,13 +170,15 @@ return 1`);
 
 /**
  * Gives a partition up; what was received and not handed out does not count as an attempt. KEYS:
- * owners, logs. ARGV: group, partition, fence, consumer, then per log the last sequence handed out.
+ * owners, logs. ARGV: group, partition, fence, consumer, then per log the last sequence handed
+ * out and the last received.
  */
 export const RELEASE = script(`
 if redis.call('HGET', KEYS[1], ARGV[2]) ~= ARGV[3] then return 0 end
 for at = 2, #KEYS do
-  local after = '(0-' .. ARGV[3 + at]
-  local unseen = redis.pcall('XPENDING', KEYS[at], ARGV[1], after, '+', 2000, ARGV[4])
+  local after = '(0-' .. ARGV[at * 2 + 1]
+  local upto = '0-' .. ARGV[at * 2 + 2]
+  local unseen = redis.pcall('XPENDING', KEYS[at], ARGV[1], after, upto, 2000, ARGV[4])
   for _, each in ipairs(unseen) do
     local count = math.max(0, each[4] - 1)
     redis.call('XCLAIM', KEYS[at], ARGV[1], ARGV[4], 0, each[1], 'RETRYCOUNT', count, 'JUSTID')

@@ -351,7 +351,6 @@ export class RedisSubscription implements Subscription {
     await Promise.all(partitions.map((partition) => this.#acks.confirmed(partition)));
   }
 
-  /** The last sequence handed out of each topic. */
   #seen(partition: number): ReadonlyMap<string, number> {
     const { topics } = this.#options.subscribe;
     return new Map(
@@ -368,10 +367,10 @@ export class RedisSubscription implements Subscription {
     fence: string,
     seen: ReadonlyMap<string, number>,
   ): Promise<void> {
-    await this.#desk.release(partition, fence, seen).catch(this.#options.onTrouble);
+    const upTo = (topic: string) => this.#reader.receivedUpTo(topic, partition);
+    await this.#desk.release(partition, fence, seen, upTo).catch(this.#options.onTrouble);
   }
 
-  /** `seen`: of the topic that has been forgotten already. */
   async #leaseExpired(partition: number, seen: ReadonlyMap<string, number>): Promise<void> {
     const fence = this.#fences.get(partition);
     if (fence === undefined) return;
