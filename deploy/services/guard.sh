@@ -21,7 +21,7 @@ exec < /dev/null
 
 # A server that is stopped by SIGSTOP makes `wait` return as well.
 while kill -0 "$server" 2> /dev/null; do
-  wait -f "$server" 2> /dev/null || sleep 0.05
+  wait -f "$server" 2> /dev/null || sleep 0.5
 done
 kill -KILL -- "-$watcher" "-$server" 2> /dev/null
 [ -e "$orphaned" ] || exit 0

@@ -19,7 +19,7 @@ import type { Place } from "./rabbit-topology.ts";
 import { describeError } from "../../../runtime/errors.ts";
 import { ConfirmLane } from "./confirm-lane.ts";
 import { RabbitLink } from "./rabbit-link.ts";
-import { RETURN_TIMEOUT_MS } from "./rabbit-settings.ts";
+import { NEW_QUEUE_WAIT_MS, RETURN_TIMEOUT_MS } from "./rabbit-settings.ts";
 import { declareGroup, declareTopics } from "./rabbit-topology.ts";
 
 /**
@@ -98,7 +98,9 @@ export class RabbitPublisher {
     const added = topics.filter((topic) => !known.has(topic));
     if (added.length === 0) return;
     const { names, partitions } = this.#options;
-    await declareGroup(this.#place(this.#link.model), names, group, added, partitions);
+    const place = this.#place(this.#link.model);
+    const isNew = await declareGroup(place, names, group, added, partitions);
+    if (isNew) await this.#untilOnDisk();
     for (const topic of added) known.add(topic);
   }
 
@@ -148,10 +150,11 @@ export class RabbitPublisher {
     const { names, topics, partitions, onConnection } = this.#options;
     this.#lose();
     const place = this.#place(model);
-    await declareTopics(place, names, topics);
+    let isNew = await declareTopics(place, names, topics);
     for (const [group, known] of this.#groups) {
-      await declareGroup(place, names, group, [...known], partitions);
+      if (await declareGroup(place, names, group, [...known], partitions)) isNew = true;
     }
+    if (isNew) await this.#untilOnDisk();
     const setup = ++this.#setups;
     const renew = (): void => {
       if (setup !== this.#setups) return;
@@ -176,6 +179,11 @@ export class RabbitPublisher {
   #place(model: ChannelModel): Place {
     const { environment } = this.#options;
     return { environment, model, untilMs: environment.monotonicMs() + RETURN_TIMEOUT_MS };
+  }
+
+  #untilOnDisk(): Promise<void> {
+    const { environment } = this.#options;
+    return new Promise((resolve) => void environment.startTimer(NEW_QUEUE_WAIT_MS, resolve));
   }
 
   #lose(): void {

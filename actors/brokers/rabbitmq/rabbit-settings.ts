@@ -77,6 +77,11 @@ export const RETURN_TIMEOUT_MS = 30_000;
 export const DECLARATIONS_MAX = 8;
 /** Channels that a connection has at most by the server's default, less some of our own. */
 export const PARTITIONS_PER_MEMBER_MAX = 2_000;
+/**
+ * A server that is killed within about a second of making a quorum queue forgets where its log is,
+ * and the queue takes nothing ever after. What is new is left alone until it is on disk.
+ */
+export const NEW_QUEUE_WAIT_MS = 1_500;
 /** The server hands out no more without acknowledgements, and a kept queue is read without. */
 export const KEPT_MESSAGES_MAX = 60_000;
 /** Retries and burials that a group remembers; above, the oldest go. */

@@ -25,13 +25,17 @@ export interface Place {
 
 type Declare = (channel: Channel) => Promise<unknown>;
 
-/** Exchanges and dead letters of these topics, and the fence. */
+/** Exchanges and dead letters of these topics, and the fence. True when some of it is new. */
 export async function declareTopics(
   place: Place,
   names: RabbitNames,
   topics: readonly string[],
-): Promise<void> {
+): Promise<boolean> {
   const burials = names.burialExchange;
+  const isNew = await isAnyMissing(
+    place,
+    topics.map((topic) => names.deadLetterQueue(topic)),
+  );
   await declareAll(place, [
     (channel) => channel.assertExchange(burials, "direct", { durable: true }),
     ...topics.map((topic): Declare => {
@@ -39,40 +43,69 @@ export async function declareTopics(
         channel.assertExchange(names.topicExchange(topic), "direct", { durable: true });
     }),
     (channel) => assertQueue(channel, names.fenceQueue),
-    ...topics.map((topic): Declare => {
-      return (channel) => assertQueue(channel, names.deadLetterQueue(topic));
-    }),
   ]);
   await declareAll(
     place,
     topics.map((topic): Declare => {
-      return (channel) => channel.bindQueue(names.deadLetterQueue(topic).name, burials, topic);
+      return async (channel) => {
+        await assertQueue(channel, names.deadLetterQueue(topic));
+        await channel.bindQueue(names.deadLetterQueue(topic).name, burials, topic);
+      };
     }),
   );
+  return isNew;
 }
 
-/** The queues of a group for one topic, and what it remembers and says among its members. */
+/**
+ * The queues of a group for these topics, and what it remembers and says among its members. True
+ * when some of it is new.
+ */
 export async function declareGroup(
   place: Place,
   names: RabbitNames,
   group: string,
   topics: readonly string[],
   partitions: number,
-): Promise<void> {
-  const queues = topics.flatMap((topic) =>
-    Array.from({ length: partitions }, (_, partition): Declare => {
-      return async (channel) => {
-        const queue = names.partitionQueue(group, topic, partition);
-        await assertQueue(channel, queue);
-        await channel.bindQueue(queue.name, names.topicExchange(topic), String(partition));
-      };
-    }),
-  );
+): Promise<boolean> {
+  const last = topics.map((topic) => names.partitionQueue(group, topic, partitions - 1));
+  const isNew = await isAnyMissing(place, last);
   await declareAll(place, [
     (channel) => channel.assertExchange(names.membersExchange(group), "fanout", { durable: true }),
     (channel) => assertQueue(channel, names.memoryQueue(group)),
-    ...queues,
   ]);
+  const queueOf = (topic: string, partition: number): Declare => {
+    return async (channel) => {
+      const queue = names.partitionQueue(group, topic, partition);
+      await assertQueue(channel, queue);
+      await channel.bindQueue(queue.name, names.topicExchange(topic), String(partition));
+    };
+  };
+  const others = Array.from({ length: partitions - 1 }, (_, partition) => partition);
+  await declareAll(
+    place,
+    topics.flatMap((topic) => others.map((partition) => queueOf(topic, partition))),
+  );
+  // Where it is there, so are all others.
+  await declareAll(
+    place,
+    topics.map((topic) => queueOf(topic, partitions - 1)),
+  );
+  return isNew;
+}
+
+async function isAnyMissing({ model }: Place, queues: readonly QueueSpec[]): Promise<boolean> {
+  for (const { name } of queues) {
+    const channel = await model.createChannel();
+    // What is missing ends the channel.
+    channel.on("error", () => undefined);
+    try {
+      await channel.checkQueue(name);
+      await channel.close();
+    } catch (error) {
+      if (!isPassing(error)) return true;
+    }
+  }
+  return false;
 }
 
 /** At most `DECLARATIONS_MAX` at a time, each on one of as many channels. */
