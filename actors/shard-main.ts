@@ -10,6 +10,7 @@ import type { StartedThread } from "../runtime/threads/thread-entry.ts";
 import type { MeshMemory } from "../runtime/threads/mesh.ts";
 import type { ConnectionState } from "./brokers/broker.ts";
 import type { EmbeddedGroundData, EmbeddedLine } from "./grounds/embedded-ground.ts";
+import type { RedisMemoryData } from "./grounds/redis-memory.ts";
 import type { RemoteGroundData } from "./grounds/remote-ground.ts";
 import type { GroundEvents, ShardGround } from "./grounds/shard-ground.ts";
 import type { ShardServices, ShardSettings } from "./shard-services.ts";
@@ -34,6 +35,7 @@ import {
 import { encodeValue } from "./contracts/codec.ts";
 import { embeddedLine } from "./grounds/embedded-ground.ts";
 import { sampleOutbox } from "./grounds/outbox-samples.ts";
+import { openRedisMemory } from "./grounds/redis-memory.ts";
 import { openRemoteGround } from "./grounds/remote-ground.ts";
 import { commitSabotage, isSabotage } from "./sabotage.ts";
 import { startShardServices } from "./shard-services.ts";
@@ -58,6 +60,8 @@ export interface ShardThreadData {
   /** Absent: those that the broker assigns. */
   readonly partitions?: readonly number[];
   readonly settings: ShardSettings;
+  /** What is kept on Redis, if anything. */
+  readonly redis?: RedisMemoryData;
 }
 
 /** What a parent tells its shards when the journal's thread died. */
@@ -133,6 +137,7 @@ async function start(
 
   const reports = reportsOf(data, tell);
   const ground = await openGround(data, node, line, reports);
+  const memory = data.redis && (await openRedisMemory(data.redis, systemEnvironment, reports));
   const metrics = shardMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread));
   const running = await startShardServices({
     environment: systemEnvironment,
@@ -141,6 +146,11 @@ async function start(
     ...(data.partitions === undefined ? {} : { partitions: data.partitions }),
     metrics,
     ...reports,
+    ...(memory?.createFraud === undefined ? {} : { createFraud: memory.createFraud }),
+    onStockChanged(productId) {
+      reports.onStockChanged(productId);
+      memory?.stockChanged(productId);
+    },
   });
   services.resolve(running);
   const stopSampling = sampleOutbox(ground.outbox, metrics, systemEnvironment);
@@ -148,6 +158,7 @@ async function start(
     async stop(withinMs) {
       await running.drain(withinMs);
       stopSampling();
+      memory?.close();
       await ground.close();
       node.close();
     },

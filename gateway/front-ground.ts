@@ -8,16 +8,21 @@
 import type { AnalyticsReads } from "../actors/analytics/analytics-reads.ts";
 import type { ConnectionState } from "../actors/brokers/broker.ts";
 import type { AuditReads } from "../actors/audit/audit-reads.ts";
+import type { StockState } from "../actors/contracts/order-state.ts";
 import type { DeadLetterReads } from "../actors/dead-letters/letter-port.ts";
 import type { DeadLetterTotals } from "../actors/stores/dead-letter-reads.ts";
 import type { OrderReads, Store } from "../actors/stores/unit-of-work.ts";
 import type { Environment } from "../runtime/environment.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
-import type { OrderEvents } from "./http/gateway-ports.ts";
+import type { AvailabilityPort, OrderEvents } from "./http/gateway-ports.ts";
 
 import { openAnalyticsReads } from "../actors/analytics/analytics-reads.ts";
 import { openMongoAnalyticsReads } from "../actors/analytics/mongo/mongo-analytics-reads.ts";
 import { openAuditReads } from "../actors/audit/audit-reads.ts";
+import { openRedisConnection } from "../actors/brokers/redis/redis-connection.ts";
+import { openSharedAvailability } from "../actors/inventory/shared-availability.ts";
+import { decodeStock } from "../actors/inventory/stock-rows.ts";
+import { publicStock } from "../actors/inventory/stock.ts";
 import { openDeadLetterReads } from "../actors/stores/dead-letter-reads.ts";
 import { openJournalReads } from "../actors/stores/journal-reads.ts";
 import { openPostgres } from "../actors/stores/postgres/postgres-connection.ts";
@@ -30,6 +35,8 @@ export interface FrontGround {
   readonly letters: DeadLetterReads & { totals(): Promise<DeadLetterTotals> };
   readonly audit: AuditReads;
   readonly analytics: AnalyticsReads;
+  /** Absent: it is remembered in this process alone. */
+  readonly availability?: AvailabilityPort;
   /** Absent: the shards of this process tell of every change there is. */
   readonly events?: OrderEvents;
   /** Idempotent. */
@@ -49,10 +56,13 @@ export async function openFrontGround(options: FrontGroundOptions): Promise<Fron
   const views = await openViewReads(options);
   try {
     const ground = config.store === "postgres" ? await openRemote(options) : openEmbedded(config);
+    const shared = await openShared(options, ground);
     return {
       ...views,
       ...ground,
+      ...(shared === undefined ? {} : { availability: shared }),
       async close() {
+        shared?.close();
         views.audit.close();
         views.analytics.close();
         await ground.close();
@@ -97,6 +107,43 @@ async function openRemote(options: FrontGroundOptions): Promise<Orders> {
     events: pollOrders(orders, environment),
     close: () => postgres.close(),
   };
+}
+
+/** Availability that several processes remember together, where it is to be on Redis. */
+async function openShared(
+  { config, environment, onConnection, onLog }: FrontGroundOptions,
+  { orders }: Orders,
+): Promise<(AvailabilityPort & { close(): void }) | undefined> {
+  const { cache, cacheTtlMs: ttlMs } = config.inventory;
+  if (cache === "memory" || ttlMs === 0) return undefined;
+  const connection = await openRedisConnection({
+    settings: config.redis,
+    environment,
+    purpose: "stock",
+    onConnection: (state) => onConnection("redis", state),
+    onLog: (level, text) => onLog(level, `redis: ${text}`),
+  });
+  const availability = await openSharedAvailability({
+    ...{ environment, connection, ttlMs, prefix: config.redis.prefix },
+    load: (productId) => loadStock(orders, productId),
+  });
+  return {
+    get: (productId) => availability.get(productId),
+    invalidate: (productId) => availability.invalidate(productId),
+    close() {
+      availability.close();
+      connection.close();
+    },
+  };
+}
+
+/** What the store says of a product. */
+export async function loadStock(
+  orders: Pick<FrontGround["orders"], "stock">,
+  productId: string,
+): Promise<StockState | undefined> {
+  const row = await orders.stock(productId);
+  return row === undefined ? undefined : publicStock(decodeStock(row));
 }
 
 /** The stores of the views may not exist yet and are opened when they are first asked for. */

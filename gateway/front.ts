@@ -17,14 +17,12 @@ import type { GatewayDeps } from "./http/gateway-ports.ts";
 import type { HttpApp } from "./http/http-app.ts";
 import type { MetricRow } from "./http/metric-row.ts";
 
-import { decodeStock } from "../actors/inventory/stock-rows.ts";
-import { publicStock } from "../actors/inventory/stock.ts";
 import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
 import { assert, describeError } from "../runtime/errors.ts";
 import { readCounterPage } from "../runtime/threads/counter-page.ts";
 import { MeshNode } from "../runtime/threads/mesh.ts";
 import { loadDemoStock } from "./demo-stock.ts";
-import { openFrontGround } from "./front-ground.ts";
+import { loadStock, openFrontGround } from "./front-ground.ts";
 import { openFrontPlatform } from "./front-platform.ts";
 import { createHttpApp } from "./http/http-app.ts";
 import { startHttp } from "./http/http-server.ts";
@@ -36,6 +34,9 @@ import { ShardCommands } from "./shard-commands.ts";
 import { ShopHealth } from "./shop-health.ts";
 import { createStockCache } from "./stock-cache.ts";
 import { viewsOf } from "./views-child.ts";
+
+/** Other processes change stock too, and without Redis nobody tells of it. */
+const UNTOLD_TTL_MS = 1_000;
 
 export interface FrontOptions {
   readonly config: ShopConfig;
@@ -97,7 +98,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
   });
   let isReady = false;
   const stockLoaded = config.demoStock && (await loadDemoStock(commands, reads));
-  const availability = cacheStock(options, reads);
+  const availability = ground.availability ?? cacheStock(options, reads);
   const processMetrics = startProcessMetrics(environment);
   const onFailure = (error: unknown, correlationId: string): void =>
     log.error("request {correlationId}: {error}", { correlationId, error: describeError(error) });
@@ -201,11 +202,11 @@ function cacheStock({ config, environment, stockChanges }: FrontOptions, reads: 
   return createStockCache({
     environment,
     changes: stockChanges,
-    ttlMs: config.inventory.cacheTtlMs,
-    async load(productId) {
-      const row = await reads.stock(productId);
-      return row === undefined ? undefined : publicStock(decodeStock(row));
-    },
+    ttlMs: Math.min(
+      config.inventory.cacheTtlMs,
+      config.store === "postgres" ? UNTOLD_TTL_MS : Infinity,
+    ),
+    load: (productId) => loadStock(reads, productId),
   });
 }
 

@@ -8,6 +8,7 @@
 
 import type { ShardThreadData } from "../actors/shard-main.ts";
 import type { BrokerSettings, BrokerUse } from "../actors/grounds/open-brokers.ts";
+import type { RedisMemoryData } from "../actors/grounds/redis-memory.ts";
 import type { Audience, Placement } from "../actors/grounds/placement.ts";
 import type { ViewsGroundData } from "../actors/views/views-carrier.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
@@ -123,4 +124,17 @@ export function usesOf(
 
 function brokerSettingsOf({ kafka, redis, rabbitmq }: ShopConfig): BrokerSettings {
   return { kafka, redis, rabbitmq };
+}
+
+/** What this process keeps on Redis; absent: nothing. */
+export function redisMemoryOf(config: ShopConfig): RedisMemoryData | undefined {
+  const { redis: settings, fraud, inventory, retention } = config;
+  const keepsFraud = fraud.state === "redis" && fraud.mode !== "off";
+  const keepsStock = inventory.cache === "redis" && inventory.cacheTtlMs > 0;
+  if (!keepsFraud && !keepsStock) return undefined;
+  return {
+    settings,
+    ...(keepsFraud ? { fraudAgeMs: retention.fraudAgeMs } : {}),
+    ...(keepsStock ? { stockTtlMs: inventory.cacheTtlMs } : {}),
+  };
 }

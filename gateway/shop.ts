@@ -41,7 +41,7 @@ import { threadChild } from "../runtime/threads/thread-child.ts";
 import { resolveShards } from "./config/config-schema.ts";
 import { resolveSystems } from "./config/systems.ts";
 import { startFront } from "./front.ts";
-import { systemsOfShards } from "./grounds.ts";
+import { redisMemoryOf, systemsOfShards } from "./grounds.ts";
 import { shardsChild } from "./shards-child.ts";
 import {
   checkSettings,
@@ -273,6 +273,7 @@ class Crew {
     const { config } = this.#options;
     const { audience, ground, partitions } = this.#systems;
     const own = partitions(index);
+    const redis = redisMemoryOf(config);
     return {
       ...this.#ground,
       thread: FIRST_SHARD + index,
@@ -281,6 +282,7 @@ class Crew {
       ground: ground(index),
       ...(own === undefined ? {} : { partitions: own }),
       settings: settingsOf(config, index, this.#shardCount, audience),
+      ...(redis === undefined ? {} : { redis }),
     };
   }
 
