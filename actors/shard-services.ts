@@ -126,13 +126,8 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     onFailure: (failure) => options.onLog("warning", failure.message),
   });
   const burials = createBurialLog(environment, (text) => options.onLog("warning", text));
-  const routing = createShardRouting({
-    ...options,
-    burials,
-    system,
-    slots,
-    settings: settings.router,
-  });
+  const shared = { ...options, burials, system, slots };
+  const routing = createShardRouting({ ...shared, settings: settings.router });
   const { store } = routing;
   const base = { store, environment, slots };
   const routed = { ...options, store };

@@ -124,7 +124,10 @@ async function openShared(
     onLog: (level, text) => onLog(level, `redis: ${text}`),
   });
   const availability = await openSharedAvailability({
-    ...{ environment, connection, ttlMs, prefix: config.redis.prefix },
+    environment,
+    connection,
+    ttlMs,
+    prefix: config.redis.prefix,
     load: (productId) => loadStock(orders, productId),
   });
   return {

@@ -59,17 +59,7 @@ export interface FrontOptions {
 export interface Front extends RunningChild {
   readonly url: string;
   readonly stockLoaded: boolean;
-  /** Storage refused to commit. */
-  refused(detail: string): void;
-  /** Who holds much of the log; empty: nobody. */
-  holding(detail: string): void;
-  /** A record of the store cannot be read. */
-  damaged(detail: string): void;
-  /** The books of `shard` do not balance; they do again. */
-  unbalanced(shard: string, detail: string): void;
-  balanced(shard: string): void;
-  /** A thread can reach a server, or cannot. */
-  connection(thread: string, server: string, state: ConnectionState): void;
+  readonly health: Omit<ShopHealth, "report" | "stop">;
   /** The journal is gone: whoever waits for an answer is told that it will not come. */
   abandon(): void;
   /** Takes what has arrived from the shards, rung for or not. */
@@ -79,9 +69,7 @@ export interface Front extends RunningChild {
 export async function startFront(options: FrontOptions): Promise<Front> {
   const { config, environment, log, shardThreads } = options;
   const ground = await openFrontGround({
-    config,
-    environment,
-    onConnection: options.onConnection,
+    ...options,
     onLog: (level, text) => log[level]("{text}", { text }),
   });
   const reads = ground.orders;
@@ -145,12 +133,7 @@ export async function startFront(options: FrontOptions): Promise<Front> {
   return {
     url: server.url,
     stockLoaded,
-    refused: (detail) => health.refused(detail),
-    holding: (detail) => health.holding(detail),
-    damaged: (detail) => health.damaged(detail),
-    connection: (thread, server, state) => health.connection(thread, server, state),
-    unbalanced: (shard, detail) => health.unbalanced(shard, detail),
-    balanced: (shard) => health.balanced(shard),
+    health,
     abandon() {
       isReady = false;
       commands.close();
@@ -199,13 +182,12 @@ function joinShards({ config, environment, shardThreads, memory, me }: FrontOpti
 }
 
 function cacheStock({ config, environment, stockChanges }: FrontOptions, reads: OrderReads) {
+  const { inventory, store } = config;
   return createStockCache({
     environment,
     changes: stockChanges,
-    ttlMs: Math.min(
-      config.inventory.cacheTtlMs,
-      config.store === "postgres" ? UNTOLD_TTL_MS : Infinity,
-    ),
+    ttlMs:
+      store === "postgres" ? Math.min(inventory.cacheTtlMs, UNTOLD_TTL_MS) : inventory.cacheTtlMs,
     load: (productId) => loadStock(reads, productId),
   });
 }

@@ -70,7 +70,7 @@ function embedded(config: ShopConfig, shards: number): SystemsOfShards {
 function remote(config: ShopConfig, placement: Placement, process: string): SystemsOfShards {
   const audience = audienceOf(placement);
   const places = { ...placement, [UNMATCHED_TOPIC]: placement["orders"] ?? "kafka" };
-  const { retention, slots, postgres } = config;
+  const { retention, slots, postgres, cluster } = config;
   const heard = new Set(Object.values(audience.views).flat());
   return {
     kind: "remote",
@@ -82,6 +82,7 @@ function remote(config: ShopConfig, placement: Placement, process: string): Syst
       placement: places,
       postgres,
       retention,
+      lease: cluster,
       slots,
       process,
       shard,

@@ -2,8 +2,8 @@
  * `bun start`: reads the configuration, starts the shop, stops it when told.
  *
  * Exit codes: 0 stopped in good order; 1 the supervision tree gave up, or a bug; 2 bad
- * configuration; 3 what it stands on cannot be had: the data directory is in use, a server cannot be
- * used; 4 the data is damaged; 130 forced by a second signal.
+ * configuration; 3 what it stands on cannot be had: the data directory is in use, a server cannot
+ * be used; 4 the data is damaged; 130 forced by a second signal.
  */
 
 import type { Shop } from "./shop.ts";
@@ -113,7 +113,10 @@ function causeOf(error: unknown): { readonly code?: string; readonly message: st
   };
   for (let at = error; at instanceof Error; at = at.cause) {
     if (at instanceof ThreadFailure) found = { code: at.threadCode, message: at.threadMessage };
-    else if (isShopError(at)) found = { code: at.code, message: at.message };
+    // Another code explains why, to us.
+    else if (isShopError(at) && (found.code ?? at.code) === at.code) {
+      found = { code: at.code, message: at.message };
+    }
   }
   return found;
 }

@@ -1,4 +1,6 @@
-/** Watching orders by asking for their rows, on a clock of the test. */
+/**
+ * Watching orders by asking for their rows, on a clock of the test. The rows are the test's own.
+ */
 
 import { expect, test } from "bun:test";
 

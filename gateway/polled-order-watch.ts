@@ -6,6 +6,7 @@
  * again. It refuses to tell of a change that the rows do not show.
  */
 
+import { isShopError } from "../runtime/errors.ts";
 import type { Store } from "../actors/stores/unit-of-work.ts";
 import type { Environment, Timer } from "../runtime/environment.ts";
 import type { OrderEvents } from "./http/gateway-ports.ts";
@@ -38,8 +39,9 @@ export function pollOrders(reads: Pick<Store, "load">, environment: Environment)
         // Also the first time: it may have grown between the caller's own look and this one.
         watch.listener();
       }
-    } catch {
+    } catch (error) {
       // The server is away, which health says; the next look may find it.
+      if (!isShopError(error)) throw error;
     } finally {
       isLooking = false;
       schedule();

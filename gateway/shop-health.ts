@@ -2,9 +2,10 @@
  * How the services are doing, from what they counted of late.
  *
  * A service is degraded when most of what it handled lately failed, the journal when storage
- * refused a commit lately, a record is damaged or one group holds much of the log, the ledger
- * while a partition does not balance, the shards when one of them is not running, a view when it
- * fails or lags, an egress until its circuit is closed, a server while a thread cannot reach it. It measures nothing itself.
+ * refused a commit lately, a record is damaged or one group holds much of the log, the ledger while
+ * a partition does not balance, the shards when one of them is not running, a view when it fails or
+ * lags, an egress until its circuit is closed, a server while a thread cannot reach it. It measures
+ * nothing itself.
  */
 
 import type { ConnectionState } from "../actors/brokers/broker.ts";

@@ -23,10 +23,7 @@ const REFUSAL_LOG_MS = 5_000;
 /** Damaged places that are told one by one. */
 const DAMAGE_MAX = 1_000;
 
-type HealthListener = Pick<
-  Front,
-  "connection" | "damaged" | "refused" | "holding" | "unbalanced" | "balanced"
->;
+type HealthListener = Front["health"];
 
 export class ShopReports {
   /** Children that had to be cut off. */
@@ -144,7 +141,9 @@ export class ShopReports {
     }
     if (event.kind === "child_start_failed") {
       const reason = describeError(event.error);
-      log.error("{child} did not start: {reason}", { child: event.childId, reason });
+      // Whoever starts the shop is told of the first failure by the rejection.
+      const level = this.#front === undefined ? "debug" : "error";
+      log[level]("{child} did not start: {reason}", { child: event.childId, reason });
     }
     if (event.kind === "child_started" && event.restarts > 0) {
       // Its books begin anew.

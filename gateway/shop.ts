@@ -305,7 +305,7 @@ class Crew {
           onConnection: (server, state) => this.reports.connection("http", server, state),
           onSabotage: (index, how) => this.#sabotage(index, how),
         });
-        this.reports.tellHealth(front);
+        this.reports.tellHealth(front.health);
         this.#wakeFront = front.wake;
         this.#abandonFront = front.abandon;
         this.url = front.url;

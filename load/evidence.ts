@@ -120,7 +120,11 @@ export type CheckName =
   | "notifications"
   | "outbox"
   | "books"
-  | "letters";
+  | "letters"
+  | "cancels"
+  | "events"
+  | "fence"
+  | "rest";
 
 export interface Violation {
   readonly check: CheckName;

@@ -22,6 +22,9 @@ export interface ServerProcess {
   kill(): Promise<void>;
   /** SIGTERM; resolves with the exit code, or `undefined` when it had to be killed. */
   stop(deadlineMs: number): Promise<number | undefined>;
+  /** SIGSTOP and SIGCONT: its connections stay open and nobody answers. */
+  pause(): void;
+  resume(): void;
   /** Resolves with the exit code, however it came about. */
   readonly exited: Promise<number>;
   /** The last lines of its output, and how it ended if it has. */
@@ -78,6 +81,8 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     readyMs: performance.now() - startMs,
     exited: child.exited,
     logTail,
+    pause: () => child.kill("SIGSTOP"),
+    resume: () => child.kill("SIGCONT"),
     async kill() {
       child.kill("SIGKILL");
       await child.exited;

@@ -170,6 +170,7 @@ export class Bench {
   readonly delivered: string[] = [];
   setup: Setup = { topics: ["t"], partitions: 8 };
   #broker: Broker | undefined;
+  #isRestarting = false;
 
   constructor(hooks: BrokerHooks) {
     this.hooks = hooks;
@@ -200,7 +201,12 @@ export class Bench {
   async restart(kind: "clean" | "kill"): Promise<void> {
     const { restart } = this.hooks;
     assert(restart !== undefined, "the case needs `restart` and does not say so");
-    this.#broker = await this.within(restart(kind), RESTART_MS);
+    this.#isRestarting = true;
+    try {
+      this.#broker = await this.within(restart(kind), RESTART_MS);
+    } finally {
+      this.#isRestarting = false;
+    }
   }
 
   /** A frame whose payload is its id; `key` decides its partition. */
@@ -231,15 +237,21 @@ export class Bench {
     this.acked.push(id);
   }
 
-  /** A publisher that was refused, or cannot tell, sends the same frame again. */
+  /**
+   * A publisher that was refused, or cannot tell, sends the same frame again; to the next broker,
+   * when the one it had was closed for a restart.
+   */
   async sendUntilConfirmed(id: string, outgoing = this.frame(id)): Promise<void> {
     this.attempted.push(id);
     for (;;) {
+      const { broker } = this;
       try {
-        await this.broker.publish([outgoing]);
+        await broker.publish([outgoing]);
         break;
       } catch (error) {
-        if (!isShopError(error) || error.retry === "never") throw error;
+        const isReplaced = this.#isRestarting || broker !== this.#broker;
+        const isPassing = isReplaced && isShopError(error, "CLOSED");
+        if (!isShopError(error) || (error.retry === "never" && !isPassing)) throw error;
         await this.pause(10);
       }
     }

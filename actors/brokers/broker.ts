@@ -98,14 +98,25 @@ export interface SubscribeOptions {
   readonly onFailure?: (error: unknown) => void;
 }
 
-/** How one partition stands by the broker's count; every figure is counted on its own path. */
+/**
+ * How one partition stands; every figure is counted on its own path. The books begin where their
+ * keeper does: with the broker's process where that keeps the groups, and with the assignment, so
+ * with the epoch, where members keep their own (`remoteMembers`). `sent` and `settled` begin with
+ * the epoch everywhere.
+ */
 export interface PartitionStanding {
   readonly topic: string;
   readonly partition: number;
   readonly epoch: number;
-  /** Records since the broker's process started; what was unsettled then included. */
+  /**
+   * Records since the books began; what was unsettled then included. Members that keep their own
+   * count what they received, and not what the server still has.
+   */
   readonly published: number;
-  /** Of those: settled without being handed out, because they do not concern the group. */
+  /**
+   * Of those: settled without being handed out, because they do not concern the group, or because
+   * an owner before these books had settled them.
+   */
   readonly passedBy: number;
   readonly acked: number;
   readonly dead: number;
@@ -163,7 +174,10 @@ export interface BrokerCapabilities {
   readonly leasesMove: boolean;
   /** A position in a partition names the same record for every member, for ever. */
   readonly sequencesLast: boolean;
-  /** Members may be other processes, which can be stopped and killed. */
+  /**
+   * Members may be other processes, which can be stopped and killed; each keeps the books of its
+   * partitions itself.
+   */
   readonly remoteMembers: boolean;
   /** Does not hand out frames of types that a group did not name. */
   readonly filtersTypes: boolean;

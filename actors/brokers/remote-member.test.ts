@@ -177,7 +177,7 @@ describe("a member of a remote group", () => {
     expect(rig.revoked).toEqual([0]);
   });
 
-  test("hands out nothing of what it is about to lose, and still settles what is in hand", async () => {
+  test("hands out nothing of what it is about to lose, and settles what is in hand", async () => {
     const rig = createRig({ creditFrames: 1 });
     rig.member.assign(TOPIC, 0, FRESH);
     await rig.receive(0, 1, 2);

@@ -83,7 +83,7 @@ export interface LedgerRow {
 export type CommandReply =
   | { readonly kind: "order"; readonly order: OrderState; readonly replayed: boolean }
   | { readonly kind: "stock"; readonly stock: StockState; readonly created: boolean }
-  /** The owner of the order has the command and will carry it out; its answer did not come in time. */
+  /** The owner of the order has the command and will carry it out; it did not answer in time. */
   | { readonly kind: "pending" }
   /** A batch of behaviour is on the disk. */
   | { readonly kind: "recorded"; readonly events: number }

@@ -3,8 +3,9 @@
  *
  * Every topic has `slots` partitions. `orders` carries what the order decided; `payments`,
  * `inventory` and `shipping` what a service answered, and each has one writer. Those are keyed by
- * order id, as are what the fraud check found in `fraud` and the reminders in `notifications`; `behavior` is keyed by batch, and
- * `operations`, where the acts of operators are recorded, by dead letter.
+ * order id, as are what the fraud check found in `fraud` and the reminders in `notifications`;
+ * `behavior` is keyed by batch, and `operations`, where the acts of operators are recorded, by dead
+ * letter.
  */
 
 export const TOPICS = [

@@ -68,7 +68,7 @@ test("a hand-over of partitions with nothing in hand is over at once", async () 
   await subscribed.onRevoking?.("another topic", ALL);
 });
 
-test("a handler that does not come back holds up a hand-over no longer than it may take", async () => {
+test("a handler that hangs holds up a hand-over no longer than it may take", async () => {
   const { rig, subscribed } = await begin(1);
   await rig.publish(["a"]);
   await rig.environment.settle();

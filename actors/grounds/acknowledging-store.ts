@@ -3,8 +3,8 @@
  * it does where both are one.
  *
  * The acknowledgement follows the commit and may be lost with the process: then the deliveries come
- * again and the inbox marks of their units say so. It refuses to acknowledge what was not committed.
- * A delivery of a group that has left meanwhile is somebody else's already.
+ * again and the inbox marks of their units say so. It refuses to acknowledge what was not
+ * committed. A delivery of a group that has left meanwhile is somebody else's already.
  */
 
 import type { Broker, DeliveryRef, SubscribeOptions, Subscription } from "../brokers/broker.ts";

@@ -1,6 +1,6 @@
 /**
- * The ground of one machine: the journal's thread across the rings, and the brokers that routes name
- * beside it.
+ * The ground of one machine: the journal's thread across the rings, and the brokers that routes
+ * name beside it.
  *
  * The log gives again whatever a dead shard had not settled, so records of the journal are released
  * as they are read. When the journal is gone the shard has nothing to stand on and fails.

@@ -23,7 +23,7 @@ export interface Audience {
   readonly copiesNotices: boolean;
 }
 
-/** Brokers that forget a message once it is handled: a view that comes later reads nothing there. */
+/** They forget a message once it is handled: a view that comes later reads nothing there. */
 const FORGETFUL: readonly BrokerName[] = ["rabbitmq"];
 
 export function audienceOf(placement: Placement): Audience {

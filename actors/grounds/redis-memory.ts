@@ -1,6 +1,6 @@
 /**
- * What a shard keeps on Redis beside its ground: what the fraud check knows, and the word that stock
- * has changed.
+ * What a shard keeps on Redis beside its ground: what the fraud check knows, and the word that
+ * stock has changed.
  *
  * Both are for several processes to share, and neither is the truth: without the server orders are
  * held until they can be checked, and availability is asked of the store. Refuses a server that

@@ -4,8 +4,9 @@
  *
  * A shard is whoever its broker assigns slots to; it claims each before it handles anything of it,
  * and what it commits is refused once another has. What it publishes goes through the outbox, and
- * what is given up on goes to the database, whichever broker it came from. A shard that finds itself
- * fenced is of no use and must end. Refuses a server that cannot be used, naming its setting.
+ * what is given up on goes to the database, whichever broker it came from. A shard that finds
+ * itself fenced is of no use and must end. Refuses a server that cannot be used, naming its
+ * setting.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
@@ -16,6 +17,7 @@ import type { Postgres } from "../stores/postgres/postgres-connection.ts";
 import type { PostgresLetters } from "../stores/postgres/postgres-letters.ts";
 import type { PostgresSettings } from "../stores/postgres/postgres-options.ts";
 import type { PostgresRetention } from "../stores/postgres/postgres-retention.ts";
+import type { LeaseSettings } from "../stores/postgres/shard-lease.ts";
 import type { BrokerSettings, BrokerUse } from "./open-brokers.ts";
 import type { Placement } from "./placement.ts";
 import type { GroundEvents, OrderOwners, ShardGround } from "./shard-ground.ts";
@@ -50,6 +52,7 @@ export interface RemoteGroundData {
   readonly placement: Placement;
   readonly postgres: PostgresSettings;
   readonly retention: PostgresRetention;
+  readonly lease: LeaseSettings;
   readonly slots: number;
   /** Names this process among those that share the database; the same after a restart. */
   readonly process: string;
@@ -93,7 +96,9 @@ async function open(opening: Opening, closers: Closer[]): Promise<Omit<ShardGrou
   });
   closers.push(() => postgres.close());
   const brokers = await openBrokers({
-    ...{ environment, slots, uses },
+    environment,
+    slots,
+    uses,
     settings: data.brokers,
     onConnection: events.onConnection,
     onLog: events.onLog,
@@ -115,7 +120,9 @@ async function open(opening: Opening, closers: Closer[]): Promise<Omit<ShardGrou
     events.onConnection(server, { isUp: true, detail: "" });
   }
   return {
-    ...{ ...joined, letters, owners },
+    ...joined,
+    letters,
+    owners,
     foreign: [],
     outbox: { depth: () => shard.depth(), lanes: () => shard.lanes() },
   };
@@ -132,7 +139,12 @@ async function openShard(
     return broker === undefined ? [] : [{ name, topics, broker }];
   });
   return await openPostgresShard({
-    ...{ postgres, lanes, slots: data.slots, process: data.process, shard: data.shard },
+    postgres,
+    lanes,
+    slots: data.slots,
+    process: data.process,
+    shard: data.shard,
+    lease: data.lease,
     onRefused: (frame, error) => buryRefused(letters, frame, error, environment),
     onLog: events.onLog,
     onFailure: events.onFailure,
@@ -155,7 +167,9 @@ function openOwners(
   closers.push(() => sql.end({ timeout: 1 }));
   const { onLog } = events;
   const housekeeping = startHousekeeping({
-    ...{ environment, sql, onLog },
+    environment,
+    sql,
+    onLog,
     steps: retentionSteps(data.retention, environment),
   });
   closers.push(() => housekeeping.close());
@@ -179,7 +193,11 @@ async function buryRefused(
 ): Promise<void> {
   const lastError = describeError(error);
   const letter = {
-    ...{ group: OUTBOX_GROUP, topic, partition: slot, sequence: Number(id), bytes: frame },
+    group: OUTBOX_GROUP,
+    topic,
+    partition: slot,
+    sequence: id,
+    bytes: frame,
     burial: { reason: error.code.toLowerCase(), attempts: 1, firstError: lastError, lastError },
     buriedAtMs: environment.nowMs(),
   };

@@ -134,6 +134,16 @@ function fail(error: unknown): void {
   process.exit(1);
 }
 
+// From the start: a server that does not answer must not keep it alive without its test.
+void readLines(Bun.stdin.stream(), (line) => {
+  const { ids } = JSON.parse(line) as MemberCommand; // written by `startMemberProcess`
+  const entries = ids.flatMap((id) => {
+    const delivery = held.get(id);
+    return delivery === undefined ? [] : [[id, delivery] as const];
+  });
+  void settle(entries);
+}).finally(() => process.exit(0));
+
 const openBroker = await loadRig(order.rig);
 const broker = await openBroker({ ...order.open, environment });
 seat.subscription = await broker.subscribe({
@@ -163,12 +173,3 @@ seat.subscription = await broker.subscribe({
 for (const resolve of early.splice(0)) resolve();
 process.on("SIGTERM", () => void end().catch(fail));
 tell({ type: "ready" });
-await readLines(Bun.stdin.stream(), (line) => {
-  const { ids } = JSON.parse(line) as MemberCommand; // written by `startMemberProcess`
-  const entries = ids.flatMap((id) => {
-    const delivery = held.get(id);
-    return delivery === undefined ? [] : [[id, delivery] as const];
-  });
-  void settle(entries);
-});
-process.exit(0);

@@ -2,7 +2,8 @@
  * A member of a group in a process of its own, which can be stopped, frozen and killed.
  *
  * It tells what happens to it in lines of JSON, and takes commands in lines of JSON. A process
- * that dies without having been told to, or that says something else, fails the case.
+ * that dies without having been told to, or that says something else, fails the case. None outlives
+ * the process that started it, not even one that is frozen.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
@@ -54,6 +55,7 @@ export interface MemberOrder {
 
 export interface MemberProcess {
   readonly name: string;
+  readonly pid: number;
   /** What it told, in its order. */
   readonly events: readonly MemberEvent[];
   /** Partitions it holds, by what it told; none once it is gone. */
@@ -70,6 +72,8 @@ export interface MemberProcess {
   thaw(): void;
 }
 
+/** Kills its argument once its input ends, which a process that was killed no longer holds open. */
+const WATCH = 'read -r _; kill -KILL "$0" 2> /dev/null';
 const MAIN = new URL("./member-main.fixture.ts", import.meta.url).pathname;
 let members = 0;
 
@@ -84,6 +88,7 @@ export async function startMemberProcess(
     stdout: "pipe",
     stderr: "inherit",
   });
+  const watch = Bun.spawn(["bash", "-c", WATCH, String(child.pid)], { stdin: "pipe" });
   const events: MemberEvent[] = [];
   const held = new Set<number>();
   let goneAtMs: number | undefined;
@@ -98,6 +103,7 @@ export async function startMemberProcess(
   });
   const ended = child.exited.then(async (code) => {
     goneAtMs = environment.nowMs();
+    watch.kill("SIGKILL");
     held.clear();
     await reading;
     held.clear();
@@ -110,6 +116,7 @@ export async function startMemberProcess(
   early.catch(() => undefined); // it may end now
   return {
     name,
+    pid: child.pid,
     events,
     held: () => [...held].toSorted((one, other) => one - other),
     goneAtMs: () => goneAtMs,

@@ -4,9 +4,9 @@
  *
  * Several members may run, each with partitions of its own; what one was given and did not finish
  * another gets again, which the sink takes without harm. A sink that fails is tried again for ever,
- * with ever longer waits, and told; meanwhile the credit of the subscription bounds what is in hand.
- * It refuses to acknowledge what the sink has not stored. Anything but an expected failure ends the
- * view, and its supervisor begins it anew.
+ * with ever longer waits, and told; meanwhile the credit of the subscription bounds what is in
+ * hand. It refuses to acknowledge what the sink has not stored. Anything but an expected failure
+ * ends the view, and its supervisor begins it anew.
  */
 
 import type { Environment, Timer } from "../../runtime/environment.ts";

@@ -2,9 +2,9 @@
  * The sink port: a store of a view on a server of its own, which takes a record again without
  * changing anything.
  *
- * A sink keeps no cursor: its records have ids that follow from the frame alone, so whoever feeds it
- * may give what is in doubt once more, and two who feed it the same do no harm. It refuses to hold up
- * what comes behind for a record that it cannot read: that is counted and passed by.
+ * A sink keeps no cursor: its records have ids that follow from the frame alone, so whoever feeds
+ * it may give what is in doubt once more, and two who feed it the same do no harm. It refuses to
+ * hold up what comes behind for a record that it cannot read: that is counted and passed by.
  */
 
 import type { FeedRecord } from "../brokers/feed.ts";

@@ -11,6 +11,7 @@ import { Type } from "@sinclair/typebox";
 
 import { AnalyticsSettingsSchema } from "./analytics-settings.ts";
 import { AuditSettings } from "./audit-settings.ts";
+import { ClusterGroup } from "./cluster-settings.ts";
 import { FraudConfig } from "./fraud-settings.ts";
 import { KafkaGroup } from "./kafka-settings.ts";
 import { LedgerGroup } from "./ledger-settings.ts";
@@ -163,6 +164,7 @@ export const ConfigSchema = group({
   audit: AuditSettings,
   analytics: AnalyticsSettingsSchema,
   ledger: LedgerGroup,
+  cluster: ClusterGroup,
   postgres: PostgresGroup,
   kafka: KafkaGroup,
   redis: RedisGroup,

@@ -12,6 +12,7 @@ import { isAbsolute, join } from "node:path";
 import { Value } from "@sinclair/typebox/value";
 
 import { assert, ShopError } from "../../runtime/errors.ts";
+import { contradictoryCluster } from "./cluster-settings.ts";
 import { parseConfigFile } from "./config-file.ts";
 import type { ShopConfig } from "./config-schema.ts";
 import { ConfigSchema } from "./config-schema.ts";
@@ -164,7 +165,7 @@ function contradictions(config: ShopConfig, origins: Origins): string[] {
     const origin = origins.get("payment.provider");
     found.push(`payment.url is needed because payment.provider is "http" (${origin})`);
   }
-  return [...found, ...contradictorySystems(config)];
+  return [...found, ...contradictorySystems(config), ...contradictoryCluster(config.cluster)];
 }
 
 function unknownArgument(argument: string, flag: string): string {

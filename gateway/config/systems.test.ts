@@ -1,4 +1,7 @@
-/** What settings say together about the systems in use, as a table. */
+/**
+ * What settings say together about the systems in use, as a table: how they are resolved, and what
+ * is refused. No server is asked.
+ */
 
 import { describe, expect, test } from "bun:test";
 

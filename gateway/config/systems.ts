@@ -41,7 +41,8 @@ export function resolveSystems(config: SystemsConfig): Systems {
   const log = LOG_ORDER.find((name) => brokers.includes(name));
   const placement = Object.fromEntries(
     [...TOPICS, COMMANDS_TOPIC].map((topic) => {
-      const chosen = config.placement[topic as keyof typeof config.placement]; // its keys are topics
+      // Its keys are the topics.
+      const chosen = config.placement[topic as keyof typeof config.placement];
       const preferred = PREFERRED[topic];
       const free = preferred !== undefined && brokers.includes(preferred) ? preferred : log;
       return [topic, chosen === "auto" ? (free ?? "kafka") : chosen];

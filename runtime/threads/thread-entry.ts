@@ -10,7 +10,7 @@ import type { Environment } from "../environment.ts";
 
 import { parentPort } from "node:worker_threads";
 
-import { assert, describeError, isShopError } from "../errors.ts";
+import { assert, describeError, rootFailure } from "../errors.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 
 /** What a thread tells its parent. `custom` is the application's own. */
@@ -50,8 +50,9 @@ export async function runThread(options: ThreadOptions): Promise<void> {
   try {
     started = await options.start((body) => say({ kind: "custom", body }));
   } catch (error) {
-    const code = isShopError(error) ? error.code : "failed";
-    const message = isShopError(error) ? error.message : describeError(error);
+    const root = rootFailure(error);
+    const code = root?.code ?? "failed";
+    const message = root?.message ?? describeError(error);
     say({ kind: "failed", code, message });
     return;
   }

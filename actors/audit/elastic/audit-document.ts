@@ -17,6 +17,12 @@ import { GENESIS_HASH, recordHash } from "../audit-record.ts";
 import { wordsOf } from "../audit-text.ts";
 import { chainName, SEQ_EPOCH_MS, seqAt } from "./record-chain.ts";
 
+/** What places a document, and tells copies apart; numbers, and texts that are not analyzed. */
+export type Placed = Pick<
+  AuditDocument,
+  "seq" | "chain" | "place" | "sequence" | "hash" | "identity" | "content"
+>;
+
 /** Bytes are base64. */
 export interface AuditDocument {
   readonly seq: number;
@@ -45,12 +51,7 @@ export interface AuditDocument {
 }
 
 /** Of a document that the server would not take as it is: nothing of it is found but its place. */
-export interface ReducedDocument {
-  readonly seq: number;
-  readonly chain?: string;
-  readonly place: number;
-  readonly packed: string;
-}
+export type ReducedDocument = Placed & { readonly packed: string };
 
 export type StoredDocument = AuditDocument | ReducedDocument;
 
@@ -122,10 +123,11 @@ export function unchainedDocument(entry: AuditEntry): AuditDocument {
 }
 
 export function reduced(document: AuditDocument): ReducedDocument {
-  const { seq, chain, place } = document;
+  const { seq, chain, place, sequence, hash, identity, content } = document;
   const { texts: _unkept, ...kept } = document;
   const packed = base64(Buffer.from(JSON.stringify(kept)));
-  return { seq, place, packed, ...(chain === undefined ? {} : { chain }) };
+  const placed = { seq, place, sequence, hash, identity, content };
+  return { ...placed, ...(chain === undefined ? {} : { chain }), packed };
 }
 
 /** The document within; what is not to be understood is one that nothing is true of. */
@@ -143,16 +145,12 @@ export function unpacked(stored: StoredDocument): AuditDocument {
 
 const NOTHING_READ = {
   prev: "",
-  hash: "",
   topic: "",
   partition: 0,
-  sequence: 0,
   type: 0,
   at: 0,
   storedAt: 0,
-  identity: "",
   message: "",
-  content: "",
   frame: "",
 };
 

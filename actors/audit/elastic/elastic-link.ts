@@ -170,7 +170,8 @@ export class ElasticLink {
     sent
       .then(
         // What was asked for has a documented answer; whoever asks names it.
-        ({ statusCode, body: answer }) => resolve({ status: statusCode ?? 0, body: answer as Body }),
+        ({ statusCode, body: answer }) =>
+          resolve({ status: statusCode ?? 0, body: answer as Body }),
         reject,
       )
       .finally(() => {
@@ -233,7 +234,9 @@ function createClient(settings: ElasticSettings): Client {
   const { url, username, password, apiKey, caPath } = settings;
   const nodes = url.split(",").map((one) => one.trim());
   if (!nodes.every((one) => /^https?:\/\//.test(one) && URL.canParse(one))) {
-    throw unusable("this is no address, as http://host:9200 and https://user:password@host:9200 are");
+    throw unusable(
+      "this is no address, as http://host:9200 and https://user:password@host:9200 are",
+    );
   }
   const options: ClientOptions = {
     nodes,

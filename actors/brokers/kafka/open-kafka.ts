@@ -22,7 +22,7 @@ export interface OpenKafkaOptions {
   readonly topics: readonly string[];
   readonly slots: number;
   readonly onConnection?: (state: ConnectionState) => void;
-  readonly onLog?: (level: "info" | "warning", text: string) => void;
+  readonly onLog?: (level: "debug" | "info" | "warning", text: string) => void;
 }
 
 /** The events of the shop, as Kafka's headers name them. */

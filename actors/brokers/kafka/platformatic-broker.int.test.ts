@@ -8,6 +8,9 @@ import { startTestServer, whyMissing } from "../../../deploy/services/test-serve
 import { testRemoteBroker } from "../../testing/remote-hooks.suite.ts";
 import { KAFKA_CAPABILITIES } from "./kafka-broker.ts";
 
+/** Cases in which a member dies wait for it to end. */
+const SESSION_MS = 3_000;
+
 testRemoteBroker("kafka (platformatic)", KAFKA_CAPABILITIES, {
   service: "kafka",
   missing: whyMissing("kafka"),
@@ -17,4 +20,5 @@ testRemoteBroker("kafka (platformatic)", KAFKA_CAPABILITIES, {
       settings: { "advertised.listeners": `PLAINTEXT://${advertised}` },
     }),
   rig: new URL("./platformatic-rig.fixture.ts", import.meta.url),
+  sessionMs: SESSION_MS,
 });

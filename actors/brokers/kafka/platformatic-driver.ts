@@ -47,7 +47,8 @@ import { PlatformaticMember } from "./platformatic-member.ts";
 import { messageOf } from "./platformatic-records.ts";
 import { settledWithin } from "./settled-within.ts";
 
-const CONNECT_WITHIN_MS = 9_000;
+/** Of each of two steps: the refusal of a start must be out within ten seconds. */
+const CONNECT_WITHIN_MS = 3_000;
 const DISCONNECT_WITHIN_MS = 3_000;
 const ALL_REPLICAS = -1;
 const CONSUMER = -1;
@@ -64,7 +65,7 @@ const POLL_MS = 50;
 export interface PlatformaticOptions {
   readonly environment: Environment;
   readonly settings: KafkaSettings;
-  readonly onLog: (level: "info" | "warning", text: string) => void;
+  readonly onLog: (level: "debug" | "info" | "warning", text: string) => void;
 }
 
 interface ProducerIdentity {
