@@ -41,6 +41,7 @@ import { createInventoryService, INVENTORY_SETTINGS } from "./inventory/inventor
 import { startLedgerWatch } from "./ledger/ledger-watch.ts";
 import { createNotificationService } from "./notification/notification-actor.ts";
 import { openChannels } from "./notification/open-channels.ts";
+import { checkForeignOrders } from "./order/foreign-orders.ts";
 import { createOrderService } from "./order/order-service.ts";
 import { createPaymentService } from "./payment/payment-actor.ts";
 import { startShardConsumers } from "./shard-consumers.ts";
@@ -145,6 +146,7 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     settings: { ...SHIPPING_SETTINGS, ...settings.shipping },
   });
   const notifications = startNotifications(routed);
+  const foreign = checkForeignOrders(store);
   const members = await startShardConsumers({
     ...options,
     burials,
@@ -154,10 +156,10 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     ...ownerOf(options, orders),
     handlers: {
       order: orders.handle,
-      payment: payments.handle,
-      inventory: inventory.handle,
-      shipping: shipping.handle,
-      notification: notifications.handle,
+      payment: foreign.one(payments.handle),
+      inventory: foreign.many(inventory.handle),
+      shipping: foreign.one(shipping.handle),
+      notification: foreign.many(notifications.handle),
     },
   });
   const carriers = await routing.start();

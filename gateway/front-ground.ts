@@ -18,6 +18,7 @@ import type { AvailabilityPort, OrderEvents } from "./http/gateway-ports.ts";
 
 import { openAnalyticsReads } from "../actors/analytics/analytics-reads.ts";
 import { openMongoAnalyticsReads } from "../actors/analytics/mongo/mongo-analytics-reads.ts";
+import { openElasticAuditReads } from "../actors/audit/elastic/elastic-audit-reads.ts";
 import { openAuditReads } from "../actors/audit/audit-reads.ts";
 import { openRedisConnection } from "../actors/brokers/redis/redis-connection.ts";
 import { openSharedAvailability } from "../actors/inventory/shared-availability.ts";
@@ -154,9 +155,14 @@ async function openViewReads(
   options: FrontGroundOptions,
 ): Promise<Pick<FrontGround, "audit" | "analytics">> {
   const { config, environment } = options;
-  const { data } = config;
   return {
-    audit: openAuditReads({ directory: data, environment }),
+    audit:
+      config.audit.store === "embedded"
+        ? openAuditReads({ directory: config.data, environment })
+        : await openElasticAuditReads(config.elasticsearch, {
+            environment,
+            onConnection: (state) => options.onConnection("elasticsearch", state),
+          }),
     analytics: await openAnalytics(options),
   };
 }

@@ -12,6 +12,7 @@ import { availableParallelism } from "node:os";
 
 import { describeError, isShopError } from "../runtime/errors.ts";
 import { systemEnvironment } from "../runtime/system-environment.ts";
+import { startedWith } from "../runtime/supervision/start-failure.ts";
 import { ThreadFailure } from "../runtime/threads/thread-child.ts";
 import { readTextFile } from "./config/config-file.ts";
 import { configHelp } from "./config/describe-config.ts";
@@ -106,19 +107,13 @@ function fail(error: unknown): never {
   process.exit(EXIT_CODES[code ?? ""] ?? EXIT_FAILED);
 }
 
-/** The innermost failure that has a code: supervisors wrap what their children reject with. */
+/** The first failure that has a code, below what supervisors say of their children. */
 function causeOf(error: unknown): { readonly code?: string; readonly message: string } {
-  let found: { readonly code?: string; readonly message: string } = {
-    message: describeError(error),
-  };
-  for (let at = error; at instanceof Error; at = at.cause) {
-    if (at instanceof ThreadFailure) found = { code: at.threadCode, message: at.threadMessage };
-    // Another code explains why, to us.
-    else if (isShopError(at) && (found.code ?? at.code) === at.code) {
-      found = { code: at.code, message: at.message };
-    }
+  for (let at = startedWith(error); at instanceof Error; at = startedWith(at.cause)) {
+    if (at instanceof ThreadFailure) return { code: at.threadCode, message: at.threadMessage };
+    if (isShopError(at)) return { code: at.code, message: at.message };
   }
-  return found;
+  return { message: describeError(error) };
 }
 
 await main(process.argv.slice(2)).catch(fail);

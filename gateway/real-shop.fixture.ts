@@ -14,18 +14,12 @@ import { join } from "node:path";
 import type { Socket } from "node:net";
 import type { Subprocess } from "bun";
 import type { KafkaTestServer, TestServerOptions } from "../deploy/services/test-server.ts";
-import type { Json } from "./shop-story.suite.ts";
+import type { Json } from "./story-orders.suite.ts";
 
 import { startTestServer, whyMissing } from "../deploy/services/test-server.ts";
 import { requireOrSkip } from "../runtime/testing/requirements.ts";
 
-export const REAL_SERVERS = [
-  "kafka",
-  "redis",
-  "rabbitmq",
-  "postgres",
-  "mongodb",
-] as const;
+export const REAL_SERVERS = ["kafka", "redis", "rabbitmq", "postgres", "mongodb"] as const;
 export type RealServer = (typeof REAL_SERVERS)[number];
 export type RealServers = Readonly<Record<RealServer, KafkaTestServer>>;
 
@@ -51,7 +45,7 @@ const REMOTE: Readonly<Record<string, string>> = {
   SHOPSTREAM_SHIPPING_DELIVERY_MS: "20",
   SHOPSTREAM_FRAUD_DENY_CUSTOMERS: "mallory",
 };
-const READY_WITHIN_MS = 60_000;
+const READY_WITHIN_MS = 100_000;
 const ENTRY = new URL("./main.ts", import.meta.url).pathname;
 
 /** Asks for each of `names` separately, so that each that is missing is named. */
@@ -144,13 +138,19 @@ export class ShopProcess {
   }
 
   /** Started, ready or not. */
-  static async spawn(settings: Readonly<Record<string, string>>): Promise<ShopProcess> {
-    return new ShopProcess(await mkdtemp(join(tmpdir(), "shopstream-real-")), settings);
+  static async spawn(
+    settings: Readonly<Record<string, string>>,
+    data?: string,
+  ): Promise<ShopProcess> {
+    return new ShopProcess(data ?? (await newDataDirectory()), settings);
   }
 
   /** Started and ready. */
-  static async open(settings: Readonly<Record<string, string>>): Promise<ShopProcess> {
-    const shop = await ShopProcess.spawn(settings);
+  static async open(
+    settings: Readonly<Record<string, string>>,
+    data?: string,
+  ): Promise<ShopProcess> {
+    const shop = await ShopProcess.spawn(settings, data);
     try {
       await until(() => shop.url() !== undefined || shop.hasEnded(), "the shop is ready", {
         withinMs: READY_WITHIN_MS,
@@ -222,6 +222,10 @@ export class ShopProcess {
   }
 }
 
+export async function newDataDirectory(): Promise<string> {
+  return await mkdtemp(join(tmpdir(), "shopstream-real-"));
+}
+
 async function readAll(
   stream: ReadableStream<Uint8Array>,
   take: (text: string) => void,
@@ -241,10 +245,4 @@ export async function until(
     if (performance.now() > deadlineMs) throw new Error(`waited in vain until ${what} ${seen()}`);
     await Bun.sleep(30);
   }
-}
-
-export function list(from: Json, name: string): readonly Json[] {
-  const value = from[name];
-  if (!Array.isArray(value)) throw new Error(`no list ${name} in ${JSON.stringify(from)}`);
-  return value as readonly Json[]; // lists of the API hold objects
 }

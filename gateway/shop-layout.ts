@@ -110,7 +110,8 @@ function routerSettingsOf({ router }: ShopConfig, shards: number): RouterSetting
 export function readersOf(config: ShopConfig): readonly string[] {
   const { roles, brokers } = config;
   // A view with a sink on a server is a group like any other.
-  const members = Object.keys(viewsSettingsOf(config).servers);
+  const { views, servers } = viewsSettingsOf(config);
+  const members = views.filter((name) => Object.hasOwn(servers, name));
   return [...groupsOf(roles), UNMATCHED_GROUP, ...brokers.map(egressGroup), ...members];
 }
 
@@ -159,7 +160,7 @@ function checkLinks({ store, brokers, router }: ShopConfig): void {
 
 /** The part of the configuration that the views' thread needs. */
 export function viewsSettingsOf(config: ShopConfig): ViewsSettings {
-  const { store: _auditStore, ...audit } = config.audit;
+  const { store: auditStore, ...audit } = config.audit;
   const { store: analyticsStore, ...analytics } = config.analytics;
   return {
     views: viewsOf(config.roles),
@@ -171,7 +172,10 @@ export function viewsSettingsOf(config: ShopConfig): ViewsSettings {
     },
     audit,
     analytics,
-    servers: analyticsStore === "mongodb" ? { analytics: config.mongodb } : {},
+    servers: {
+      ...(auditStore === "elasticsearch" ? { audit: config.elasticsearch } : {}),
+      ...(analyticsStore === "mongodb" ? { analytics: config.mongodb } : {}),
+    },
   };
 }
 

@@ -1,15 +1,15 @@
 /**
- * What the story over all stores works with: orders and their fates, the shop that is told it, and
- * the files it leaves.
+ * What the story over all files works with: the shop that is told it, and the files it leaves.
  *
- * Only for tests. What is expected of each fate is written down here, from the description of the
- * saga, and shares no code with the deciders. A stopped shop's files are read as they are, without
- * the readers that the shop itself uses.
+ * Only for tests. A stopped shop's files are read as they are, without the readers that the shop
+ * itself uses.
  */
 
 import { Database } from "bun:sqlite";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+
+import type { Json } from "./story-orders.suite.ts";
 
 import { openJournal } from "../actors/stores/journal/journal.ts";
 import { EMPTY_UNIT } from "../actors/stores/unit-of-work.ts";
@@ -18,96 +18,6 @@ import { loadConfig } from "./config/load-config.ts";
 import { configureLog } from "./log.ts";
 import { logTopicsOf } from "./shop-layout.ts";
 import { startShop } from "./shop.ts";
-
-export type Fate = "delivered" | "cancelled" | "sold_out" | "blocked";
-export type Json = Readonly<Record<string, unknown>>;
-
-export interface StoryOrder {
-  readonly fate: Fate;
-  readonly customerId: string;
-  readonly productId: string;
-  readonly quantity: number;
-  readonly priceMinor: number;
-  readonly currency: string;
-  readonly language: string;
-  /** Kinds of address that the contact has. */
-  readonly reach: readonly ("email" | "sms" | "push")[];
-}
-
-/** Entries of the timeline, whatever their order, and what the carrier reports besides. */
-export const EVENTS_OF: Readonly<Record<Fate, readonly string[]>> = {
-  delivered: [
-    "order.created",
-    "payment.processed",
-    "inventory.reserved",
-    "order.ready_to_ship",
-    "order.shipped",
-    "order.delivered",
-  ],
-  cancelled: [
-    "order.created",
-    "payment.processed",
-    "inventory.reserved",
-    "order.ready_to_ship",
-    "order.cancelled",
-    "payment.refunded",
-    "inventory.released",
-  ],
-  sold_out: [
-    "order.created",
-    "payment.processed",
-    "inventory.reserved",
-    "order.cancelled",
-    "payment.refunded",
-  ],
-  blocked: [
-    "order.created",
-    "payment.processed",
-    "inventory.reserved",
-    "order.cancelled",
-    "inventory.released",
-  ],
-};
-
-export const REPORTS_OF: Readonly<Record<Fate, readonly string[]>> = {
-  delivered: ["shipment.packed", "shipment.delivered"],
-  cancelled: [],
-  sold_out: [],
-  blocked: ["fraud.flagged"],
-};
-
-/** What customers are told; by e-mail all of it, by the other channels what is on the move. */
-export const TOLD_OF: Readonly<Record<Fate, readonly string[]>> = {
-  delivered: ["order.created", "order.shipped", "order.delivered"],
-  cancelled: ["order.created", "order.cancelled", "payment.refunded"],
-  sold_out: ["order.created", "order.cancelled", "payment.refunded"],
-  blocked: ["order.created", "payment.failed", "order.cancelled"],
-};
-export const ON_THE_MOVE: readonly string[] = [
-  "order.shipped",
-  "order.delivered",
-  "order.cancelled",
-];
-
-export function totalMinorOf({ quantity, priceMinor }: StoryOrder): number {
-  return quantity * priceMinor;
-}
-
-export function bodyOf(order: StoryOrder): Json {
-  const { customerId, productId, quantity, priceMinor, currency, language, reach } = order;
-  const addresses = {
-    email: { email: `${customerId}@example.org` },
-    sms: { phone: "+491701234567" },
-    push: { pushToken: `token-of-${customerId}` },
-  };
-  return {
-    customerId,
-    items: [{ productId, quantity, price: priceMinor / 100 }],
-    currency,
-    contact: Object.assign({ language }, ...reach.map((kind) => addresses[kind])) as Json,
-    paymentMethod: { type: "card", token: "tok", fingerprint: `card-of-${customerId}` },
-  };
-}
 
 /** A whole shop on `data`, in this process, with two shards. */
 export async function openStoryShop(data: string, settings: Readonly<Record<string, string>>) {

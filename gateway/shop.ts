@@ -60,7 +60,8 @@ import { feedsOf, viewsChild } from "./views-child.ts";
 
 /** Bounded by the credits of the groups, see `DELIVERY_POLICY`, not by this. */
 const DELIVERY_BACKLOG_BYTES = 256 * 1024 * 1024;
-const READY_WITHIN_MS = 30_000;
+/** Queues and topics of fresh servers are made within this time as well. */
+const READY_WITHIN_MS = 90_000;
 /** The journal waits for the disk, which may take long without being lost. */
 const JOURNAL_STALL_MS = 30_000;
 const STOP_GRACE_MS = 500;
@@ -338,19 +339,23 @@ class Crew {
     return { stopWithinMs: Math.floor(mineMs) - stopGraceMs, stopGraceMs };
   }
 
-  /** Has the journal forget the dead thread before its successor joins the mesh. */
+  /** Has the journal, if there is one, forget the dead thread before its successor joins the mesh. */
   async #reset(thread: number): Promise<void> {
+    if (this.#systems.kind === "embedded") await this.#forgetInJournal(thread);
+    // The dead thread may have published its last answers without ringing for them, and committed
+    // its last changes without telling.
+    this.#wakeFront();
+    noteEveryChange(new Int32Array(this.#ground.orderChanges));
+    noteEveryChange(new Int32Array(this.#ground.stockChanges));
+  }
+
+  async #forgetInJournal(thread: number): Promise<void> {
     const done = Promise.withResolvers<void>();
     this.#resets.set(thread, done.resolve);
     const gone: ThreadGone = { kind: "thread_gone", thread };
     this.#running.get(JOURNAL)?.tell(gone);
     await done.promise;
     this.#resets.delete(thread);
-    // The dead thread may have published its last answers without ringing for them, and committed
-    // its last changes without telling.
-    this.#wakeFront();
-    noteEveryChange(new Int32Array(this.#ground.orderChanges));
-    noteEveryChange(new Int32Array(this.#ground.stockChanges));
   }
 
   #sabotage(target: number | "journal" | "views", how: Sabotage): void {

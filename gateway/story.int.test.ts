@@ -12,7 +12,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { Table } from "../actors/stores/unit-of-work.ts";
-import type { Json, StoryOrder, StoryShop } from "./shop-story.suite.ts";
+import type { StoryShop } from "./shop-story.suite.ts";
+import type { Json, StoryOrder } from "./story-orders.suite.ts";
 
 import { decodeValue } from "../actors/contracts/codec.ts";
 import {
@@ -24,64 +25,40 @@ import {
 import { SHOP_LAYOUT } from "../actors/shop-metrics.ts";
 import { openJournalReads } from "../actors/stores/journal-reads.ts";
 import {
-  bodyOf,
   digestStores,
-  EVENTS_OF,
   loggedRecords,
-  ON_THE_MOVE,
   openStoryShop,
   outboxLines,
   publishAgain,
-  REPORTS_OF,
   rowsOf,
-  TOLD_OF,
-  totalMinorOf,
 } from "./shop-story.suite.ts";
+import {
+  expectEnds,
+  expectFigures,
+  expectRows,
+  expectStock,
+  expectTold,
+  figures,
+  list,
+  searchAudit,
+  typesOf,
+} from "./story-checks.suite.ts";
+import {
+  bodyOf,
+  CARLA,
+  DELIVERED,
+  deliveredOrder,
+  EVENTS_OF,
+  MALLORY,
+  OSCAR,
+  REPORTS_OF,
+  STOCKED,
+  VISITS,
+} from "./story-orders.suite.ts";
 
 const PATIENCE_MS = 40_000;
 const TEST_TIMEOUT_MS = 60_000;
-const DELIVERED = 24;
-const STOCK = 1_000;
 const HOUR_MS = 3_600_000;
-
-/** The one that is cancelled needs a carrier that never comes. */
-const CARLA: StoryOrder = {
-  fate: "cancelled",
-  customerId: "carla",
-  productId: "story-mug",
-  quantity: 2,
-  priceMinor: 1_999,
-  currency: "USD",
-  language: "de",
-  reach: ["email", "sms", "push"],
-};
-const OSCAR: StoryOrder = {
-  ...CARLA,
-  fate: "sold_out",
-  customerId: "oscar",
-  productId: "story-lamp",
-  language: "en",
-  reach: ["email"],
-};
-const MALLORY: StoryOrder = { ...CARLA, fate: "blocked", customerId: "mallory", reach: [] };
-
-function deliveredOrder(index: number): StoryOrder {
-  return {
-    fate: "delivered",
-    customerId: `customer-${index % 8}`,
-    productId: index % 2 === 0 ? "story-mug" : "story-kettle",
-    quantity: 1 + (index % 3),
-    priceMinor: 333 + index,
-    currency: index % 4 === 3 ? "EUR" : "USD",
-    language: index % 2 === 0 ? "de" : "en",
-    reach: (["email", "sms", "push"] as const).slice(0, index % 4),
-  };
-}
-
-const VISITS = [
-  ...Array.from({ length: 5 }, (_, n) => ({ event: "page.viewed", customerId: `visitor-${n}` })),
-  { event: "cart.added", customerId: "visitor-0", productId: "story-mug" },
-];
 
 let data = "";
 let shop: StoryShop;
@@ -113,12 +90,6 @@ async function place(order: StoryOrder): Promise<string> {
 async function untilEntries(id: string, count: number): Promise<void> {
   const length = async () => list(await shop.json(`/v1/orders/${id}/events`), "events").length;
   await until(async () => (await length()) >= count, `${id} has ${count} entries`);
-}
-
-function list(from: Json, name: string): readonly Json[] {
-  const value = from[name];
-  if (!Array.isArray(value)) throw new Error(`no list ${name} in ${JSON.stringify(from)}`);
-  return value as readonly Json[];
 }
 
 /** Groups and views have handled all there is. */
@@ -160,40 +131,20 @@ async function rowAt(table: Table, key: string): Promise<Json> {
   return found === undefined ? {} : (decodeValue(found) as Json); // rows of these are objects
 }
 
-async function searchAudit(query: string): Promise<readonly Json[]> {
-  const found: Json[] = [];
-  for (let cursor = ""; ;) {
-    const page = await shop.json(`/v1/audit?${query}&limit=50${cursor}`);
-    found.push(...list(page, "records"));
-    if (page["nextCursor"] === undefined) return found;
-    cursor = `&cursor=${textOf(page["nextCursor"])}`;
-  }
-}
-
-function textOf(value: unknown): string {
-  if (typeof value === "string") return value;
-  throw new Error(`${JSON.stringify(value)} is no text`);
-}
-
-const typesOf = (records: readonly Json[]): readonly unknown[] =>
-  records.map(({ type }) => type).toSorted();
-
-async function figures(query: string): Promise<readonly Json[]> {
-  const from = new Date(startHourMs).toISOString();
-  const path = `/v1/analytics/query?granularity=range&from=${from}&${query}`;
-  return list(await shop.json(path), "rows");
-}
-
 /** All that can be asked for besides the rows themselves, but for positions and moments. */
 async function answers(): Promise<Json> {
   const realtime = await shop.json("/v1/analytics/realtime");
   return {
     realtime: { ...realtime, asOf: "", from: "", to: "", hours: [] },
-    revenue: await figures("metric=revenue&groupBy=segment&aggregates=count,sum,avg,p50,p99"),
+    revenue: await figures(
+      shop,
+      startHourMs,
+      "metric=revenue&groupBy=segment&aggregates=count,sum,avg,p50,p99",
+    ),
     head: await shop.json("/v1/audit/head"),
-    byText: await searchAudit("q=lamp"),
-    byPrefix: (await searchAudit("q=kett*")).length,
-    byType: typesOf(await searchAudit("type=payment.processed")),
+    byText: await searchAudit(shop, "q=lamp"),
+    byPrefix: (await searchAudit(shop, "q=kett*")).length,
+    byType: typesOf(await searchAudit(shop, "type=payment.processed")),
     letters: await shop.json("/admin/dead-letters/summary"),
     orders: await Promise.all(
       [...orders.keys()].map(async (id) => [
@@ -208,11 +159,7 @@ async function answers(): Promise<Json> {
 async function tellTheStory(): Promise<void> {
   startHourMs = Math.floor(Date.now() / HOUR_MS) * HOUR_MS;
   shop = await openStoryShop(data, { SHOPSTREAM_SHIPPING_PACK_MS: "3600000" });
-  for (const [productId, available] of [
-    ["story-mug", STOCK],
-    ["story-kettle", STOCK],
-    ["story-lamp", 1],
-  ] as const) {
+  for (const [productId, available] of STOCKED) {
     const { status } = await shop.send("PUT", `/v1/inventory/${productId}`, { available });
     expect(status).toBe(201);
   }
@@ -244,42 +191,12 @@ afterAll(async () => {
 
 describe("after a few dozen orders of every fate", () => {
   test("each order has its end, and its timeline what led there and no more", async () => {
-    const ends = {
-      delivered: ["delivered", "completed", "reserved"],
-      cancelled: ["cancelled", "refunded", "released"],
-      sold_out: ["cancelled", "refunded", "failed"],
-      blocked: ["cancelled", "failed", "released"],
-    };
     expect(orders.size).toBe(DELIVERED + 3);
-    for (const [id, order] of orders) {
-      const now = await shop.json(`/v1/orders/${id}`);
-      const end = [now["status"], now["paymentStatus"], now["inventoryStatus"]];
-      expect(end).toEqual(ends[order.fate]);
-      expect(now["total"]).toBe(totalMinorOf(order) / 100);
-      const events = list(await shop.json(`/v1/orders/${id}/events`), "events");
-      expect(typesOf(events)).toEqual(EVENTS_OF[order.fate].toSorted());
-      expect(events.map(({ version }) => version)).toEqual(events.map((_, index) => index + 1));
-    }
+    await expectEnds(shop, orders);
   });
 
   test("payments, reservations and shipments have one row of each, as it ended", async () => {
-    const paid = { delivered: "completed", cancelled: "refunded", sold_out: "refunded" };
-    const held = { delivered: "shipped", cancelled: "released", sold_out: "failed" };
-    const sent = { delivered: "delivered", cancelled: "cancelled" };
-    const statusIn = (of: Readonly<Partial<Record<string, string>>>, fate: string): unknown =>
-      of[fate];
-    for (const [id, order] of orders) {
-      const { fate, currency } = order;
-      const payment = await rowAt("payments", id);
-      const status = statusIn(paid, fate) ?? "blocked";
-      expect(payment).toMatchObject({ amountMinor: totalMinorOf(order), currency, status });
-      const reservation = await rowAt("reservations", id);
-      expect(reservation).toMatchObject({ status: statusIn(held, fate) ?? "released" });
-      const shipment = await rowAt("shipments", id);
-      // An order that never got ready may have left a row that keeps it so, but no parcel.
-      if (fate in sent) expect(shipment["status"]).toBe(statusIn(sent, fate));
-      else expect(new Set<unknown>(["cancelled", undefined])).toContain(shipment["status"]);
-    }
+    await expectRows(rowAt, orders);
     const count = (table: Table) =>
       rowsOf<{ n: number }>(join(data, "journal.db"), `SELECT count(*) AS n FROM ${table}`)[0]?.n;
     expect(count("payments")).toBe(orders.size);
@@ -287,15 +204,7 @@ describe("after a few dozen orders of every fate", () => {
   });
 
   test("stock is what was put there, less what was delivered", async () => {
-    for (const productId of ["story-mug", "story-kettle", "story-lamp"]) {
-      const shipped = [...orders.values()]
-        .filter((order) => order.fate === "delivered" && order.productId === productId)
-        .reduce((sum, { quantity }) => sum + quantity, 0);
-      const initial = productId === "story-lamp" ? 1 : STOCK;
-      const expected = { available: initial - shipped, reserved: 0, shipped };
-      expect(await rowAt("stock", productId)).toMatchObject(expected);
-      expect(await shop.json(`/v1/inventory/${productId}`)).toMatchObject(expected);
-    }
+    await expectStock(shop, rowAt, orders);
   });
 
   test("the fraud check knows customers and cards, and no amount it blocked", async () => {
@@ -316,57 +225,33 @@ describe("after a few dozen orders of every fate", () => {
   });
 
   test("each customer was told once of each event by each channel", async () => {
-    const lines = Map.groupBy(outboxLines(data), ({ id }) => id);
-    const sent = new Set<string>();
-    for (const [id, { fate, reach, language }] of orders) {
-      const path = `/v1/orders/${id}/notifications`;
-      const entries = list(await shop.json(path), "notifications");
-      const due = TOLD_OF[fate].flatMap((event) =>
-        (["email", "sms", "push"] as const)
-          .filter((channel) => channel === "email" || ON_THE_MOVE.includes(event))
-          .map((channel) => {
-            // Whoever writes the outbox knows its customers, with or without an address.
-            const isReached = channel === "email" || reach.includes(channel);
-            return `${event} ${channel} ${isReached ? "sent" : "skipped"}`;
-          }),
-      );
-      const told = entries.map(
-        (entry) =>
-          `${textOf(entry["event"])} ${textOf(entry["channel"])} ${textOf(entry["status"])}`,
-      );
-      expect(told.toSorted()).toEqual(due.toSorted());
-      for (const entry of entries.filter(({ status }) => status === "sent")) {
-        const written = lines.get(String(entry["id"])) ?? [];
-        expect(written).toHaveLength(1);
-        expect(written[0]).toMatchObject({ orderId: id, event: entry["event"], language });
-        sent.add(String(entry["id"]));
-      }
-    }
-    expect([...lines.keys()].toSorted()).toEqual([...sent].toSorted());
+    await expectTold(shop, orders, outboxLines(data));
   });
 
   test("the audit has every event, found each way, in a chain that holds", async () => {
     for (const [id, { fate }] of orders) {
-      const records = await searchAudit(`orderId=${id}`);
+      const records = await searchAudit(shop, `orderId=${id}`);
       expect(typesOf(records)).toEqual([...EVENTS_OF[fate], ...REPORTS_OF[fate]].toSorted());
     }
     for (const customerId of ["carla", "customer-3"]) {
       const own = [...orders].filter(([, order]) => order.customerId === customerId);
-      const byOrder = await Promise.all(own.map(([id]) => searchAudit(`orderId=${id}`)));
+      const byOrder = await Promise.all(own.map(([id]) => searchAudit(shop, `orderId=${id}`)));
       const seqs = (records: readonly Json[]) => records.map(({ seq }) => Number(seq)).toSorted();
-      expect(seqs(await searchAudit(`customerId=${customerId}`))).toEqual(seqs(byOrder.flat()));
+      expect(seqs(await searchAudit(shop, `customerId=${customerId}`))).toEqual(
+        seqs(byOrder.flat()),
+      );
     }
-    const delivered = await searchAudit("type=order.delivered");
+    const delivered = await searchAudit(shop, "type=order.delivered");
     expect(delivered.map(({ orderId }) => orderId).toSorted()).toEqual(
       [...idsOf("delivered")].toSorted(),
     );
-    const lamps = await searchAudit("q=lamp");
+    const lamps = await searchAudit(shop, "q=lamp");
     expect(new Set(lamps.map(({ orderId }) => orderId))).toEqual(new Set([idOf(OSCAR)]));
     expect(typesOf(lamps)).toContain("inventory.reserved");
-    const fraud = await searchAudit("q=fraud");
+    const fraud = await searchAudit(shop, "q=fraud");
     expect(new Set(fraud.map(({ orderId }) => orderId))).toEqual(new Set([idOf(MALLORY)]));
     expect(typesOf(fraud)).toContain("payment.processed");
-    expect(await searchAudit("q=visits")).toEqual([]);
+    expect(await searchAudit(shop, "q=visits")).toEqual([]);
 
     const logged = loggedRecords(data).length;
     let verified = 0;
@@ -382,58 +267,7 @@ describe("after a few dozen orders of every fate", () => {
   });
 
   test("analytics adds up to what was ordered and paid, at a glance and when asked", async () => {
-    const all = [...orders.values()];
-    const paid = all.filter(({ fate }) => fate !== "blocked");
-    const sumOf = (some: readonly StoryOrder[], currency: string) =>
-      some
-        .filter((order) => order.currency === currency)
-        .reduce((sum, o) => sum + totalMinorOf(o), 0);
-    const realtime = await shop.json("/v1/analytics/realtime");
-    expect(realtime).toMatchObject({
-      orders: all.length,
-      payments: paid.length,
-      conversionRate: paid.length / all.length,
-      visitors: 5,
-      behavior: [
-        { event: "page.viewed", count: 5 },
-        { event: "cart.added", count: 1 },
-      ],
-    });
-    for (const amounts of list(realtime, "currencies")) {
-      const currency = String(amounts["currency"]);
-      expect(amounts["orderValue"]).toBe(sumOf(all, currency) / 100);
-      expect(amounts["revenue"]).toBe(sumOf(paid, currency) / 100);
-    }
-    for (const [query, some] of [
-      ["metric=orders", all],
-      ["metric=revenue", paid],
-      ["metric=payments&groupBy=status", all],
-    ] as const) {
-      const rows = await figures(`${query}&aggregates=count,sum`);
-      const total = (name: string, currency?: string) =>
-        rows
-          .filter((row) => currency === undefined || row["currency"] === currency)
-          .reduce((sum, row) => sum + Math.round(Number(row[name]) * 100), 0);
-      expect(total("count")).toBe(some.length * 100);
-      for (const currency of ["USD", "EUR"])
-        expect(total("sum", currency)).toBe(sumOf(some, currency));
-    }
-    const byStatus = await figures("metric=reservations&groupBy=status");
-    expect(byStatus.map((row) => [row["value"], row["count"]]).toSorted()).toEqual([
-      ["failed", 1],
-      ["reserved", all.length - 1],
-    ]);
-    const why = await figures("metric=payments&groupBy=reason");
-    expect(why).toMatchObject([{ value: "fraud", count: 1 }]);
-    expect(await figures("metric=shipments")).toMatchObject([{ count: DELIVERED }]);
-
-    const pieces = new Map<string, number>();
-    for (const { productId, quantity } of paid) {
-      pieces.set(productId, (pieces.get(productId) ?? 0) + quantity);
-    }
-    const best = [...pieces].toSorted(([, left], [, right]) => right - left);
-    const top = realtime["topProducts"] as { readonly byUnits: readonly Json[] };
-    expect(top.byUnits.map((row) => [row["productId"], row["units"]])).toEqual(best);
+    await expectFigures(shop, orders, startHourMs);
   });
 
   test("books balance, nothing is dead, health is up, every metric is there", async () => {

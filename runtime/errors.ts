@@ -61,18 +61,6 @@ export function isShopError(error: unknown, ...codes: readonly ErrorCode[]): err
   return error instanceof ShopError && (codes.length === 0 || codes.includes(error.code));
 }
 
-/**
- * The failure that people should read of: supervisors wrap what their children reject with, under
- * the same code. A cause of another code only explains; undefined: it is a bug.
- */
-export function rootFailure(error: unknown): ShopError | undefined {
-  let found: ShopError | undefined;
-  for (let at = error; at instanceof Error; at = at.cause) {
-    if (isShopError(at) && (found === undefined || found.code === at.code)) found = at;
-  }
-  return isShopError(error) ? found : undefined;
-}
-
 /** One line about anything that was thrown. */
 export function describeError(error: unknown): string {
   if (error instanceof ShopError) return `${error.code}: ${error.message}`;

@@ -4,7 +4,8 @@
  * It hydrates from the store, decides, and answers only after the commit. It must be given one
  * message at a time. It trusts its memory no longer than its last commit went as planned: after a
  * conflict, a duplicate or an unclear answer it reads the row again and decides anew, a bounded
- * number of times.
+ * number of times. That nothing is to be done no commit would prove wrong, and another shard may
+ * have gone on with the order meanwhile: so the row is read before a message is let pass.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
@@ -78,6 +79,8 @@ export class OrderActor {
   readonly #orderId: string;
   readonly #options: OrderActorOptions;
   #memory: Memory = UNREAD;
+  /** The memory was read, or proved by a commit, for the message that is being decided. */
+  #isCurrent = false;
 
   constructor(orderId: string, options: OrderActorOptions) {
     this.#orderId = orderId;
@@ -87,6 +90,7 @@ export class OrderActor {
   /** Rejects with the store's errors, or `VERSION_CONFLICT` when others kept writing this order. */
   async receive(message: OrderMessage): Promise<OrderAnswer> {
     let mustRead = message.input.type !== "order.create";
+    this.#isCurrent = false;
     for (let decisions = 0; decisions < DECISIONS_MAX; decisions++) {
       // A new order's row is almost never there, so the first try writes without looking.
       if (mustRead) await this.#recall();
@@ -105,6 +109,7 @@ export class OrderActor {
     const stored =
       row === undefined ? undefined : { state: decodeOrder(row.data), rowVersion: row.version };
     this.#memory = { kind: "read", stored };
+    this.#isCurrent = true;
     return stored;
   }
 
@@ -113,6 +118,7 @@ export class OrderActor {
     const { input, cause, inbox, deliveries } = message;
     const before = this.#memory.kind === "read" ? this.#memory.stored : undefined;
     const { events, refusal } = decide(input, before?.state);
+    if (events.length === 0 && !this.#isCurrent) return undefined;
     if (refusal !== undefined) return { kind: "refused", refusal };
     if (events.length === 0) {
       // `decide` gives neither events nor a refusal only about an order that is there.

@@ -275,6 +275,26 @@ describe("reports", () => {
     expect(stored()).toMatchObject({ status: "ready_to_ship", version: 4 });
   });
 
+  test("mean what they mean to the order as it is now, not as this shard last saw it", async () => {
+    // The slot is another shard's for a while, and comes back.
+    const other = shop.other();
+    for (const event of [paid, shop.reserved()]) {
+      await other.handle(delivered(event, "order", shop.environment));
+    }
+    expect(stored().status).toBe("ready_to_ship");
+    const packed = { type: "shipment.packed", orderId: "o1", trackingNumber: "t1" } as const;
+    await shop.tell({ ...packed, carrier: "simulated" });
+    expect(stored().status).toBe("shipped");
+  });
+
+  test("are not refused because the order was not there before", async () => {
+    const early = await shop.command({ type: "order.cancel", orderId: "o2" });
+    expect(early).toMatchObject({ kind: "refused", code: "not_found" });
+    await shop.other().command(createCommand("o2"), origin());
+    expect(await shop.tell({ ...paid, orderId: "o2" })).toMatchObject({ kind: "settled" });
+    expect(stored("o2").paymentStatus).toBe("completed");
+  });
+
   test("whose commit is unclear take effect once", async () => {
     const unclear = new ShopError("INDETERMINATE", "no answer", "later");
     shop.faults.set("after_commit", [unclear]);

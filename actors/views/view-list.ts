@@ -8,6 +8,7 @@
 import type { Environment } from "../../runtime/environment.ts";
 import type { AnalyticsSettings } from "../analytics/analytics-tuning.ts";
 import type { AnalyticsMisfits } from "../analytics/analytics-projection.ts";
+import type { ElasticSettings } from "../audit/elastic/elastic-settings.ts";
 import type { AuditCounts, AuditSettings } from "../audit/audit-projection.ts";
 import type { MongoSettings } from "../analytics/mongo/mongo-settings.ts";
 import type { ConnectionState } from "../brokers/broker.ts";
@@ -18,6 +19,7 @@ import type { ViewSink } from "./view-sink.ts";
 
 import { createAnalyticsProjection } from "../analytics/analytics-projection.ts";
 import { openMongoAnalyticsSink } from "../analytics/mongo/mongo-analytics-sink.ts";
+import { openElasticAuditSink } from "../audit/elastic/elastic-audit-sink.ts";
 import { createAuditProjection } from "../audit/audit-projection.ts";
 
 /** The part of the configuration that the views' thread needs: plain values, cloneable. */
@@ -27,7 +29,7 @@ export interface ViewsSettings {
   readonly audit: AuditSettings;
   readonly analytics: AnalyticsSettings;
   /** Views on servers, and how those are reached; the others have files of their own. */
-  readonly servers: { readonly analytics?: MongoSettings };
+  readonly servers: { readonly analytics?: MongoSettings; readonly audit?: ElasticSettings };
 }
 
 /** A view with a file of its own, or with a sink on a server. */
@@ -88,7 +90,18 @@ function remoteView(
   ground: ViewsGround,
 ): ViewSource | undefined {
   const { servers, analytics } = settings;
-  const { environment, say, onAnalyzed, onConnection } = ground;
+  const { environment, say, onAnalyzed, onAudited, onConnection } = ground;
+  if (name === "audit" && servers.audit !== undefined) {
+    const elastic = servers.audit;
+    const open = () =>
+      openElasticAuditSink(elastic, {
+        environment,
+        onConnection: (state) => onConnection("elasticsearch", state),
+        onLog: (_level, text) => say(`elasticsearch: ${text}`),
+        onStored: onAudited,
+      });
+    return { name, kind: "sink", open };
+  }
   if (name === "analytics" && servers.analytics !== undefined) {
     const mongo = servers.analytics;
     const open = () =>

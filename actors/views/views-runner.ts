@@ -45,9 +45,11 @@ export interface ViewsThreadData {
   readonly settings: ViewsSettings;
 }
 
+type LogLevel = "debug" | "info" | "warning" | "error";
+
 /** What the views tell their parent. */
 export type ViewsTold =
-  | { readonly kind: "log"; readonly level: "info" | "warning" | "error"; readonly text: string }
+  | { readonly kind: "log"; readonly level: LogLevel; readonly text: string }
   | { readonly kind: "damage"; readonly detail: string }
   /** A server can be reached again, or not any more. */
   | { readonly kind: "connection"; readonly server: string; readonly state: ConnectionState };
@@ -74,7 +76,7 @@ async function start(
   const report = createReport(data, tell);
   const carrier = await openCarrier(data, {
     onConnection: report.connection,
-    onLog: (level, text) => report.say(level === "debug" ? "info" : level, text),
+    onLog: report.say,
   });
   const views = await superviseViews(environment, report);
   let drainMs = 0;
@@ -141,14 +143,14 @@ interface Report {
   connection(server: string, state: ConnectionState): void;
   readonly audited: ViewsGround["onAudited"];
   readonly analyzed: ViewsGround["onAnalyzed"];
-  say(level: "info" | "warning" | "error", text: string): void;
+  say(level: LogLevel, text: string): void;
 }
 
 function createReport(data: ViewsThreadData, tell: (told: ViewsTold) => void): Report {
   const metrics = viewMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread));
   const failing = new Set<string>();
 
-  function say(level: "info" | "warning" | "error", text: string): void {
+  function say(level: LogLevel, text: string): void {
     tell({ kind: "log", level, text });
   }
 

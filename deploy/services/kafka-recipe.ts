@@ -17,6 +17,8 @@ import type { Recipe, Site } from "./recipe.ts";
 
 const FOLDER = "kafka-4.3.0";
 const PORTS_PER_BROKER = 2;
+/** Compiles quickly and not well. */
+const QUICK_COMPILER = "-XX:TieredStopAtLevel=1";
 
 export const kafkaRecipe: Recipe = {
   name: "kafka",
@@ -30,7 +32,10 @@ export const kafkaRecipe: Recipe = {
   commands: (site) =>
     brokers(site).map((index) => ({
       argv: [
-        ...java(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"]),
+        ...java([
+          ...["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"],
+          ...(site.options.startsFast === true ? [QUICK_COMPILER] : []),
+        ]),
         "kafka.Kafka",
         file(site, index),
       ],
@@ -81,7 +86,7 @@ async function prepare(site: Site): Promise<void> {
     if (isNew) rmSync(join(site.directory, `log-${index + 1}`), { recursive: true, force: true });
   }
   if (!isNew) return;
-  const tool = [...java(["-Xmx128m", "-XX:TieredStopAtLevel=1"]), "kafka.tools.StorageTool"];
+  const tool = [...java(["-Xmx128m", QUICK_COMPILER]), "kafka.tools.StorageTool"];
   await Promise.all(
     brokers(site).map((index) =>
       runToEnd([...tool, "format", "-t", clusterId, "-c", file(site, index)]),

@@ -25,6 +25,8 @@ export interface ServiceOptions {
   readonly brokers?: 1 | 3;
   /** Settings of the server's own, by its own names; they win over the recipe's. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Of Kafka: half the work at every start, for less speed later. */
+  readonly startsFast?: boolean;
 }
 
 /** Where one instance lives. All paths are absolute, all ports on the loopback address. */

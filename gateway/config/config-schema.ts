@@ -12,6 +12,7 @@ import { Type } from "@sinclair/typebox";
 import { AnalyticsSettingsSchema } from "./analytics-settings.ts";
 import { AuditSettings } from "./audit-settings.ts";
 import { ClusterGroup } from "./cluster-settings.ts";
+import { ElasticsearchGroup } from "./elasticsearch-settings.ts";
 import { FraudConfig } from "./fraud-settings.ts";
 import { KafkaGroup } from "./kafka-settings.ts";
 import { LedgerGroup } from "./ledger-settings.ts";
@@ -170,6 +171,7 @@ export const ConfigSchema = group({
   redis: RedisGroup,
   rabbitmq: RabbitmqGroup,
   mongodb: MongodbGroup,
+  elasticsearch: ElasticsearchGroup,
 });
 
 /** A complete, checked configuration. */

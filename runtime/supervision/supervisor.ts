@@ -7,10 +7,11 @@
  * supervisor whose children keep failing gives up and reports it.
  */
 
-import { describeError, InvariantError, isShopError, ShopError } from "../errors.ts";
+import { InvariantError, ShopError } from "../errors.ts";
 import { decide } from "./decide.ts";
 import { Incarnation } from "./incarnation.ts";
 import { createRepair, createSlot, pauseRepair, releaseSlot } from "./slot.ts";
+import { startFailure } from "./start-failure.ts";
 import { checkChildSpec, CHILDREN_MAX, checkSupervisorSpec } from "./supervisor-spec.ts";
 
 import type { Environment } from "../environment.ts";
@@ -382,11 +383,4 @@ function settleStopped(slot: Slot): void {
 
 function stoppedWhileStarting(id: string): Error {
   return new ShopError("CLOSED", `child ${id} was stopped while it started`, "never");
-}
-
-/** Says which child it was; an expected failure stays one. */
-function startFailure(id: string, cause: unknown): Error {
-  const message = `child ${id} did not start: ${describeError(cause)}`;
-  if (isShopError(cause)) return new ShopError(cause.code, message, cause.retry, { cause });
-  return new InvariantError(message, { cause });
 }

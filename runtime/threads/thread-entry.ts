@@ -10,7 +10,8 @@ import type { Environment } from "../environment.ts";
 
 import { parentPort } from "node:worker_threads";
 
-import { assert, describeError, rootFailure } from "../errors.ts";
+import { assert, describeError, isShopError } from "../errors.ts";
+import { startedWith } from "../supervision/start-failure.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 
 /** What a thread tells its parent. `custom` is the application's own. */
@@ -50,9 +51,9 @@ export async function runThread(options: ThreadOptions): Promise<void> {
   try {
     started = await options.start((body) => say({ kind: "custom", body }));
   } catch (error) {
-    const root = rootFailure(error);
-    const code = root?.code ?? "failed";
-    const message = root?.message ?? describeError(error);
+    const cause = startedWith(error);
+    const code = isShopError(cause) ? cause.code : "failed";
+    const message = isShopError(cause) ? cause.message : describeError(cause);
     say({ kind: "failed", code, message });
     return;
   }

@@ -11,7 +11,7 @@ import type { Placed } from "./audit-document.ts";
 import type { BulkAnswer } from "./bulk-body.ts";
 import type { ElasticLink } from "./elastic-link.ts";
 import type { ElasticSettings } from "./elastic-settings.ts";
-import type { RecordFinder } from "./record-finder.ts";
+import type { RecordFinder, SearchAnswer } from "./record-finder.ts";
 import type { ChainState } from "./record-chain.ts";
 
 import { bytes, chainedId, indexOf } from "./audit-document.ts";
@@ -22,7 +22,8 @@ import { stateOf } from "./entry-linker.ts";
 import { CHAIN_START } from "./record-chain.ts";
 import { CHAINS_MAX } from "./record-finder.ts";
 
-const PLACED = ["seq", "chain", "place", "sequence", "hash", "identity", "content"];
+const HEAD_FIELDS = ["seq", "chain", "place", "sequence", "hash"];
+export const PLACED = [...HEAD_FIELDS, "identity", "content"];
 
 /** A sealed head or a floor; of a floor the place is the first that must be there. */
 export interface StateDocument {
@@ -73,7 +74,7 @@ export class ChainStore {
     );
     const known = await this.#finder.documents<Placed>(keys, PLACED);
     for (const [index, [chain, entries]] of chains.entries()) {
-      const last = answers[index]?.hits.hits[0]?._source;
+      const last = sourceOf(answers[index]);
       const head = heads.get(chain);
       const first = entries[0]?.sequence ?? 0;
       taken.set(chain, { previous: latest(last, head, first), known });
@@ -139,9 +140,7 @@ export class ChainStore {
 
   async #heads(chains: readonly string[]): Promise<ReadonlyMap<string, ChainState>> {
     const keys = chains.map((chain) => ({ index: this.#index, id: `head:${chain}` }));
-    const found = await this.#finder.documents<StateDocument>(keys, [
-      ...PLACED.filter((name) => name !== "identity" && name !== "content"),
-    ]);
+    const found = await this.#finder.documents<StateDocument>(keys, HEAD_FIELDS);
     return new Map([...found.values()].map((head) => [head.chain, headState(head)]));
   }
 
@@ -149,9 +148,9 @@ export class ChainStore {
   async #keep(documents: readonly StateDocument[]): Promise<void> {
     if (documents.length === 0) return;
     const lines = documents.map((document) => {
-      const _id = `${document.kind}:${document.chain}`;
+      const id = `${document.kind}:${document.chain}`;
       const version = { version: document.place, version_type: "external_gte" };
-      const action = { index: { _index: this.#index, _id, ...version } };
+      const action = { index: { _index: this.#index, _id: id, ...version } };
       return `${JSON.stringify(action)}\n${JSON.stringify(document)}\n`;
     });
     const path = "/_bulk";
@@ -184,6 +183,12 @@ function lastBefore(chain: string, sequence: number): object {
     sort: [{ sequence: "desc" }],
     _source: PLACED,
   };
+}
+
+function sourceOf(answer: SearchAnswer<Placed> | undefined): Placed | undefined {
+  const [hit] = answer?.hits.hits ?? [];
+  const { _source: source } = hit ?? {};
+  return source;
 }
 
 /** Of what is found and what was sealed, whichever is further on and still before `sequence`. */

@@ -25,7 +25,7 @@ import { describeError, ShopError } from "../../../runtime/errors.ts";
 import { readEntry } from "../audit-entry.ts";
 import { indexEndMs } from "./audit-document.ts";
 import { prepareIndices, recordsPattern } from "./audit-indices.ts";
-import { ChainStore } from "./chain-store.ts";
+import { ChainStore, PLACED } from "./chain-store.ts";
 import { writeDocuments } from "./document-writer.ts";
 import { describeFault } from "./elastic-failure.ts";
 import { openElasticLink } from "./elastic-link.ts";
@@ -36,8 +36,6 @@ import { RecordFinder } from "./record-finder.ts";
 const DAY_MS = 86_400_000;
 /** Between two looks for what is too old. */
 const RETENTION_REST_MS = 600_000;
-/** Records of a test of sameness. */
-const PLACED_FIELDS = ["seq", "chain", "place", "sequence", "hash", "identity", "content"];
 
 /** What one `append` came to; all but repeats are among the recorded or lost. */
 export interface ElasticAuditCounts extends AuditCounts {
@@ -188,41 +186,49 @@ class ElasticAuditSink implements ViewSink {
 
   async #store(planned: Planned): Promise<void> {
     const written = await writeDocuments(this.#link, planned.writes, this.#settings);
-    const strangers = await this.#strangers(written);
+    const { strangers, broken } = await this.#lookAtMet(written);
     const aside = strangers.map(({ entry }) => unchainedWrite(entry, this.#settings));
     const all = [...written, ...(await writeDocuments(this.#link, aside, this.#settings))];
-    const disputed = new Set(
-      written
-        .filter(({ outcome }) => outcome === "exists" || outcome === "refused")
-        .map(({ write }) => write.document.chain),
-    );
     for (const [chain, end] of planned.ends) {
-      // Somebody else feeds it as well: where it ends is looked for the next time.
-      if (disputed.has(chain)) this.#states.delete(chain);
-      else this.#states.set(chain, end);
-      if (!disputed.has(chain)) this.#unsealed.set(chain, end);
+      // Where it really ends is looked for the next time.
+      if (broken.has(chain)) this.#states.delete(chain);
+      else {
+        this.#states.set(chain, end);
+        this.#unsealed.set(chain, end);
+      }
     }
     this.#report(all, planned, strangers.length);
     const { monotonicMs } = this.#options.environment;
     if (monotonicMs() - this.#sealedMs >= this.#settings.sealMs) await this.#sealQuietly();
   }
 
-  /** Of those whose place is taken, the ones whose place another message has. */
-  async #strangers(written: readonly Written[]): Promise<readonly EntryWrite[]> {
+  /**
+   * Looks at what stands where something was to be written: most often the same, from another
+   * member. Finds records whose place another message has, and chains that are not as was thought.
+   */
+  async #lookAtMet(written: readonly Written[]): Promise<{
+    readonly strangers: readonly EntryWrite[];
+    readonly broken: ReadonlySet<string>;
+  }> {
+    const broken = new Set<string>();
+    const strangers: EntryWrite[] = [];
+    for (const { write, outcome } of written) {
+      if (outcome === "refused") broken.add(write.document.chain ?? "");
+    }
     const met = written.filter(
       ({ write, outcome }) => outcome === "exists" && write.document.chain !== undefined,
     );
     const there = await this.#finder.documents<Placed>(
       met.map(({ write }) => write),
-      PLACED_FIELDS,
+      PLACED,
     );
-    return met
-      .map(({ write }) => write)
-      .filter(({ id, entry, document }) => {
-        const found = there.get(id);
-        if (found === undefined || found.hash === document.hash) return false;
-        return !isSame(found, entry);
-      });
+    for (const { write } of met) {
+      const found = there.get(write.id);
+      if (found?.hash === write.document.hash) continue;
+      broken.add(write.document.chain ?? "");
+      if (found !== undefined && !isSame(found, write.entry)) strangers.push(write);
+    }
+    return { strangers, broken };
   }
 
   #report(written: readonly Written[], { repeats, conflicts }: Planned, strangers: number): void {
@@ -240,7 +246,7 @@ class ElasticAuditSink implements ViewSink {
     };
     this.#options.onStored?.(counts);
     if (counts.conflicts > 0) {
-      const text = `audit: ${counts.conflicts} records stand where other messages stand; kept aside`;
+      const text = `audit: ${counts.conflicts} records stand where others stand; kept aside`;
       this.#options.onLog?.("warn", text);
     }
     const misfit = written.find(({ outcome }) => outcome === "refused" || outcome === "reduced");

@@ -13,7 +13,7 @@ import type { ElasticSettings } from "./elastic-settings.ts";
 import { ShopError } from "../../../runtime/errors.ts";
 
 const DETAIL_CHARS_MAX = 300;
-const NETWORK_CODE = /\b(E[A-Z]{3,}|[A-Z]+_[A-Z_]+)\b/;
+const NETWORK_CODE = /^E[A-Z]{3,}$/;
 
 /** The part of an answer that says what is wrong. */
 export interface FaultBody {
@@ -51,8 +51,9 @@ export function reasonOf(error: unknown): string {
   if (error instanceof errors.TimeoutError) return "no answer in time";
   if (error instanceof errors.NoLivingConnectionsError) return "no node that answers";
   if (!(error instanceof Error)) return "no reason given";
-  const [code] = NETWORK_CODE.exec(error.message) ?? [];
-  return code ?? error.message.slice(0, DETAIL_CHARS_MAX);
+  // The client keeps the code of the network in its message alone.
+  const words = error.message.slice(0, DETAIL_CHARS_MAX).split(" ");
+  return words.find((word) => NETWORK_CODE.test(word)) ?? words.join(" ");
 }
 
 /** The hosts of the address, never what else it holds. */

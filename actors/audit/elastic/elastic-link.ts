@@ -168,12 +168,10 @@ export class ElasticLink {
     });
     this.#underWay.add(reject);
     sent
-      .then(
+      .then(({ statusCode, body: answer }) => {
         // What was asked for has a documented answer; whoever asks names it.
-        ({ statusCode, body: answer }) =>
-          resolve({ status: statusCode ?? 0, body: answer as Body }),
-        reject,
-      )
+        resolve({ status: statusCode ?? 0, body: answer as Body });
+      }, reject)
       .finally(() => {
         timer.cancel();
         this.#underWay.delete(reject);

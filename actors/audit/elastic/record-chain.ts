@@ -1,5 +1,5 @@
 /**
- * The chains of the audit on a server: one for each partition of a topic, linked by whoever feeds it.
+ * The chains of the audit on a server: one for each partition of a topic, linked by who feeds it.
  *
  * Where a record stands follows from the record before it and from itself alone, so that two
  * members who link the same records come to the same places and hashes. Refuses nothing: sequences

@@ -86,7 +86,8 @@ export class RecordFinder {
       path: `/${index}/_refresh`,
       query: LENIENT,
     });
-    if (body._shards.failed > 0) throw answerFailure(503, { reason: "a shard did not refresh" });
+    const { _shards: shards } = body;
+    if (shards.failed > 0) throw answerFailure(503, { reason: "a shard did not refresh" });
   }
 
   /** The documents that are there, by id, whether they are found already or not. */

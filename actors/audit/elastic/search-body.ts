@@ -11,7 +11,7 @@ import type { AuditQuery, Term } from "../audit-query.ts";
 import { SEARCH_PAGE_BYTES_MAX } from "../audit-limits.ts";
 
 /** Records more than asked for, so that those of one number are seen together. */
-export const TIES_MAX = 64;
+export const TIES_MAX = 32;
 /** Of one customer: the newest, whose later events are filed under the customer as well. */
 export const CUSTOMER_ORDERS_MAX = 10_000;
 /** Words that the beginning of a long word may stand for within a phrase. */
@@ -107,8 +107,8 @@ export interface Numbered {
 }
 
 /**
- * How many of `found`, newest first, are one page, and where the next goes on. `sizeMax` is how many
- * were asked for: fewer found are all that there are.
+ * How many of `found`, newest first, are one page, and where the next goes on. `sizeMax` were
+ * asked for: fewer found are all that there are.
  */
 export function cutPage(
   found: readonly Numbered[],

@@ -10,7 +10,7 @@ import { join } from "node:path";
 
 import type { KafkaTestServer } from "../../../deploy/services/test-server.ts";
 import type { Broker, Delivery, SubscribeOptions, Subscription } from "../broker.ts";
-import type { KafkaSettings } from "./kafka-options.ts";
+import type { KafkaDriverName, KafkaSettings } from "./kafka-options.ts";
 
 import { Kafka, logLevel, Partitioners } from "kafkajs";
 
@@ -25,6 +25,7 @@ import { decodeEvent, encodeEvent } from "../../delivery/decode-message.ts";
 import { KAFKA_SETTINGS } from "./kafka-options.ts";
 import { openKafka } from "./open-kafka.ts";
 
+const DRIVERS: readonly KafkaDriverName[] = ["kafkajs", "platformatic"];
 const SLOTS = 8;
 const START_MS = 120_000;
 const PATIENCE_MS = 60_000;
@@ -33,11 +34,13 @@ const missing = whyMissing("kafka");
 
 let server: KafkaTestServer;
 let guardedPort = 0;
+/** The one whose tests are running. */
+let driver: KafkaDriverName = "kafkajs";
 const brokers: Broker[] = [];
 
 function settingsOf(change: Partial<KafkaSettings> = {}): KafkaSettings {
   const topicPrefix = `s${systemEnvironment.newId().slice(-8)}.`;
-  return { ...KAFKA_SETTINGS, brokers: [server.address], topicPrefix, ...change };
+  return { ...KAFKA_SETTINGS, driver, brokers: [server.address], topicPrefix, ...change };
 }
 
 async function open(settings: KafkaSettings, slots = SLOTS): Promise<Broker> {
@@ -94,7 +97,7 @@ function frameOf(key: string, id = key): Uint8Array {
 describe.skipIf(!requireOrSkip("kafka", missing === undefined, missing ?? ""))("Kafka", () => {
   beforeAll(async () => {
     const settings: Record<string, string> = {};
-    server = await startTestServer("kafka", { settings });
+    server = await startTestServer("kafka", { settings, startsFast: true });
     // The second door needs the ports of the first, which are known only now.
     const properties = readFileSync(join(server.directory, "broker-1.properties"), "utf8");
     [guardedPort = 0] = await findFreePorts(1);
@@ -115,202 +118,208 @@ describe.skipIf(!requireOrSkip("kafka", missing === undefined, missing ?? ""))("
     await server.dispose();
   }, START_MS);
 
-  test("an address where nobody listens is refused by the name of its setting", async () => {
-    const text = await refusal({ brokers: ["127.0.0.1:1"] });
-    expect(text).toBe(
-      "SERVER_UNUSABLE: kafka.brokers: nothing answers as Kafka at 127.0.0.1:1 (ECONNREFUSED)",
-    );
-  });
+  describe.each(DRIVERS)("through %s", (name) => {
+    beforeAll(() => void (driver = name));
 
-  test(
-    "a server that takes the connection and never answers is refused within ten seconds",
-    async () => {
-      const silent = Bun.listen({
-        hostname: "127.0.0.1",
-        port: 0,
-        socket: { data: () => undefined },
-      });
-      const startMs = systemEnvironment.monotonicMs();
-      const text = await refusal({ brokers: [`127.0.0.1:${silent.port}`] });
-      silent.stop(true);
-      expect(text).toContain(`kafka.brokers: nothing answers as Kafka at 127.0.0.1:${silent.port}`);
-      expect(systemEnvironment.monotonicMs() - startMs).toBeLessThan(20_000);
-    },
-    PATIENCE_MS,
-  );
-
-  test(
-    "a wrong password is refused without being shown, the right one is taken",
-    async () => {
-      const address = [`127.0.0.1:${guardedPort}`];
-      const login = { brokers: address, saslMechanism: "plain", username: "shop" } as const;
-      const text = await refusal({ ...login, password: "falsch" });
-      expect(text).toContain('kafka.username: the server refuses user "shop"');
-      expect(text).not.toContain("falsch");
-      expect(await refusal({ ...login, password: "geheim" })).toBe("opened");
-      expect(await refusal({ brokers: address })).toContain("SERVER_UNUSABLE: kafka.");
-    },
-    PATIENCE_MS,
-  );
-
-  test("topics with another number of partitions are refused", async () => {
-    const settings = settingsOf();
-    await open(settings);
-    const text = await refusal({ topicPrefix: settings.topicPrefix }, SLOTS + 1);
-    expect(text).toContain(`topic ${settings.topicPrefix}orders has 8 partitions, needed are 9`);
-  });
-
-  test("more copies than there are brokers are refused", async () => {
-    expect(await refusal({ replicationFactor: 3 })).toContain("SERVER_UNUSABLE: kafka: ");
-  });
-
-  test("a foreign client puts a key where we do, and its JSON becomes the event", async () => {
-    const settings = settingsOf();
-    const broker = await open(settings);
-    const { deliveries, subscription } = await collect(broker);
-    const kafka = new Kafka({ brokers: [server.address], logLevel: logLevel.NOTHING });
-    const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner });
-    await producer.connect();
-    const headers = {
-      ce_specversion: "1.0",
-      ce_id: "7",
-      ce_source: "/erp",
-      ce_type: "order.shipped",
-    };
-    await producer.send({
-      topic: `${settings.topicPrefix}orders`,
-      messages: [
-        { key: parcel.orderId, value: JSON.stringify(parcel), headers },
-        { key: parcel.orderId, value: JSON.stringify({ ...parcel, carrier: 7 }), headers },
-        { key: "k", value: "hello" },
-      ],
+    test("an address where nobody listens is refused by the name of its setting", async () => {
+      const text = await refusal({ brokers: ["127.0.0.1:1"] });
+      expect(text).toBe(
+        "SERVER_UNUSABLE: kafka.brokers: nothing answers as Kafka at 127.0.0.1:1 (ECONNREFUSED)",
+      );
     });
-    await producer.disconnect();
-    await eventually(() => deliveries.length === 3);
-    const [event, unfit] = deliveries.filter(
-      ({ partition }) => partition === slotOf(parcel.orderId, SLOTS),
-    );
-    expect(decodeEvent(decodeFrame(event?.bytes ?? new Uint8Array(0)))).toEqual({
-      type: "order.shipped",
-      ...parcel,
-    });
-    expect(() => decodeEvent(decodeFrame(unfit?.bytes ?? new Uint8Array(0)))).toThrow("/carrier");
-    const raw = deliveries.find(({ bytes }) => new TextDecoder().decode(bytes) === "hello");
-    expect(raw).toBeDefined();
-    if (raw === undefined) return;
-    // As a consumer would, who sees bytes that are no frame.
-    const error = "TRUNCATED: not a frame";
-    await subscription.bury(raw, {
-      reason: "bad_frame",
-      attempts: 1,
-      firstError: error,
-      lastError: error,
-    });
-    const [letter] = await broker.deadLetters("orders", 0, 10);
-    expect(new TextDecoder().decode(letter?.bytes)).toBe("hello");
-    expect(letter?.burial.reason).toBe("foreign_record");
-    expect(letter?.burial.lastError).toContain("no ce_type");
-  });
 
-  test("a foreign consumer reads our events by their CloudEvents headers", async () => {
-    const settings = settingsOf();
-    const broker = await open(settings);
-    const event = encodeEvent(
-      { type: "order.shipped", ...parcel },
-      { environment: systemEnvironment, slots: SLOTS },
-    );
-    await broker.publish([event]);
-    const kafka = new Kafka({ brokers: [server.address], logLevel: logLevel.NOTHING });
-    const admin = kafka.admin();
-    await admin.connect();
-    const [record] = await admin.fetchRecords({
-      topic: `${settings.topicPrefix}orders`,
-      partition: slotOf(parcel.orderId, SLOTS),
-      offset: "0",
-      maxBytes: 1_000_000,
-    });
-    await admin.disconnect();
-    expect(record?.key?.toString()).toBe(parcel.orderId);
-    expect(record?.headers?.["ce_type"]?.toString()).toBe("order.shipped");
-    expect(record?.headers?.["ce_id"]?.toString()).toBe(decodeFrame(event.frame).id);
-  });
-
-  test("a frame that is buried from its reference alone keeps its bytes", async () => {
-    const broker = await open(settingsOf());
-    const { deliveries, subscription } = await collect(broker);
-    const frame = frameOf("k");
-    await broker.publish([{ topic: "orders", frame }]);
-    await eventually(() => deliveries.length === 1);
-    const [delivery] = deliveries;
-    if (delivery === undefined) return;
-    const { group, topic, partition, sequence, epoch } = delivery;
-    const burial = { reason: "test", attempts: 1, firstError: "a", lastError: "b" };
-    const ref = { group, topic, partition, sequence, epoch };
-    expect(await subscription.bury(ref, burial)).toBe("settled");
-    const [letter] = await broker.deadLetters("orders", 0, 10);
-    expect(Buffer.from(letter?.bytes ?? [])).toEqual(Buffer.from(frame));
-    expect(letter?.burial).toEqual(burial);
-  });
-
-  test(
-    "a member that joins takes its share, and what the other keeps is not disturbed",
-    async () => {
-      const broker = await open(settingsOf());
-      const revoking: number[] = [];
-      const revoked: number[] = [];
-      const first = await collect(broker, {
-        onRevoking: (_topic, partitions) => {
-          revoking.push(...partitions);
-          return Promise.resolve();
-        },
-        onRevoked: (_topic, partitions) => void revoked.push(...partitions),
-      });
-      const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);
-      await broker.publish(keys.map((key) => ({ topic: "orders", frame: frameOf(key) })));
-      await eventually(() => first.deliveries.length === 40);
-      const second = await collect(broker);
-      await eventually(() => revoked.length === SLOTS / 2);
-      expect(revoking.toSorted()).toEqual(revoked.toSorted());
-      const kept = first.deliveries.filter(({ partition }) => !revoked.includes(partition));
-      const results = await first.subscription.ack(kept);
-      expect(results).toEqual(kept.map(() => "settled"));
-      await eventually(() => second.deliveries.length === 40 - kept.length);
-      expect(second.deliveries.every(({ attempt }) => attempt === 2)).toBe(true);
-      expect(first.deliveries).toHaveLength(40);
-    },
-    PATIENCE_MS,
-  );
-
-  test("nothing is delivered before the member agrees, and a refusal gives it back", async () => {
-    const broker = await open(settingsOf());
-    await broker.publish([{ topic: "orders", frame: frameOf("k") }]);
-    const agree = Promise.withResolvers<undefined>();
-    let asked = 0;
-    const joining = collect(broker, {
-      onAssigned: async () => {
-        asked++;
-        if (asked === 1) throw new TypeError("the fence cannot be had");
-        await agree.promise;
+    test(
+      "a server that takes the connection and never answers is refused within ten seconds",
+      async () => {
+        const silent = Bun.listen({
+          hostname: "127.0.0.1",
+          port: 0,
+          socket: { data: () => undefined },
+        });
+        const startMs = systemEnvironment.monotonicMs();
+        const text = await refusal({ brokers: [`127.0.0.1:${silent.port}`] });
+        silent.stop(true);
+        expect(text).toContain(
+          `kafka.brokers: nothing answers as Kafka at 127.0.0.1:${silent.port}`,
+        );
+        expect(systemEnvironment.monotonicMs() - startMs).toBeLessThan(20_000);
       },
-    });
-    await eventually(() => asked === 2);
-    agree.resolve(undefined);
-    const { deliveries } = await joining;
-    await eventually(() => deliveries.length === 1);
-    expect(deliveries[0]?.attempt).toBe(1);
-  });
+      PATIENCE_MS,
+    );
 
-  test("acknowledgements that nobody waits for are not lost by a close", async () => {
-    const broker = await open(settingsOf());
-    const first = await collect(broker, { acks: "soon" });
-    await broker.publish([{ topic: "orders", frame: frameOf("k", "1") }]);
-    await eventually(() => first.deliveries.length === 1);
-    expect(await first.subscription.ack(first.deliveries)).toEqual(["settled"]);
-    await first.subscription.close();
-    const second = await collect(broker);
-    await broker.publish([{ topic: "orders", frame: frameOf("k", "2") }]);
-    await eventually(() => second.deliveries.length === 1);
-    expect(second.deliveries.map(({ sequence }) => sequence)).toEqual([2]);
+    test(
+      "a wrong password is refused without being shown, the right one is taken",
+      async () => {
+        const address = [`127.0.0.1:${guardedPort}`];
+        const login = { brokers: address, saslMechanism: "plain", username: "shop" } as const;
+        const text = await refusal({ ...login, password: "falsch" });
+        expect(text).toContain('kafka.username: the server refuses user "shop"');
+        expect(text).not.toContain("falsch");
+        expect(await refusal({ ...login, password: "geheim" })).toBe("opened");
+        expect(await refusal({ brokers: address })).toContain("SERVER_UNUSABLE: kafka.");
+      },
+      PATIENCE_MS,
+    );
+
+    test("topics with another number of partitions are refused", async () => {
+      const settings = settingsOf();
+      await open(settings);
+      const text = await refusal({ topicPrefix: settings.topicPrefix }, SLOTS + 1);
+      expect(text).toContain(`topic ${settings.topicPrefix}orders has 8 partitions, needed are 9`);
+    });
+
+    test("more copies than there are brokers are refused", async () => {
+      expect(await refusal({ replicationFactor: 3 })).toContain("SERVER_UNUSABLE: kafka: ");
+    });
+
+    test("a foreign client puts a key where we do, and its JSON becomes the event", async () => {
+      const settings = settingsOf();
+      const broker = await open(settings);
+      const { deliveries, subscription } = await collect(broker);
+      const kafka = new Kafka({ brokers: [server.address], logLevel: logLevel.NOTHING });
+      const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner });
+      await producer.connect();
+      const headers = {
+        ce_specversion: "1.0",
+        ce_id: "7",
+        ce_source: "/erp",
+        ce_type: "order.shipped",
+      };
+      await producer.send({
+        topic: `${settings.topicPrefix}orders`,
+        messages: [
+          { key: parcel.orderId, value: JSON.stringify(parcel), headers },
+          { key: parcel.orderId, value: JSON.stringify({ ...parcel, carrier: 7 }), headers },
+          { key: "k", value: "hello" },
+        ],
+      });
+      await producer.disconnect();
+      await eventually(() => deliveries.length === 3);
+      const [event, unfit] = deliveries.filter(
+        ({ partition }) => partition === slotOf(parcel.orderId, SLOTS),
+      );
+      expect(decodeEvent(decodeFrame(event?.bytes ?? new Uint8Array(0)))).toEqual({
+        type: "order.shipped",
+        ...parcel,
+      });
+      expect(() => decodeEvent(decodeFrame(unfit?.bytes ?? new Uint8Array(0)))).toThrow("/carrier");
+      const raw = deliveries.find(({ bytes }) => new TextDecoder().decode(bytes) === "hello");
+      expect(raw).toBeDefined();
+      if (raw === undefined) return;
+      // As a consumer would, who sees bytes that are no frame.
+      const error = "TRUNCATED: not a frame";
+      await subscription.bury(raw, {
+        reason: "bad_frame",
+        attempts: 1,
+        firstError: error,
+        lastError: error,
+      });
+      const [letter] = await broker.deadLetters("orders", 0, 10);
+      expect(new TextDecoder().decode(letter?.bytes)).toBe("hello");
+      expect(letter?.burial.reason).toBe("foreign_record");
+      expect(letter?.burial.lastError).toContain("no ce_type");
+    });
+
+    test("a foreign consumer reads our events by their CloudEvents headers", async () => {
+      const settings = settingsOf();
+      const broker = await open(settings);
+      const event = encodeEvent(
+        { type: "order.shipped", ...parcel },
+        { environment: systemEnvironment, slots: SLOTS },
+      );
+      await broker.publish([event]);
+      const kafka = new Kafka({ brokers: [server.address], logLevel: logLevel.NOTHING });
+      const admin = kafka.admin();
+      await admin.connect();
+      const [record] = await admin.fetchRecords({
+        topic: `${settings.topicPrefix}orders`,
+        partition: slotOf(parcel.orderId, SLOTS),
+        offset: "0",
+        maxBytes: 1_000_000,
+      });
+      await admin.disconnect();
+      expect(record?.key?.toString()).toBe(parcel.orderId);
+      expect(record?.headers?.["ce_type"]?.toString()).toBe("order.shipped");
+      expect(record?.headers?.["ce_id"]?.toString()).toBe(decodeFrame(event.frame).id);
+    });
+
+    test("a frame that is buried from its reference alone keeps its bytes", async () => {
+      const broker = await open(settingsOf());
+      const { deliveries, subscription } = await collect(broker);
+      const frame = frameOf("k");
+      await broker.publish([{ topic: "orders", frame }]);
+      await eventually(() => deliveries.length === 1);
+      const [delivery] = deliveries;
+      if (delivery === undefined) return;
+      const { group, topic, partition, sequence, epoch } = delivery;
+      const burial = { reason: "test", attempts: 1, firstError: "a", lastError: "b" };
+      const ref = { group, topic, partition, sequence, epoch };
+      expect(await subscription.bury(ref, burial)).toBe("settled");
+      const [letter] = await broker.deadLetters("orders", 0, 10);
+      expect(Buffer.from(letter?.bytes ?? [])).toEqual(Buffer.from(frame));
+      expect(letter?.burial).toEqual(burial);
+    });
+
+    test(
+      "a member that joins takes its share, and what the other keeps is not disturbed",
+      async () => {
+        const broker = await open(settingsOf());
+        const revoking: number[] = [];
+        const revoked: number[] = [];
+        const first = await collect(broker, {
+          onRevoking: (_topic, partitions) => {
+            revoking.push(...partitions);
+            return Promise.resolve();
+          },
+          onRevoked: (_topic, partitions) => void revoked.push(...partitions),
+        });
+        const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);
+        await broker.publish(keys.map((key) => ({ topic: "orders", frame: frameOf(key) })));
+        await eventually(() => first.deliveries.length === 40);
+        const second = await collect(broker);
+        await eventually(() => revoked.length === SLOTS / 2);
+        expect(revoking.toSorted()).toEqual(revoked.toSorted());
+        const kept = first.deliveries.filter(({ partition }) => !revoked.includes(partition));
+        const results = await first.subscription.ack(kept);
+        expect(results).toEqual(kept.map(() => "settled"));
+        await eventually(() => second.deliveries.length === 40 - kept.length);
+        expect(second.deliveries.every(({ attempt }) => attempt === 2)).toBe(true);
+        expect(first.deliveries).toHaveLength(40);
+      },
+      PATIENCE_MS,
+    );
+
+    test("nothing is delivered before the member agrees, and a refusal gives it back", async () => {
+      const broker = await open(settingsOf());
+      await broker.publish([{ topic: "orders", frame: frameOf("k") }]);
+      const agree = Promise.withResolvers<undefined>();
+      let asked = 0;
+      const joining = collect(broker, {
+        onAssigned: async () => {
+          asked++;
+          if (asked === 1) throw new TypeError("the fence cannot be had");
+          await agree.promise;
+        },
+      });
+      await eventually(() => asked === 2);
+      agree.resolve(undefined);
+      const { deliveries } = await joining;
+      await eventually(() => deliveries.length === 1);
+      expect(deliveries[0]?.attempt).toBe(1);
+    });
+
+    test("acknowledgements that nobody waits for are not lost by a close", async () => {
+      const broker = await open(settingsOf());
+      const first = await collect(broker, { acks: "soon" });
+      await broker.publish([{ topic: "orders", frame: frameOf("k", "1") }]);
+      await eventually(() => first.deliveries.length === 1);
+      expect(await first.subscription.ack(first.deliveries)).toEqual(["settled"]);
+      await first.subscription.close();
+      const second = await collect(broker);
+      await broker.publish([{ topic: "orders", frame: frameOf("k", "2") }]);
+      await eventually(() => second.deliveries.length === 1);
+      expect(second.deliveries.map(({ sequence }) => sequence)).toEqual([2]);
+    });
   });
 
   test("a connection with nothing to do sets no timer after the other", async () => {

@@ -154,6 +154,22 @@ export function shareOf(
   return memberShares(partitions, sharing).get(me) ?? [];
 }
 
+/** What a member makes of a view; good for as long as the view has this version. */
+export interface Plan {
+  readonly version: number;
+  readonly roster: number;
+  /** Its own, by topic. */
+  readonly shares: ReadonlyMap<string, readonly number[]>;
+}
+
+export function planOf(mine: Beat, { others, version }: Membership, partitions: number): Plan {
+  const all = [mine, ...others];
+  const shares = new Map(
+    mine.topics.map((topic) => [topic, shareOf(mine.id, topic, partitions, all)]),
+  );
+  return { version, roster: rosterOf(all.map(({ id }) => id)), shares };
+}
+
 /** All know the same members, and each has what it should. */
 export function isSettledGroup(mine: Beat, others: readonly Beat[]): boolean {
   return [mine, ...others].every(({ roster, isSettled }) => isSettled && roster === mine.roster);

@@ -31,6 +31,8 @@ export interface ClaimOptions {
   readonly subscribe: SubscribeOptions;
   readonly remote: RemoteMember;
   readonly memory: GroupMemory;
+  /** Another one each time, and another than other members' ones. */
+  readonly newEpoch: () => number;
   readonly link: RabbitLink;
   /** The burial of this copy began and the frame came back: is its letter written? */
   readonly isBuried: (copy: string) => Promise<boolean>;
@@ -266,7 +268,7 @@ export class PartitionClaim {
   async #assign(): Promise<boolean> {
     if (this.isLeaving) return false;
     this.#state = "assigning";
-    const { remote, subscribe, onLost, onOwned } = this.#options;
+    const { newEpoch, remote, subscribe, onLost, onOwned } = this.#options;
     try {
       await subscribe.onAssigned?.(this.topic, [this.partition]);
     } catch (error) {
@@ -279,7 +281,7 @@ export class PartitionClaim {
     if (this.#state !== ("assigning" as State)) return false; // widened: it changes while we wait
     this.#state = "owned";
     const position = { position: 0, settledAbove: [], postponed: new Map<number, Postponement>() };
-    remote.assign(this.topic, this.partition, position);
+    remote.assign(this.topic, this.partition, position, newEpoch());
     onOwned();
     return true;
   }

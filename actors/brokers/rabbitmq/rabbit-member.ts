@@ -19,7 +19,7 @@ import type {
   Subscription,
 } from "../broker.ts";
 import type { DeadLetterQueue } from "./dead-letter-queue.ts";
-import type { Beat } from "./membership.ts";
+import type { Beat, Plan } from "./membership.ts";
 import type { LogLevel } from "./rabbit-link.ts";
 import type { RabbitNames } from "./rabbit-names.ts";
 import type { RabbitPublisher } from "./rabbit-publisher.ts";
@@ -31,7 +31,7 @@ import { RemoteMember } from "../remote-member.ts";
 import { AckFence } from "./ack-fence.ts";
 import { ClaimTable } from "./claim-table.ts";
 import { GroupMemory } from "./group-memory.ts";
-import { isSettledGroup, rosterOf, shareOf } from "./membership.ts";
+import { isSettledGroup, planOf } from "./membership.ts";
 import { PartitionClaim } from "./partition-claim.ts";
 import { RabbitLink } from "./rabbit-link.ts";
 import { RabbitPresence } from "./rabbit-presence.ts";
@@ -40,17 +40,11 @@ import { RabbitPresence } from "./rabbit-presence.ts";
 const JOIN_MAX_MS = 5_000;
 /** A partition that a lease took away is left to others for so many leases. */
 const SHUN_LEASES = 2;
+/** Leaves room to count on from anywhere below. */
+const EPOCHS = 2 ** 40;
 const PREFETCH_FRAMES_MIN = 8;
 /** Changes of one moment are looked at together. */
 const GATHER_MS = 20;
-
-interface Plan {
-  /** Of the membership it was made from. */
-  readonly version: number;
-  readonly roster: number;
-  /** By topic. */
-  readonly shares: ReadonlyMap<string, readonly number[]>;
-}
 
 export interface RabbitMemberOptions {
   readonly environment: Environment;
@@ -67,6 +61,8 @@ export interface RabbitMemberOptions {
 export class RabbitMember implements Subscription {
   readonly #options: RabbitMemberOptions;
   readonly #id: string;
+  /** Begins anywhere: members must not count the same. */
+  #epoch: number;
   readonly #remote: RemoteMember;
   readonly #claims: ClaimTable;
   readonly #memory: GroupMemory;
@@ -88,6 +84,7 @@ export class RabbitMember implements Subscription {
     const { group } = subscribe;
     this.#options = options;
     this.#id = environment.newId();
+    this.#epoch = Math.floor(environment.random() * EPOCHS);
     this.#remote = new RemoteMember({
       environment,
       subscribe,
@@ -301,14 +298,7 @@ export class RabbitMember implements Subscription {
   #plan(): Plan {
     const { membership } = this.#presence;
     if (this.#planned?.version === membership.version) return this.#planned;
-    const { partitions, subscribe } = this.#options;
-    const { others, version } = membership;
-    const beats = [this.#self(), ...others];
-    const shares = new Map(
-      subscribe.topics.map((topic) => [topic, shareOf(this.#id, topic, partitions, beats)]),
-    );
-    const roster = rosterOf(beats.map(({ id }) => id));
-    this.#planned = { version, roster, shares };
+    this.#planned = planOf(this.#self(), membership, this.#options.partitions);
     return this.#planned;
   }
 
@@ -326,6 +316,7 @@ export class RabbitMember implements Subscription {
       subscribe,
       remote: this.#remote,
       memory: this.#memory,
+      newEpoch: () => ++this.#epoch,
       link: this.#link,
       isBuried: (copy) => this.#isBuried(topic, copy),
       onLost: (claim, error) => {

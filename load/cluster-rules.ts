@@ -1,0 +1,108 @@
+/**
+ * What a cluster promises beyond what one process does: from what was found to what was broken.
+ *
+ * Pure. Cancellations end as they were answered, Kafka holds each event of an order once and in its
+ * order, nothing is left over, and a process that was taken for dead commits nothing.
+ */
+
+import type { CancelRecord } from "./order-canceller.ts";
+import type { Evidence, TimelineEvent, Violation } from "./evidence.ts";
+import type { Leftovers } from "./cluster-database.ts";
+import type { PublishedEvents } from "./published-events.ts";
+
+export interface ClusterEvidence {
+  readonly cancels: readonly CancelRecord[];
+  readonly published: PublishedEvents;
+  readonly leftovers: Leftovers;
+  /** Processes that run at the end. */
+  readonly living: readonly string[];
+  /** Their `/health` at the end, if it is not well: by process. */
+  readonly unwell: ReadonlyMap<string, string>;
+  /** Of a process that was paused for longer than it may be. */
+  readonly zombie?: { readonly name: string; readonly wasRefused: boolean };
+}
+
+/** Events of the order itself; others are on topics of their own. */
+const OWN = "order.";
+
+export function judgeCluster(
+  orders: Pick<Evidence, "orders" | "timelines">,
+  found: ClusterEvidence,
+): readonly Violation[] {
+  return [
+    ...judgeCancels(orders, found.cancels),
+    ...judgePublished(orders.timelines, found.published),
+    ...judgeLeftovers(found),
+    ...judgeZombie(found),
+  ];
+}
+
+/** How many events of its own each order should have at the broker, in all. */
+export function eventsExpected(timelines: Evidence["timelines"]): number {
+  return [...timelines.values()].reduce((sum, timeline) => sum + ownTypes(timeline).length, 0);
+}
+
+function judgeCancels(
+  { orders, timelines }: Pick<Evidence, "orders" | "timelines">,
+  cancels: readonly CancelRecord[],
+): readonly Violation[] {
+  return cancels.flatMap(({ orderId, outcome, detail }): readonly Violation[] => {
+    const status = orders.get(orderId)?.status ?? "unread";
+    const cancelled = (timelines.get(orderId) ?? []).find(({ type }) => type === "order.cancelled");
+    const wasAsked = cancelled?.data["reason"] === "requested";
+    const broken = (text: string): readonly Violation[] => [
+      { check: "cancels", subject: orderId, detail: text },
+    ];
+    if (detail !== "") return broken(`${outcome}: ${detail}`);
+    if (outcome === "unknown") return broken("404 for an order that was acknowledged");
+    if (outcome === "cancelled" && status !== "cancelled") return broken(`200, and it is ${status}`);
+    if (outcome === "refused" && wasAsked) return broken("409, and it was cancelled as requested");
+    return [];
+  });
+}
+
+function judgePublished(
+  timelines: Evidence["timelines"],
+  published: PublishedEvents,
+): readonly Violation[] {
+  const violations: Violation[] = [];
+  for (const [subject, timeline] of timelines) {
+    const due = ownTypes(timeline).join(", ");
+    const are = (published.get(subject) ?? []).join(", ");
+    if (are === due) continue;
+    violations.push({ check: "events", subject, detail: `published ${are}; happened ${due}` });
+  }
+  return violations;
+}
+
+function judgeLeftovers(found: ClusterEvidence): readonly Violation[] {
+  const { outboxFrames, timers, deadLetters, doubledCustomers, living } = found.leftovers;
+  const violations: Violation[] = [];
+  const rest = (subject: string, detail: string): void => {
+    violations.push({ check: "rest", subject, detail });
+  };
+  if (outboxFrames > 0) rest("outbox", `${outboxFrames} frames were never published`);
+  if (timers > 0) rest("timers", `${timers} never fired`);
+  for (const { group, topic, reason, error } of deadLetters) {
+    const detail = `${topic}: ${reason}: ${error}`;
+    violations.push({ check: "letters", subject: group, detail });
+  }
+  for (const subject of doubledCustomers) {
+    violations.push({ check: "doubled", subject, detail: "more than one row of an order" });
+  }
+  const expected = found.living.toSorted().join(", ");
+  const are = living.toSorted().join(", ");
+  if (are !== expected) rest("leases", `of ${are}; what runs is ${expected}`);
+  for (const [name, detail] of found.unwell) rest(name, `is not well: ${detail}`);
+  return violations;
+}
+
+function judgeZombie({ zombie }: ClusterEvidence): readonly Violation[] {
+  if (zombie === undefined || zombie.wasRefused) return [];
+  const detail = "no late commit of it was refused";
+  return [{ check: "fence", subject: zombie.name, detail }];
+}
+
+function ownTypes(timeline: readonly TimelineEvent[]): readonly string[] {
+  return timeline.map(({ type }) => type).filter((type) => type.startsWith(OWN));
+}
