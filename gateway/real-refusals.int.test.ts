@@ -35,6 +35,7 @@ const SETTINGS: Readonly<Record<RealServer, string>> = {
   rabbitmq: "rabbitmq.url",
   postgres: "postgres.url",
   mongodb: "mongodb.url",
+  elasticsearch: "elasticsearch.url",
 };
 
 /** What a shop said and did that was told `settings`, and how long that took. */

@@ -19,7 +19,14 @@ import type { Json } from "./story-orders.suite.ts";
 import { startTestServer, whyMissing } from "../deploy/services/test-server.ts";
 import { requireOrSkip } from "../runtime/testing/requirements.ts";
 
-export const REAL_SERVERS = ["kafka", "redis", "rabbitmq", "postgres", "mongodb"] as const;
+export const REAL_SERVERS = [
+  "kafka",
+  "redis",
+  "rabbitmq",
+  "postgres",
+  "mongodb",
+  "elasticsearch",
+] as const;
 export type RealServer = (typeof REAL_SERVERS)[number];
 export type RealServers = Readonly<Record<RealServer, KafkaTestServer>>;
 
@@ -30,6 +37,7 @@ export const ADDRESS_VARIABLES: Readonly<Record<RealServer, string>> = {
   rabbitmq: "SHOPSTREAM_RABBITMQ_URL",
   postgres: "SHOPSTREAM_POSTGRES_URL",
   mongodb: "SHOPSTREAM_MONGODB_URL",
+  elasticsearch: "SHOPSTREAM_ELASTICSEARCH_URL",
 };
 
 /** Everything on servers, nothing but texts for customers in files. */
@@ -37,7 +45,7 @@ const REMOTE: Readonly<Record<string, string>> = {
   SHOPSTREAM_STORE: "postgres",
   SHOPSTREAM_BROKERS: "kafka,redis,rabbitmq",
   SHOPSTREAM_ANALYTICS_STORE: "mongodb",
-  SHOPSTREAM_ROLES: "order,payment,inventory,shipping,notification,analytics",
+  SHOPSTREAM_AUDIT_STORE: "elasticsearch",
   SHOPSTREAM_SHARDS: "2",
   SHOPSTREAM_PORT: "0",
   SHOPSTREAM_PAYMENT_LATENCY_KIND: "none",

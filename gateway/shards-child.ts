@@ -15,7 +15,13 @@ import type { ThreadChildOptions } from "../runtime/threads/thread-child.ts";
 import { supervisorChild } from "../runtime/supervision/supervision-tree.ts";
 import { threadChild } from "../runtime/threads/thread-child.ts";
 
-const SHARD_STALL_MS = 450;
+/** A shard on the journal is replaced in half a second: its orders wait for it. */
+const JOURNAL_STALL_MS = 450;
+/**
+ * One on servers holds nobody up but itself, and its successor must first be assigned its slots: it
+ * is replaced when it is lost, and not when the machine is busy.
+ */
+const SERVERS_STALL_MS = 5_000;
 const BACKOFF = { minMs: 10, maxMs: 2_000, jitter: 0.2, resetAfterMs: 1_000 };
 /** A shard that fails this often within a minute fails for good. */
 const RESTARTS_MAX = 60;
@@ -88,7 +94,7 @@ function shardChild(options: ShardsChildOptions, index: number, data: ShardThrea
     workerData: () => data,
     before: (incarnation) => options.before(data, incarnation),
     readyWithinMs,
-    stallMs: SHARD_STALL_MS,
+    stallMs: data.ground.kind === "remote" ? SERVERS_STALL_MS : JOURNAL_STALL_MS,
     stopWithinMs,
     stopGraceMs,
     onStarted: (running) => options.onStarted(data, running),

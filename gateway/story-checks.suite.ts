@@ -10,11 +10,25 @@ import { expect } from "bun:test";
 import type { OutboxLine } from "./shop-story.suite.ts";
 import type { Json, StoryOrder } from "./story-orders.suite.ts";
 
-import { ON_THE_MOVE, EVENTS_OF, STOCKED, TOLD_OF, totalMinorOf } from "./story-orders.suite.ts";
+import {
+  EVENTS_OF,
+  MALLORY,
+  ON_THE_MOVE,
+  OSCAR,
+  REPORTS_OF,
+  STOCKED,
+  TOLD_OF,
+  totalMinorOf,
+} from "./story-orders.suite.ts";
 
 /** A shop as its users see it. */
 export interface StoryApi {
   json(path: string): Promise<Json>;
+}
+
+/** And as those who run it do. */
+export interface StoryShopApi extends StoryApi {
+  send(method: string, path: string, body: unknown): Promise<{ readonly body: Json }>;
 }
 
 export type StoryOrders = ReadonlyMap<string, StoryOrder>;
@@ -204,4 +218,44 @@ export async function expectFigures(
   const best = [...pieces].toSorted(([, left], [, right]) => right - left);
   const top = realtime["topProducts"] as { readonly byUnits: readonly Json[] };
   expect(top.byUnits.map((row) => [row["productId"], row["units"]])).toEqual(best);
+}
+
+/** The audit has every event of each order, and what is looked for is found each way. */
+export async function expectAudited(shop: StoryApi, orders: StoryOrders): Promise<void> {
+  for (const [id, { fate }] of orders) {
+    const records = await searchAudit(shop, `orderId=${id}`);
+    expect(typesOf(records)).toEqual([...EVENTS_OF[fate], ...REPORTS_OF[fate]].toSorted());
+  }
+  for (const customerId of ["carla", "customer-3"]) {
+    const own = [...orders].filter(([, order]) => order.customerId === customerId);
+    const byOrder = await Promise.all(own.map(([id]) => searchAudit(shop, `orderId=${id}`)));
+    const seqs = (records: readonly Json[]) => records.map(({ seq }) => Number(seq)).toSorted();
+    expect(seqs(await searchAudit(shop, `customerId=${customerId}`))).toEqual(seqs(byOrder.flat()));
+  }
+  const delivered = await searchAudit(shop, "type=order.delivered");
+  expect(delivered.map(({ orderId }) => orderId).toSorted()).toEqual(
+    [...orders].flatMap(([id, { fate }]) => (fate === "delivered" ? [id] : [])).toSorted(),
+  );
+  const idOf = (wanted: StoryOrder) =>
+    [...orders].find(([, order]) => order === wanted)?.[0] ?? "never placed";
+  const lamps = await searchAudit(shop, "q=lamp");
+  expect(new Set(lamps.map(({ orderId }) => orderId))).toEqual(new Set([idOf(OSCAR)]));
+  expect(typesOf(lamps)).toContain("inventory.reserved");
+  const fraud = await searchAudit(shop, "q=fraud");
+  expect(new Set(fraud.map(({ orderId }) => orderId))).toEqual(new Set([idOf(MALLORY)]));
+  expect(typesOf(fraud)).toContain("payment.processed");
+  expect(await searchAudit(shop, "q=visits")).toEqual([]);
+}
+
+/** Records whose chain was walked and holds, a slice at a time. */
+export async function verifiedRecords(shop: StoryShopApi): Promise<number> {
+  let verified = 0;
+  for (let next: unknown = 1; next !== undefined;) {
+    const slice = { fromSeq: next, recordsMax: 50 };
+    const { body } = await shop.send("POST", "/admin/audit/verify", slice);
+    expect(body).toMatchObject({ ok: true });
+    verified += Number(body["verified"]);
+    next = body["next"];
+  }
+  return verified;
 }

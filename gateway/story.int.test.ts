@@ -33,6 +33,7 @@ import {
   rowsOf,
 } from "./shop-story.suite.ts";
 import {
+  expectAudited,
   expectEnds,
   expectFigures,
   expectRows,
@@ -42,6 +43,7 @@ import {
   list,
   searchAudit,
   typesOf,
+  verifiedRecords,
 } from "./story-checks.suite.ts";
 import {
   bodyOf,
@@ -51,7 +53,6 @@ import {
   EVENTS_OF,
   MALLORY,
   OSCAR,
-  REPORTS_OF,
   STOCKED,
   VISITS,
 } from "./story-orders.suite.ts";
@@ -68,8 +69,6 @@ const orders = new Map<string, StoryOrder>();
 
 const idOf = (order: StoryOrder): string =>
   [...orders].find(([, known]) => known === order)?.[0] ?? "never placed";
-const idsOf = (fate: StoryOrder["fate"]): readonly string[] =>
-  [...orders].flatMap(([id, order]) => (order.fate === fate ? [id] : []));
 
 async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
   const deadlineMs = performance.now() + PATIENCE_MS;
@@ -229,40 +228,9 @@ describe("after a few dozen orders of every fate", () => {
   });
 
   test("the audit has every event, found each way, in a chain that holds", async () => {
-    for (const [id, { fate }] of orders) {
-      const records = await searchAudit(shop, `orderId=${id}`);
-      expect(typesOf(records)).toEqual([...EVENTS_OF[fate], ...REPORTS_OF[fate]].toSorted());
-    }
-    for (const customerId of ["carla", "customer-3"]) {
-      const own = [...orders].filter(([, order]) => order.customerId === customerId);
-      const byOrder = await Promise.all(own.map(([id]) => searchAudit(shop, `orderId=${id}`)));
-      const seqs = (records: readonly Json[]) => records.map(({ seq }) => Number(seq)).toSorted();
-      expect(seqs(await searchAudit(shop, `customerId=${customerId}`))).toEqual(
-        seqs(byOrder.flat()),
-      );
-    }
-    const delivered = await searchAudit(shop, "type=order.delivered");
-    expect(delivered.map(({ orderId }) => orderId).toSorted()).toEqual(
-      [...idsOf("delivered")].toSorted(),
-    );
-    const lamps = await searchAudit(shop, "q=lamp");
-    expect(new Set(lamps.map(({ orderId }) => orderId))).toEqual(new Set([idOf(OSCAR)]));
-    expect(typesOf(lamps)).toContain("inventory.reserved");
-    const fraud = await searchAudit(shop, "q=fraud");
-    expect(new Set(fraud.map(({ orderId }) => orderId))).toEqual(new Set([idOf(MALLORY)]));
-    expect(typesOf(fraud)).toContain("payment.processed");
-    expect(await searchAudit(shop, "q=visits")).toEqual([]);
-
     const logged = loggedRecords(data).length;
-    let verified = 0;
-    for (let next: unknown = 1; next !== undefined;) {
-      const slice = { fromSeq: next, recordsMax: 50 };
-      const { body } = await shop.send("POST", "/admin/audit/verify", slice);
-      expect(body["ok"]).toBe(true);
-      verified += Number(body["verified"]);
-      next = body["next"];
-    }
-    expect(verified).toBe(logged);
+    await expectAudited(shop, orders);
+    expect(await verifiedRecords(shop)).toBe(logged);
     expect((await shop.json("/v1/audit/head"))["count"]).toBe(logged);
   });
 

@@ -213,9 +213,10 @@ describe.each(PRODUCTS)("the audit on %s", (product) => {
       });
       const [stored] = found.body.hits.hits;
       if (stored === undefined) throw new Error("there is no document");
-      const path = `/${stored._index}/_doc/${id}`;
+      const { _index: where, _source: source } = stored;
+      const path = `/${where}/_doc/${id}`;
       if (change === undefined) await link.ask({ method: "DELETE", path });
-      else await link.ask({ method: "PUT", path, body: { ...stored._source, ...change } });
+      else await link.ask({ method: "PUT", path, body: { ...source, ...change } });
       await refresh();
       expect((await reads.verify(WHOLE)).problem?.fault as string).toBe(fault);
     });
@@ -285,6 +286,29 @@ describe.each(PRODUCTS)("the audit on %s", (product) => {
       await next.sink.append(feed.order(4));
       await refresh();
       expect((await reads.verify(WHOLE)).problem).toBeUndefined();
+    });
+
+    test("a record that the server cannot map is kept without holding up the rest", async () => {
+      const feed = createTestFeed();
+      const settings = freshSettings(server.url);
+      const { sink, counts, logs } = await openTestSink(settings);
+      const { link, refresh } = await openTestLink(settings);
+      const records = [...feed.order(1), feed.record("orders", new Uint8Array([9]), 1)];
+      const day = new Date(records[0]?.storedAtMs ?? 0).toISOString().slice(0, 7);
+      await link.ask({
+        method: "PUT",
+        path: `/${settings.prefix}-${day.replace("-", ".")}.01`,
+        body: { mappings: { properties: { fault: { type: "integer" } } } },
+      });
+      await sink.append(records);
+      await refresh();
+      expect(counts[0]).toMatchObject({ recorded: 6, reduced: 1, refused: 0 });
+      expect(logs.join("\n")).toContain("1 records reduced");
+      const reads = await openTestReads(settings);
+      const faults = (await everything(reads)).map(({ fault }) => fault);
+      expect(faults.filter((fault) => fault !== undefined)).toHaveLength(1);
+      expect(faults).toHaveLength(6);
+      expect(await reads.verify(WHOLE)).toMatchObject({ verified: 6, head: { count: 6 } });
     });
 
     test("nothing of what must stay hidden leaves the process", async () => {

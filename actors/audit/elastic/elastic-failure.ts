@@ -48,7 +48,9 @@ export function callFailure(error: unknown): unknown {
 
 /** The code of the network, or what there is of a reason. */
 export function reasonOf(error: unknown): string {
-  if (error instanceof errors.TimeoutError) return "no answer in time";
+  // Of our own there is one alone: the time of a call was over.
+  const isLate = error instanceof errors.TimeoutError || error instanceof ShopError;
+  if (isLate) return "no answer in time";
   if (error instanceof errors.NoLivingConnectionsError) return "no node that answers";
   if (!(error instanceof Error)) return "no reason given";
   // The client keeps the code of the network in its message alone.

@@ -32,7 +32,7 @@ export interface ElasticSettings {
   /** Of one bulk request. */
   readonly bulkRecordsMax: number;
   readonly bulkBytesMax: number;
-  /** Between two seals: how far the sealed heads may be behind the records. */
+  /** Between two seals: how far the sealed heads may be behind the records; 0: with each store. */
   readonly sealMs: number;
 }
 
@@ -52,5 +52,5 @@ export const ELASTIC_SETTINGS: ElasticSettings = {
   requestTimeoutMs: 30_000,
   bulkRecordsMax: 2_000,
   bulkBytesMax: 4 * 1024 * 1024,
-  sealMs: 1_000,
+  sealMs: 0,
 };

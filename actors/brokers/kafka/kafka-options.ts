@@ -46,7 +46,7 @@ export interface KafkaSettings {
 
 export const KAFKA_SETTINGS: KafkaSettings = {
   brokers: ["127.0.0.1:9092"],
-  driver: "kafkajs",
+  driver: "platformatic",
   clientId: "shopstream",
   topicPrefix: "shopstream.",
   replicationFactor: 1,

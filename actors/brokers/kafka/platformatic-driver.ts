@@ -36,6 +36,7 @@ import {
 import { assert, ShopError } from "../../../runtime/errors.ts";
 import {
   connectFailure,
+  createFailure,
   isProducerLost,
   produceFailure,
   protocolNames,
@@ -152,8 +153,8 @@ export class PlatformaticDriver implements KafkaDriver {
         false,
       );
     } catch (error) {
-      const others = protocolNames(error).filter((name) => name !== "TOPIC_ALREADY_EXISTS");
-      if (others.length > 0 || protocolNames(error).length === 0) throw error;
+      const names = new Set(protocolNames(error));
+      if (names.size !== 1 || !names.has("TOPIC_ALREADY_EXISTS")) throw createFailure(error);
     }
     await this.#untilLed(topics.map(({ topic }) => topic));
   }

@@ -82,6 +82,12 @@ export function endOf(error: unknown, group: string): ShopError | undefined {
   return new ShopError("SERVER_UNUSABLE", `kafka: group ${group}: ${refusal}`, "never", options);
 }
 
+/** Of topics that could not be made. */
+export function createFailure(error: unknown): ShopError {
+  const message = `kafka: topics cannot be made: ${summaryOf(error)}`;
+  return new ShopError("SERVER_UNUSABLE", message, "never", { cause: error });
+}
+
 /** Of the first contact; `addresses` and `username` as they were set. */
 export function connectFailure(error: unknown, addresses: string, username: string): ShopError {
   const causes = causesOf(error);

@@ -20,6 +20,8 @@ export interface LeaseSettings {
 }
 
 export const LEASE_SETTINGS: LeaseSettings = { beatMs: 2_000, silentMs: 10_000 };
+/** Incarnations that are remembered as fenced. */
+const FENCED_MAX = 1_000;
 
 export interface ShardLeaseOptions extends RelayName {
   readonly environment: Environment;
@@ -86,6 +88,7 @@ class LeaseWatch implements ShardLease {
   readonly relayId: string;
   readonly #options: ShardLeaseOptions;
   readonly #settings: LeaseSettings;
+  readonly #fenced = new Map<string, Promise<void>>();
   #adopted: readonly string[] = [];
   #run: BeatRun | undefined;
   #timer: Timer | undefined;
@@ -106,11 +109,31 @@ class LeaseWatch implements ShardLease {
   }
 
   async fence(relayIds: readonly string[], why: string): Promise<void> {
-    for (const id of relayIds) {
-      this.#options.onLog?.("warning", `fencing shard incarnation ${id}: ${why}`);
-      while (!(await this.#options.rows.fence(id))) {
-        this.#options.onLog?.("warning", `a commit of ${id} does not end`);
-      }
+    for (const id of relayIds) await this.#fenceOnce(id, why);
+  }
+
+  /** Whoever is fenced stays it: many slots may have been the same one's. */
+  async #fenceOnce(id: string, why: string): Promise<void> {
+    const known = this.#fenced.get(id);
+    if (known !== undefined) return await known;
+    const fencing = this.#fence(id, why);
+    this.#fenced.set(id, fencing);
+    try {
+      await fencing;
+    } catch (error) {
+      this.#fenced.delete(id);
+      throw error;
+    }
+    for (const oldest of this.#fenced.keys()) {
+      if (this.#fenced.size <= FENCED_MAX) break;
+      this.#fenced.delete(oldest);
+    }
+  }
+
+  async #fence(id: string, why: string): Promise<void> {
+    this.#options.onLog?.("warning", `fencing shard incarnation ${id}: ${why}`);
+    while (!(await this.#options.rows.fence(id))) {
+      this.#options.onLog?.("warning", `a commit of ${id} does not end`);
     }
   }
 

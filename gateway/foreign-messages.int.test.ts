@@ -1,0 +1,265 @@
+/**
+ * What somebody else writes to the shop's topics on Kafka: taken when it fits, and buried with the
+ * reason when it does not.
+ *
+ * A bare Kafka client is the stranger; the shop runs on real servers as a process of its own. What
+ * becomes of a message is asked of the shop as those who run it do, by its API.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+
+import type { Kafka } from "kafkajs";
+import type { RealServers } from "./real-shop.fixture.ts";
+import type { Json } from "./story-orders.suite.ts";
+
+import {
+  disposeServers,
+  haveServers,
+  settingsOn,
+  ShopProcess,
+  startRealServers,
+  until,
+} from "./real-shop.fixture.ts";
+import { slotOf } from "../runtime/frames/murmur2.ts";
+import { kafkaAt, kafkaRecords, PostgresPeek } from "./server-peeks.fixture.ts";
+import { list } from "./story-checks.suite.ts";
+import { bodyOf, CARLA, EVENTS_OF } from "./story-orders.suite.ts";
+
+const TEST_TIMEOUT_MS = 240_000;
+const SLOTS = 64;
+
+let servers: RealServers;
+let shop: ShopProcess;
+let postgres: PostgresPeek;
+let stranger: Kafka;
+let sent = 0;
+
+/** As any client would: the partition is the client's own doing, from the key. */
+async function produce(
+  topic: string,
+  key: string,
+  headers: Readonly<Record<string, string>>,
+  body: unknown,
+): Promise<void> {
+  const producer = stranger.producer();
+  await producer.connect();
+  const value = typeof body === "string" ? body : JSON.stringify(body);
+  await producer.send({
+    topic: `shopstream.${topic}`,
+    messages: [{ key, value, headers: { ...headers } }],
+  });
+  await producer.disconnect();
+}
+
+function binary(type: string): Record<string, string> {
+  return {
+    ce_specversion: "1.0",
+    ce_id: `stranger-${++sent}`,
+    ce_source: "/somebody/else",
+    ce_type: type,
+    ce_time: new Date().toISOString(),
+    "content-type": "application/json",
+  };
+}
+
+async function placed(): Promise<string> {
+  const { status, body } = await shop.send("POST", "/v1/orders", bodyOf(CARLA));
+  expect(status).toBe(201);
+  return String(body["id"]);
+}
+
+async function lettersOf(key: string): Promise<readonly Json[]> {
+  return list(await shop.json(`/admin/dead-letters?key=${key}`), "letters");
+}
+
+async function lettersWithin(key: string, count: number): Promise<readonly Json[]> {
+  let letters: readonly Json[] = [];
+  const isDone = async () => (letters = await lettersOf(key)).length >= count;
+  const seen = () => JSON.stringify(letters);
+  await until(isDone, `${key} has ${count} dead letters`, { seen });
+  return letters;
+}
+
+async function untilEntry(id: string, type: string): Promise<Json> {
+  let entry: Json | undefined;
+  const isThere = async () => {
+    const events = list(await shop.json(`/v1/orders/${id}/events`), "events");
+    entry = events.find((each) => each["type"] === type);
+    return entry !== undefined;
+  };
+  await until(isThere, `${id} has ${type}`);
+  return entry ?? {};
+}
+
+/** A payment of a stranger's, of an order of ours. */
+function payment(orderId: string): Json {
+  return { orderId, status: "completed", amountMinor: 3_998, currency: "USD", reference: "theirs" };
+}
+
+describe.skipIf(!haveServers())("a message of somebody else on a topic of the shop", () => {
+  beforeAll(async () => {
+    servers = await startRealServers();
+    stranger = kafkaAt(servers);
+    postgres = new PostgresPeek(servers);
+    // No payments here: those that come are the stranger's.
+    shop = await ShopProcess.open({
+      ...settingsOn(servers),
+      SHOPSTREAM_ROLES: "order,inventory,shipping,notification",
+    });
+    const stock = { available: 1_000 };
+    expect((await shop.send("PUT", "/v1/inventory/story-mug", stock)).status).toBe(201);
+  }, TEST_TIMEOUT_MS);
+
+  afterAll(async () => {
+    await postgres?.close();
+    await shop?.dispose();
+    if (servers !== undefined) await disposeServers(servers);
+  }, TEST_TIMEOUT_MS);
+
+  test(
+    "is taken in binary mode when it fits: a payment completes its order",
+    async () => {
+      const id = await placed();
+      await produce("payments", id, binary("payment.processed"), payment(id));
+      const entry = await untilEntry(id, "payment.processed");
+      expect(entry["data"]).toMatchObject({ status: "completed", reference: "theirs" });
+      await untilEntry(id, "order.delivered");
+      expect(await lettersOf(id)).toEqual([]);
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "is taken in structured mode, and once, however often it is sent",
+    async () => {
+      const id = await placed();
+      const event = {
+        specversion: "1.0",
+        id: "stranger-once",
+        source: "/somebody/else",
+        type: "payment.processed",
+        data: payment(id),
+      };
+      const headers = { "content-type": "application/cloudevents+json" };
+      for (let times = 0; times < 3; times++) await produce("payments", id, headers, event);
+      await untilEntry(id, "order.delivered");
+      const { events } = await shop.json(`/v1/orders/${id}/events`);
+      const types = (events as readonly Json[]).map(({ type }) => type); // a list, says the API
+      expect(types.toSorted()).toEqual([...EVENTS_OF.delivered].toSorted());
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test.each<[string, string, (id: string) => Json | string, string]>([
+    ["without a field", "payment.processed", () => ({}), "/orderId"],
+    [
+      "with a value that is none",
+      "payment.processed",
+      (id) => ({ ...payment(id), status: "maybe" }),
+      "/status",
+    ],
+    ["with a field too many", "payment.processed", (id) => ({ ...payment(id), tip: 5 }), "/tip"],
+    ["of another key", "payment.processed", () => payment("another-order"), "/orderId"],
+    ["that is not JSON", "payment.processed", () => "{", "not JSON"],
+  ])(
+    "%s goes to the dead letters, with the failing path",
+    async (_what, type, body, path) => {
+      const id = await placed();
+      await produce("payments", id, binary(type), body(id));
+      const letters = await lettersWithin(id, 1);
+      const [letter] = letters.filter(({ group }) => group === "order");
+      expect(letter).toMatchObject({ topic: "payments", group: "order", reason: "bad_message" });
+      expect(String(letter?.["lastError"])).toContain(path);
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "that is no event of the shop's is buried as it came",
+    async () => {
+      const total = async () => Number((await shop.json("/admin/dead-letters/summary"))["total"]);
+      const before = await total();
+      await produce("payments", "nobody", binary("payment.procesed"), {});
+      await until(async () => (await total()) > before, "it is buried");
+      const page = await shop.json("/admin/dead-letters?reason=bad_frame");
+      const [letter] = list(page, "letters");
+      expect(String(letter?.["lastError"])).toContain("payment.procesed");
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "may be put back by whoever runs the shop, or thrown away, and either is on record",
+    async () => {
+      const id = "an-order-nobody-knows";
+      await produce("payments", id, binary("payment.processed"), payment(id));
+      const [letter] = await lettersWithin(id, 1);
+      expect(letter).toMatchObject({ group: "order", reason: "unknown_order" });
+      const back = await shop.send("POST", `/admin/dead-letters/${letter?.["id"]}/redrive`, {});
+      expect(back).toMatchObject({ status: 200, body: { result: "redriven" } });
+      let again: Json | undefined;
+      const isBack = async () => {
+        again = (await lettersOf(id)).find((each) => each["id"] !== letter?.["id"]);
+        return again !== undefined;
+      };
+      await until(isBack, "it is buried once more");
+      const why = { reason: "a test" };
+      const gone = await shop.send("POST", `/admin/dead-letters/${again?.["id"]}/discard`, why);
+      expect(gone).toMatchObject({ status: 200, body: { result: "discarded" } });
+      expect(await lettersOf(id)).toEqual([]);
+      let types: readonly (string | undefined)[] = [];
+      const isOnRecord = async () => {
+        const records = await kafkaRecords(servers, ["operations"]);
+        types = records.map(({ headers }) => headers["ce_type"]);
+        return types.includes("deadletter.redriven") && types.includes("deadletter.discarded");
+      };
+      await until(isOnRecord, "both are on record", { seen: () => types.join(", ") });
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "that tells of an order which the shop has not taken moves neither money nor stock",
+    async () => {
+      await shop.dispose();
+      shop = await ShopProcess.open(settingsOn(servers));
+      const reserved = async () => (await shop.json("/v1/inventory/story-mug"))["reserved"];
+      const before = await reserved();
+      const id = "an-order-of-a-stranger";
+      const order = {
+        orderId: id,
+        customerId: "carla",
+        items: [{ productId: "story-mug", quantity: 7, priceMinor: 100 }],
+        totalMinor: 700,
+        currency: "USD",
+        paymentMethod: { type: "card", token: "somebody's" },
+        contact: { email: "somebody@example.org", language: "en" },
+      };
+      await produce("orders", id, binary("order.created"), order);
+      const letters = await lettersWithin(id, 2);
+      for (const group of ["payment", "inventory"]) {
+        const found = letters.find((each) => each["group"] === group);
+        expect(found).toMatchObject({ topic: "orders", reason: "unknown_order" });
+      }
+      expect(await postgres.rowAt("payments", id)).toEqual({});
+      expect(await postgres.rowAt("reservations", id)).toEqual({});
+      expect(await reserved()).toBe(Number(before));
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "that cancels an order which is not cancelled gives no money back",
+    async () => {
+      const id = await placed();
+      await untilEntry(id, "order.delivered");
+      const cancelled = { orderId: id, reason: "requested" };
+      await produce("orders", id, binary("order.cancelled"), cancelled);
+      const [letter] = await lettersWithin(id, 1);
+      expect(letter).toMatchObject({ topic: "orders", reason: "contradicts_order" });
+      expect(await postgres.rowAt("payments", id)).toMatchObject({ status: "completed" });
+      expect(slotOf(id, SLOTS)).toBe(Number(letter?.["partition"]));
+    },
+    TEST_TIMEOUT_MS,
+  );
+});
