@@ -193,8 +193,11 @@ function reportsOf(data: ShardThreadData, tell: (told: ShardTold) => void) {
     onBalanced: () => tell({ kind: "balanced" }),
     onConnection: (server: string, state: ConnectionState) =>
       tell({ kind: "connection", server, state }),
-    onFailure(error: unknown): never {
-      throw error;
+    /** In a turn of its own: whoever tells of it must not be able to catch it. */
+    onFailure(error: unknown): void {
+      systemEnvironment.defer(() => {
+        throw error;
+      });
     },
   };
 }

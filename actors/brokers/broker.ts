@@ -34,6 +34,8 @@ export interface Delivery extends DeliveryRef {
   readonly attempt: number;
   /** Not to be handled before this wall-clock time; 0: at once. Set after `postpone`. */
   readonly notBeforeMs: number;
+  /** Why the bytes of a foreign producer are no frame; absent: the broker knows nothing of it. */
+  readonly fault?: string;
 }
 
 /** `settled`: now. `repeat`: it already was. `stale`: the epoch is over; nothing happened. */

@@ -47,6 +47,8 @@ export interface RemoteRecord {
   /** By the server's count; absent: 1, or what was remembered of it. */
   readonly attempt?: number;
   readonly notBeforeMs?: number;
+  /** See `Delivery`. */
+  readonly fault?: string;
 }
 
 /** What the server remembers of a partition for the group. */
@@ -354,7 +356,7 @@ export class RemoteMember {
   }
 
   #deliveryOf(partition: Partition, record: RemoteRecord): Delivery {
-    const { sequence, bytes } = record;
+    const { sequence, bytes, fault } = record;
     const notBeforeMs = record.notBeforeMs ?? notBeforeOf(partition, sequence);
     partition.cursor = sequence;
     partition.books.waiting--;
@@ -373,6 +375,7 @@ export class RemoteMember {
       bytes,
       attempt: attemptOf(partition, sequence),
       notBeforeMs,
+      ...(fault === undefined ? {} : { fault }),
     };
   }
 

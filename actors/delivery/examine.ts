@@ -28,7 +28,11 @@ export function examine<Body>(item: Item, examiner: Examiner<Body>): Message<Bod
   const { content, delivery, attempt } = item;
   const { policy, expiry, decode, onExpired } = examiner;
   if (content === IGNORED) return ACK;
-  if (typeof content === "string") return { kind: "bury", reason: "bad_frame", error: content };
+  if (typeof content === "string") {
+    const { fault } = delivery;
+    if (fault !== undefined) return { kind: "bury", reason: "foreign_record", error: fault };
+    return { kind: "bury", reason: "bad_frame", error: content };
+  }
   if (expiry.hasPassed(content.deadlineMs)) {
     onExpired(delivery);
     if (policy.expired === "drop") return ACK;

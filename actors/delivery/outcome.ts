@@ -14,13 +14,16 @@ import type { RetryPolicy } from "./retry-schedule.ts";
 import { isShopError } from "../../runtime/errors.ts";
 
 /**
- * Failures of our own storage, of lack of room, or of a neighbour that was not even asked: the
- * frame is not to blame, so they do not count towards the attempts after which it is buried.
+ * Failures of our own storage, of our own end, of lack of room, or of a neighbour that was not even
+ * asked: the frame is not to blame, so they do not count towards the attempts after which it is
+ * buried. A shard that was fenced or closed buries nothing: what it has in hand is another's.
  */
 const BLAMELESS: readonly ErrorCode[] = [
   "CHECK_UNAVAILABLE",
   "CIRCUIT_OPEN",
+  "CLOSED",
   "DATA_DAMAGED",
+  "FENCED",
   "STORAGE_FULL",
   "STORAGE_FAULT",
   "SATURATED",

@@ -79,6 +79,7 @@ const paid = (orderId: string): ShopEvent => ({
   amountMinor: 100,
   currency: "USD",
   reference: "r",
+  gateway: "standard",
 });
 
 describe("what an order of such a status may be said to have gone through", () => {

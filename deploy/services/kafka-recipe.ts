@@ -32,10 +32,7 @@ export const kafkaRecipe: Recipe = {
   commands: (site) =>
     brokers(site).map((index) => ({
       argv: [
-        ...java([
-          ...["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"],
-          ...(site.options.startsFast === true ? [QUICK_COMPILER] : []),
-        ]),
+        ...java(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", ...quickly(site)]),
         "kafka.Kafka",
         file(site, index),
       ],
@@ -66,6 +63,10 @@ function addresses(site: Site): string {
 
 function file(site: Site, index: number): string {
   return join(site.directory, `broker-${index + 1}.properties`);
+}
+
+function quickly({ options }: Site): readonly string[] {
+  return options.startsFast === true ? [QUICK_COMPILER] : [];
 }
 
 function java(options: readonly string[]): readonly string[] {

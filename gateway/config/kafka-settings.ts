@@ -20,7 +20,11 @@ export const KafkaGroup = group({
     default: [...initial.brokers],
     description: "host:port of some brokers of the cluster",
   }),
-  driver: oneOf(["kafkajs", "platformatic"], initial.driver, "the client library"),
+  driver: oneOf(
+    ["kafkajs", "platformatic"],
+    initial.driver,
+    "the client library; both pass the same tests",
+  ),
   clientId: text(initial.clientId, "how the cluster's logs and quotas name this program"),
   topicPrefix: Type.String({
     pattern: "^[A-Za-z0-9._-]*$",

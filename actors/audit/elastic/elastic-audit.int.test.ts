@@ -117,7 +117,15 @@ describe.each(PRODUCTS)("the audit on %s", (product) => {
           ]);
           expect(found.map(contentOf)).toEqual(wanted.map(contentOf));
         }),
-        { numRuns: 60 },
+        {
+          numRuns: 60,
+          examples: [
+            [{}],
+            [{ limit: 1, customerId: "customer-0" }],
+            [{ limit: 7, terms: termsOf("berlin") }],
+            [{ type: 0 }],
+          ],
+        },
       );
     });
 
@@ -139,15 +147,19 @@ describe.each(PRODUCTS)("the audit on %s", (product) => {
 
     test("members who take partitions from each other keep one chain", async () => {
       const feed = createTestFeed();
-      const { settings, reads } = await filled([]);
+      // Neither by itself nor by a head is anything found while they take turns.
+      const settings = freshSettings(server.url, { refreshMs: 60_000, sealMs: 60_000 });
+      const reads = await openTestReads(settings);
       const members = [await openTestSink(settings), await openTestSink(settings)];
       const given: FeedRecord[] = [];
       for (let round = 0; round < 12; round++) {
-        const records = [...feed.order(round), ...given.slice(-7)];
+        const again = round % 3 === 0 ? given.slice(-7) : [];
+        const records = [...feed.order(round), ...again];
         given.push(...records.slice(0, 5));
         // Straight after the other, with no time to be found by a search.
         await members[round % 2]?.sink.append(records);
       }
+      for (const { sink } of members) await sink.maintain(0);
       const { problem, verified, head } = await reads.verify(WHOLE);
       expect(problem).toBeUndefined();
       expect(head.count).toBe(60);
@@ -263,6 +275,24 @@ describe.each(PRODUCTS)("the audit on %s", (product) => {
       expect(counts.map(({ conflicts }) => conflicts)).toEqual([0, 5, 0]);
       expect(await everything(reads)).toHaveLength(15);
       expect((await reads.verify(WHOLE)).problem).toBeUndefined();
+    });
+
+    test("a record never takes the place of another, even one that came unseen", async () => {
+      const feed = createTestFeed();
+      const [first, second, other] = [1, 2, 3].map((number) => feed.order(number)[0]);
+      if (first === undefined || second === undefined || other === undefined) {
+        throw new Error("there is no order");
+      }
+      const at = (record: FeedRecord, sequence: number) => ({ ...record, partition: 0, sequence });
+      const { sink, counts, reads, refresh, settings } = await filled([at(first, 1)]);
+      await (await openTestSink(settings)).sink.append([at(second, 2)]);
+      await sink.append([at(other, 2)]);
+      await sink.append([at(other, 3)]);
+      await refresh();
+      expect(counts.map(({ conflicts }) => conflicts)).toEqual([0, 1, 0]);
+      const found = (await everything(reads)).map(({ orderId }) => orderId);
+      expect(found.toSorted()).toEqual(["order-1", "order-2", "order-3"]);
+      expect(await reads.verify(WHOLE)).toMatchObject({ verified: 3, head: { count: 3 } });
     });
 
     test("old indices go, and the chains that began in them are still whole", async () => {

@@ -110,7 +110,7 @@ export class GroupSeat {
     this.pause(topic, partition);
     this.#avoids.add(partition);
     this.settled();
-    void this.#release([partition]); // cannot reject
+    void this.#release([partition], Promise.resolve()); // cannot reject
   }
 
   /** The group has gone on without the member: everything is lost. */
@@ -173,7 +173,7 @@ export class GroupSeat {
     for (const { topic, partitions } of local) {
       for (const partition of partitions) this.#goOn(topic, partition);
     }
-    if (gone.length > 0) void this.#release(gone); // cannot reject
+    if (gone.length > 0) void this.#release(gone, this.#work); // cannot reject
     this.#work = this.#work.then(() => this.#takeOn(local, round)); // cannot reject
   }
 
@@ -206,9 +206,9 @@ export class GroupSeat {
         await subscribe.onAssigned?.(each.topic, each.partitions);
       }
       if (this.#round === round) this.#begin(beginnings);
-      else this.#disown(agreed);
+      else await this.#disown(agreed);
     } catch (error) {
-      this.#disown(agreed);
+      await this.#disown(agreed);
       if (this.#round === round) this.#refuse(added, error);
     }
   }
@@ -268,10 +268,16 @@ export class GroupSeat {
     this.#opening = undefined;
   }
 
-  /** The subscriber has agreed to what was taken away before it began. */
-  #disown(agreed: readonly TopicPartitions[]): void {
+  /** The subscriber has agreed to what was taken away before it began, and lets go in good order. */
+  async #disown(agreed: readonly TopicPartitions[]): Promise<void> {
+    const { site, subscribe } = this.#options;
     for (const { topic, partitions } of agreed) {
-      this.#options.subscribe.onRevoked?.(topic, partitions);
+      try {
+        await subscribe.onRevoking?.(topic, partitions);
+      } catch (error) {
+        site.onLog("warning", `partitions were not let go of: ${describeError(error)}`);
+      }
+      subscribe.onRevoked?.(topic, partitions);
     }
   }
 
@@ -285,8 +291,8 @@ export class GroupSeat {
     this.#later(() => this.#connection?.rejoin());
   }
 
-  /** Hands the slots over, and has the group give them to others. */
-  async #release(slots: readonly number[]): Promise<void> {
+  /** Hands the slots over, and has the group give them to others. `taking`: what is under way. */
+  async #release(slots: readonly number[], taking: Promise<void>): Promise<void> {
     const held = heldBy(this.#options.member)
       .map(({ topic, partitions }) => ({
         topic,
@@ -295,6 +301,8 @@ export class GroupSeat {
       .filter(({ partitions }) => partitions.length > 0);
     for (const slot of slots) this.#releasing.add(slot);
     await this.#handOver.run(held);
+    // Slots that were being taken on are not held, and are let go of there.
+    await taking;
     for (const slot of slots) {
       this.#releasing.delete(slot);
       this.#claims.delete(slot);

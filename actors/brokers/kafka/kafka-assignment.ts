@@ -26,7 +26,7 @@ export interface Beginning {
 
 export interface BeginOptions {
   readonly driver: KafkaDriver;
-  readonly letters: LetterBox;
+  readonly letters: Pick<LetterBox, "origins">;
   readonly group: string;
   /** The group as letters name it, and a topic likewise. */
   readonly letterGroup: string;

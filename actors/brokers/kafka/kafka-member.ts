@@ -41,7 +41,7 @@ export interface MemberSite {
   readonly environment: Environment;
   readonly settings: KafkaSettings;
   readonly driver: KafkaDriver;
-  readonly letters: LetterBox;
+  readonly letters: Pick<LetterBox, "origins" | "put">;
   /** Partitions of every topic. */
   readonly slots: number;
   readonly numberOf: (type: string) => number | undefined;
@@ -60,8 +60,6 @@ export class KafkaMember implements Subscription {
   readonly #lettersThrough = new Map<string, number>();
   /** Partitions whose lease ran out, as they stood; until they begin anew. */
   readonly #expired = new Map<string, MemberPosition>();
-  /** By delivery: why a record of others is no frame. */
-  readonly #faults = new Map<string, string>();
   #closing: Promise<void> | undefined;
 
   constructor(site: MemberSite, options: SubscribeOptions) {
@@ -131,13 +129,11 @@ export class KafkaMember implements Subscription {
     const before = this.#member.probe(ref);
     if (before !== "settled") return before;
     const { environment, letters } = this.#site;
-    const fault = this.#faults.get(deliveryOf(ref));
-    const reason = fault === undefined ? {} : { reason: "foreign_record", lastError: fault };
     await letters.put({
       ref: { ...ref },
       bytes: isDelivery(ref) ? ref.bytes : await this.#reread(ref),
       key: null,
-      burial: { ...burial, ...reason },
+      burial,
       buriedAtMs: environment.nowMs(),
     });
     // The letter is the settlement: the commit only saves the next member the finding of it.
@@ -175,7 +171,6 @@ export class KafkaMember implements Subscription {
     // From here on nothing of it can be settled; whoever comes next gets it.
     this.#member.close();
     this.#committer.drop();
-    this.#faults.clear();
     await this.#seat.leave();
   }
 
@@ -198,10 +193,6 @@ export class KafkaMember implements Subscription {
   }
 
   #revoked(topic: string, partitions: readonly number[]): void {
-    for (const name of this.#faults.keys()) {
-      const isLost = partitions.some((partition) => name.startsWith(`${topic}/${partition}/`));
-      if (isLost) this.#faults.delete(name);
-    }
     this.#options.onRevoked?.(topic, partitions);
   }
 
@@ -210,8 +201,7 @@ export class KafkaMember implements Subscription {
     const records = fetched.map((record): RemoteRecord => {
       const { bytes, fault } = receive(record, place, this.#site.numberOf);
       const sequence = record.offset + 1;
-      if (fault !== undefined) this.#faults.set(`${topic}/${partition}/${sequence}`, fault);
-      return { sequence, bytes };
+      return { sequence, bytes, ...(fault === undefined ? {} : { fault }) };
     });
     this.#member.received(topic, partition, records);
     if (!this.#member.hasRoom(topic, partition)) this.#seat.pause(topic, partition);
@@ -255,8 +245,4 @@ function isDelivery(ref: DeliveryRef): ref is Delivery {
 
 function placeOf(topic: string, partition: number): string {
   return `${topic}/${partition}`;
-}
-
-function deliveryOf({ topic, partition, sequence }: DeliveryRef): string {
-  return `${topic}/${partition}/${sequence}`;
 }

@@ -208,10 +208,10 @@ describe.skipIf(!requireOrSkip("kafka", missing === undefined, missing ?? ""))("
       const raw = deliveries.find(({ bytes }) => new TextDecoder().decode(bytes) === "hello");
       expect(raw).toBeDefined();
       if (raw === undefined) return;
-      // As a consumer would, who sees bytes that are no frame.
-      const error = "TRUNCATED: not a frame";
+      expect(raw.fault).toContain("no ce_type");
+      const error = raw.fault ?? "";
       await subscription.bury(raw, {
-        reason: "bad_frame",
+        reason: "foreign_record",
         attempts: 1,
         firstError: error,
         lastError: error,
@@ -323,6 +323,36 @@ describe.skipIf(!requireOrSkip("kafka", missing === undefined, missing ?? ""))("
       expect(second.deliveries.map(({ sequence }) => sequence)).toEqual([2]);
     });
   });
+
+  test(
+    "members of one group may use different clients, whichever came first",
+    async () => {
+      for (const [one, other] of [DRIVERS, DRIVERS.toReversed()]) {
+        const settings = settingsOf();
+        const brokerOf = async (name = driver): Promise<Broker> =>
+          await open({ ...settings, driver: name });
+        const [leading, joining] = [await brokerOf(one), await brokerOf(other)];
+        const revoked: number[] = [];
+        const first = await collect(leading, {
+          onRevoking: () => Promise.resolve(),
+          onRevoked: (_topic, partitions) => void revoked.push(...partitions),
+        });
+        const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);
+        await leading.publish(keys.map((key) => ({ topic: "orders", frame: frameOf(key) })));
+        await eventually(() => first.deliveries.length === 40);
+        await first.subscription.ack(first.deliveries.slice(0, 20));
+        const second = await collect(joining);
+        await eventually(() => revoked.length === SLOTS / 2);
+        const left = first.deliveries.slice(20);
+        const moved = left.filter(({ partition }) => revoked.includes(partition));
+        await eventually(() => second.deliveries.length === moved.length);
+        const ids = (each: Delivery): string => `${each.partition}/${each.sequence}`;
+        expect(new Set(second.deliveries.map(ids))).toEqual(new Set(moved.map(ids)));
+        expect(second.deliveries.every(({ attempt }) => attempt === 2)).toBe(true);
+      }
+    },
+    PATIENCE_MS,
+  );
 
   test("a connection with nothing to do sets no timer after the other", async () => {
     const kafka = new Kafka({ brokers: [server.address], logLevel: logLevel.NOTHING });

@@ -29,6 +29,7 @@ import { ConfigResourceTypes, Kafka, logLevel } from "kafkajs";
 import { assert, ShopError } from "../../../runtime/errors.ts";
 import { connectFailure, createFailure, produceFailure } from "./kafkajs-errors.ts";
 import { KafkaJsMember } from "./kafkajs-member.ts";
+import { KafkaJsSockets } from "./kafkajs-sockets.ts";
 import { fetchedOf, messageOf } from "./kafkajs-record.ts";
 import { settledWithin } from "./settled-within.ts";
 
@@ -191,10 +192,12 @@ export class KafkaJsDriver implements KafkaDriver {
 
   join(options: JoinOptions): DriverMember {
     const { environment, settings } = this.#options;
+    const sockets = new KafkaJsSockets();
     const member = new KafkaJsMember({
       environment,
       settings,
-      kafka: this.#kafka,
+      kafka: new Kafka({ ...configOf(this.#options), socketFactory: sockets.connect }),
+      sockets,
       join: options,
       onClosed: () => this.#members.delete(member),
     });

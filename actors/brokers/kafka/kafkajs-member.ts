@@ -17,6 +17,7 @@ import type {
 import type { Environment } from "../../../runtime/environment.ts";
 import type { CommittedOffset, DriverMember, JoinOptions } from "./kafka-driver.ts";
 import type { KafkaSettings } from "./kafka-options.ts";
+import type { KafkaJsSockets } from "./kafkajs-sockets.ts";
 
 import { AssignerProtocol } from "kafkajs";
 
@@ -34,7 +35,9 @@ const PROTOCOL_VERSION = 1;
 export interface KafkaJsMemberOptions {
   readonly environment: Environment;
   readonly settings: KafkaSettings;
+  /** Of this member alone. */
   readonly kafka: Kafka;
+  readonly sockets: KafkaJsSockets;
   readonly join: JoinOptions;
   readonly onClosed: () => void;
 }
@@ -80,6 +83,7 @@ export class KafkaJsMember implements DriverMember {
     });
     this.#consumer.on("consumer.group_join", (event) => this.#joined(event));
     this.#consumer.on("consumer.crash", (event) => this.#crashed(event));
+    this.#consumer.on("consumer.network.request_timeout", () => options.sockets.closeAll());
   }
 
   /** Cannot reject: what fails ends the membership. */

@@ -37,7 +37,8 @@ interface Question {
 
 export class PlatformaticLink {
   readonly #settings: KafkaSettings;
-  readonly #pool: ConnectionPool;
+  readonly #newPool: () => ConnectionPool;
+  #pool: ConnectionPool;
   readonly #bootstrap: readonly NodeAddress[];
   readonly #nodes = new Map<number, NodeAddress>();
   readonly #topics = new Map<string, TopicLayout>();
@@ -51,7 +52,9 @@ export class PlatformaticLink {
       const at = address.lastIndexOf(":");
       return { host: address.slice(0, at), port: Number(address.slice(at + 1)) };
     });
-    this.#pool = new ConnectionPool(settings.clientId, optionsOf(settings, requestTimeoutMs));
+    this.#newPool = () =>
+      new ConnectionPool(settings.clientId, optionsOf(settings, requestTimeoutMs));
+    this.#pool = this.#newPool();
   }
 
   /** A link of its own connections, to the same cluster. */
@@ -110,6 +113,14 @@ export class PlatformaticLink {
   forget(): void {
     this.#topics.clear();
     this.#coordinators.clear();
+  }
+
+  /** Connections may be silent: what waits for an answer on one fails, and new ones are made. */
+  renew(): void {
+    this.forget();
+    const before = this.#pool;
+    this.#pool = this.#newPool();
+    before.close().catch(() => undefined); // of what is given up, nothing matters any more
   }
 
   async close(): Promise<void> {

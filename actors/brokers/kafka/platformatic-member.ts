@@ -298,7 +298,9 @@ export class PlatformaticMember implements DriverMember {
   #noteTrouble(error: unknown): void {
     if (this.#isOver) return;
     this.#control.forget();
-    this.#patient.forget();
+    // Who was not answered must not wait for as long as a join may take to find out again.
+    if (protocolNames(error).length === 0) this.#patient.renew();
+    else this.#patient.forget();
     if (!isStale(error)) return;
     const wasMember = this.#memberId !== "" && this.#joining === undefined;
     if (!protocolNames(error).includes("ILLEGAL_GENERATION")) this.#memberId = "";

@@ -55,7 +55,7 @@ export const RABBIT_SETTINGS: RabbitSettings = {
   confirmWindowFrames: 1_024,
   confirmWindowBytes: 16 * MIB,
   waitingFramesMax: 100_000,
-  waitingBytesMax: 128 * MIB,
+  waitingBytesMax: 32 * MIB,
   publishTimeoutMs: 15_000,
   fullWaitMs: 500,
   memberTimeoutMs: 10_000,

@@ -15,7 +15,7 @@ import type { Postgres } from "./postgres-connection.ts";
 import type { LeaseSettings, ShardLease } from "./shard-lease.ts";
 import type { FenceSettings, SlotFences } from "./slot-fences.ts";
 
-import { describeError } from "../../../runtime/errors.ts";
+import { describeError, isShopError } from "../../../runtime/errors.ts";
 import { createTimerRows, DueTimers, withTimerHints } from "./due-timers.ts";
 import { createOutboxTable } from "./outbox-relay-table.ts";
 import { createOutboxRelay } from "./outbox-relay.ts";
@@ -102,7 +102,7 @@ export async function openPostgresShard(options: PostgresShardOptions): Promise<
 
   return {
     relayId,
-    store: withTimerHints(store, timers),
+    store: withTimerHints(noticingFences(store, lease, onLog), timers),
     fences,
     depth: () => frames.depth(),
     lanes: () => frames.lanes(),
@@ -112,6 +112,31 @@ export async function openPostgresShard(options: PostgresShardOptions): Promise<
       await frames.drain(withinMs);
       await closeLease(lease, onLog);
       await Promise.all([leaseSql.end({ timeout: 1 }), sql.end({ timeout: 1 })]);
+    },
+  };
+}
+
+/** A commit that was refused by the fence is the first to know, and need not wait for a beat. */
+function noticingFences(
+  store: Store,
+  lease: Pick<ShardLease, "beat">,
+  onLog: PostgresShardOptions["onLog"],
+): Store {
+  let hasTold = false;
+  return {
+    ...store,
+    async commit(unit, deliveries) {
+      try {
+        return await store.commit(unit, deliveries);
+      } catch (error) {
+        if (isShopError(error, "FENCED") && !hasTold) {
+          hasTold = true;
+          onLog?.("warning", `a late commit was refused: ${describeError(error)}`);
+          // What it finds it tells through `onFenced`; a failure is one more missed beat.
+          lease.beat().catch(() => undefined);
+        }
+        throw error;
+      }
     },
   };
 }

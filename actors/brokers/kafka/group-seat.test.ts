@@ -1,0 +1,119 @@
+/**
+ * A seat in a group that changes while slots are being taken on: what the group hears of them, and
+ * what the subscriber.
+ */
+
+import { describe, expect, test } from "bun:test";
+
+import type { SubscribeOptions } from "../broker.ts";
+import type { DriverMember, JoinOptions, KafkaDriver } from "./kafka-driver.ts";
+
+import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
+import { RemoteMember } from "../remote-member.ts";
+import { GroupSeat } from "./group-seat.ts";
+import { KAFKA_SETTINGS } from "./kafka-options.ts";
+import { OffsetCommitter } from "./offset-committer.ts";
+import { decodeWish } from "./slot-assigner.ts";
+
+function setUp() {
+  const environment = createVirtualEnvironment();
+  const calls: string[] = [];
+  const claiming = Promise.withResolvers<void>();
+  let joined: JoinOptions | undefined;
+  const connection: DriverMember = {
+    begin: (topic, partition) => void calls.push(`begin ${topic}/${partition}`),
+    pause: () => undefined,
+    resume: () => undefined,
+    commit: async () => undefined,
+    rejoin: () => void calls.push(`rejoin with ${wish().owned.join()}`),
+    close: async () => undefined,
+  };
+  const driver: Pick<KafkaDriver, "join" | "ends" | "committed"> = {
+    join(options) {
+      joined = options;
+      return connection;
+    },
+    ends: async () => new Map(),
+    committed: async () => [],
+  };
+  const wish = () => decodeWish(joined?.userData() ?? new Uint8Array());
+  const subscribe: SubscribeOptions = {
+    ...{ group: "g", topics: ["t"], from: "earliest" },
+    ...{ creditFrames: 1, creditBytes: 1, leaseMs: 60_000 },
+    onDeliveries: () => undefined,
+    async onAssigned(topic, partitions) {
+      calls.push(`claim ${topic}/${partitions.join()}`);
+      await claiming.promise;
+    },
+    onRevoking: async (topic, partitions) => {
+      calls.push(`release ${topic}/${partitions.join()}`);
+    },
+    onRevoked: (topic, partitions) => void calls.push(`revoked ${topic}/${partitions.join()}`),
+  };
+  const seat = new GroupSeat({
+    site: {
+      environment,
+      settings: { ...KAFKA_SETTINGS, topicPrefix: "" },
+      // The seat asks it for nothing else.
+      driver: driver as KafkaDriver,
+      letters: { origins: async () => ({ origins: [], through: 0 }), put: async () => undefined },
+      slots: 4,
+      numberOf: () => undefined,
+      onLog: (_, text) => void calls.push(text),
+      onAttempt: () => undefined,
+    },
+    subscribe,
+    member: new RemoteMember({ environment, subscribe }),
+    committer: new OffsetCommitter({
+      environment,
+      intervalMs: 10,
+      snapshot: () => undefined,
+      commit: async () => undefined,
+      onStale: () => undefined,
+      onAttempt: () => undefined,
+    }),
+    onBegin: () => undefined,
+    onRecords: () => undefined,
+    onFailure: () => undefined,
+  });
+  return {
+    calls,
+    claiming,
+    async open() {
+      const taken = seat.take();
+      taken.catch(() => undefined);
+      await environment.settle();
+    },
+    async assign(...partitions: number[]) {
+      joined?.onAssigned([{ topic: "t", partitions }]);
+      await environment.settle();
+    },
+    settle: () => environment.settle(),
+  };
+}
+
+describe("slots that go elsewhere while the subscriber claims them", () => {
+  test("are released before the group may give them to another", async () => {
+    const rig = setUp();
+    await rig.open();
+    await rig.assign(0, 1);
+    await rig.assign(0);
+    expect(rig.calls).toEqual(["claim t/0,1"]);
+    rig.claiming.resolve();
+    await rig.settle();
+    const released = rig.calls.indexOf("release t/0,1");
+    const rejoined = rig.calls.indexOf("rejoin with 0");
+    expect(released).toBeGreaterThan(0);
+    expect(rejoined).toBeGreaterThan(released);
+  });
+
+  test("begin where they stay", async () => {
+    const rig = setUp();
+    await rig.open();
+    await rig.assign(0, 1);
+    await rig.assign(0);
+    rig.claiming.resolve();
+    await rig.settle();
+    expect(rig.calls.filter((call) => call.startsWith("begin"))).toEqual(["begin t/0"]);
+  });
+});
