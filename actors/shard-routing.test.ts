@@ -215,7 +215,7 @@ describe("frames from another broker", () => {
     await publishing;
   }
 
-  test("are taken in and put where their key belongs, a stranger's as far as they are believed", async () => {
+  test("are put where their key belongs, and believed as far as strangers are", async () => {
     const shop = await openShop();
     const { environment } = shop;
     const { frame } = encodeEvent(ABROAD, { environment, slots: KAFKA_SLOTS });

@@ -196,7 +196,11 @@ describe.skipIf(!haveServers())("a message of somebody else on a topic of the sh
       await produce("payments", id, binary("payment.processed"), payment(id));
       const [letter] = await lettersWithin(id, 1);
       expect(letter).toMatchObject({ group: "order", reason: "unknown_order" });
-      const back = await shop.send("POST", `/admin/dead-letters/${letter?.["id"]}/redrive`, {});
+      const back = await shop.send(
+        "POST",
+        `/admin/dead-letters/${Number(letter?.["id"])}/redrive`,
+        {},
+      );
       expect(back).toMatchObject({ status: 200, body: { result: "redriven" } });
       let again: Json | undefined;
       const isBack = async () => {
@@ -205,7 +209,11 @@ describe.skipIf(!haveServers())("a message of somebody else on a topic of the sh
       };
       await until(isBack, "it is buried once more");
       const why = { reason: "a test" };
-      const gone = await shop.send("POST", `/admin/dead-letters/${again?.["id"]}/discard`, why);
+      const gone = await shop.send(
+        "POST",
+        `/admin/dead-letters/${Number(again?.["id"])}/discard`,
+        why,
+      );
       expect(gone).toMatchObject({ status: 200, body: { result: "discarded" } });
       expect(await lettersOf(id)).toEqual([]);
       let types: readonly (string | undefined)[] = [];

@@ -1,5 +1,6 @@
 /**
- * A shop that is told to use a server that cannot be used: it says which setting is wrong, and ends.
+ * A shop that is told to use a server that cannot be used: it says which setting is wrong, and
+ * ends.
  *
  * Each case is `bun start` as a process of its own on real servers of which one is somewhere else,
  * is no such server, or wants another password. What contradicts itself is refused before any

@@ -339,7 +339,7 @@ class Crew {
     return { stopWithinMs: Math.floor(mineMs) - stopGraceMs, stopGraceMs };
   }
 
-  /** Has the journal, if there is one, forget the dead thread before its successor joins the mesh. */
+  /** Has the journal, if any, forget the dead thread before its successor joins the mesh. */
   async #reset(thread: number): Promise<void> {
     if (this.#systems.kind === "embedded") await this.#forgetInJournal(thread);
     // The dead thread may have published its last answers without ringing for them, and committed

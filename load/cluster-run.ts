@@ -65,7 +65,7 @@ export interface ClusterReport {
   readonly accepted: LatencySummary;
   readonly failures: Readonly<Record<string, number>>;
   readonly cancels: Readonly<Partial<Record<CancelOutcome, number>>>;
-  /** Lines in the logs of the processes that say that a commit was refused by its fence. */
+  /** Incarnations of shards of which a late commit was refused. */
   readonly fencedLines: number;
   readonly verdict: Verdict;
 }
@@ -259,10 +259,9 @@ async function countFenced(fleet: Fleet): Promise<number> {
   return counts.reduce((sum, count) => sum + count, 0);
 }
 
-/** What a process says when a commit of its own was refused, or its beat. */
+/** What a shard says, once, when a commit of its own was refused. */
 async function fencedLinesOf(fleet: Fleet, name: string): Promise<number> {
   const member = fleet.members.find((each) => each.name === name);
   const text = member === undefined ? "" : await Bun.file(member.logFile).text();
-  return text.split("\n").filter((line) => line.includes("FENCED") || line.includes("is fenced"))
-    .length;
+  return text.split("\n").filter((line) => line.includes("a late commit was refused")).length;
 }

@@ -40,15 +40,12 @@ const LEASE_CHECKS = 8;
 const BUFFER_FRAMES_MAX = 1_024;
 
 /** A record as the server gave it. */
-export interface RemoteRecord {
+export interface RemoteRecord extends Pick<Delivery, "bytes" | "fault"> {
   /** Ascending within an assignment; what is left out does not exist. */
   readonly sequence: number;
-  readonly bytes: Uint8Array;
   /** By the server's count; absent: 1, or what was remembered of it. */
   readonly attempt?: number;
   readonly notBeforeMs?: number;
-  /** See `Delivery`. */
-  readonly fault?: string;
 }
 
 /** What the server remembers of a partition for the group. */

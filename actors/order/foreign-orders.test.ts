@@ -43,7 +43,7 @@ async function createRig(known: Readonly<Record<string, OrderStatus>>) {
     return SETTLED;
   };
   const serveMany: HandleBatch<ShopEvent> = async (messages) =>
-    await Promise.all(messages.map((message) => serveOne(message, signal)));
+    await Promise.all(messages.map((each) => serveOne(each, signal)));
 
   function message(event: ShopEvent, flags = FLAG_JSON): Message<ShopEvent> {
     const plain = delivered(event, "g", environment);

@@ -59,7 +59,9 @@ export class KafkaJsDriver implements KafkaDriver {
   constructor(options: KafkaJsOptions) {
     this.#options = options;
     this.#kafka = new Kafka(configOf(options));
-    this.#admin = this.#kafka.admin({ retry: { ...RETRY, retries: ADMIN_RETRIES_MAX } });
+    const sockets = new KafkaJsSockets();
+    this.#admin = this.#kafkaOn(sockets).admin({ retry: { ...RETRY, retries: ADMIN_RETRIES_MAX } });
+    this.#admin.on("admin.network.request_timeout", () => sockets.closeAll());
     this.#producer = this.#newProducer();
   }
 
@@ -196,7 +198,7 @@ export class KafkaJsDriver implements KafkaDriver {
     const member = new KafkaJsMember({
       environment,
       settings,
-      kafka: new Kafka({ ...configOf(this.#options), socketFactory: sockets.connect }),
+      kafka: this.#kafkaOn(sockets),
       sockets,
       join: options,
       onClosed: () => this.#members.delete(member),
@@ -223,6 +225,10 @@ export class KafkaJsDriver implements KafkaDriver {
     } catch (error) {
       throw produceFailure(error);
     }
+  }
+
+  #kafkaOn(sockets: KafkaJsSockets): Kafka {
+    return new Kafka({ ...configOf(this.#options), socketFactory: sockets.connect });
   }
 
   #newProducer(): Producer {

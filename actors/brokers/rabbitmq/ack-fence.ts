@@ -9,8 +9,10 @@
 
 import type { PartitionClaim } from "./partition-claim.ts";
 
+type Fenced = Pick<PartitionClaim, "barrier">;
+
 interface Asked {
-  readonly claim: PartitionClaim;
+  readonly claim: Fenced;
   readonly resolve: (isCertain: boolean) => void;
 }
 
@@ -25,7 +27,7 @@ export class AckFence {
   }
 
   /** What `claim` has settled so far. */
-  pass(claim: PartitionClaim): Promise<boolean> {
+  pass(claim: Fenced): Promise<boolean> {
     return new Promise((resolve) => {
       this.#asked.push({ claim, resolve });
       if (!this.#isRunning) void this.#run();
@@ -37,7 +39,7 @@ export class AckFence {
     while (this.#asked.length > 0) {
       const round = this.#asked;
       this.#asked = [];
-      const claims = new Map<PartitionClaim, Promise<boolean>>();
+      const claims = new Map<Fenced, Promise<boolean>>();
       for (const { claim } of round) {
         if (!claims.has(claim)) claims.set(claim, claim.barrier());
       }
