@@ -48,13 +48,6 @@ export function whyUnmet(need: Need): string | undefined {
   return existsSync(folder) ? undefined : `${need.folder} is not in ${cacheDirectory()}`;
 }
 
-/** The path of a program that must be there; a bare name is looked up in PATH. */
-export function programPath(need: Need & { readonly kind: "program" }): string {
-  const path = findProgram(need);
-  if (path === undefined) throw new Error(whyUnmet(need) ?? "");
-  return path;
-}
-
 function findProgram(need: Need & { readonly kind: "program" }): string | undefined {
   for (const path of need.paths) {
     if (!path.startsWith("/")) {

@@ -1,4 +1,6 @@
-/** Times of a cluster that go together, and times that do not. */
+/**
+ * Times of a cluster that go together, and times that do not. Each refusal must name both settings.
+ */
 
 import { describe, expect, test } from "bun:test";
 

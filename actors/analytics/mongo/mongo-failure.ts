@@ -20,10 +20,6 @@ const NOT_IMPLEMENTED = 238;
 const INDEX_OPTIONS_CONFLICT = 85;
 const DETAIL_CHARS_MAX = 200;
 
-export function isDuplicateKey(error: unknown): boolean {
-  return error instanceof MongoServerError && error.code === DUPLICATE_KEY;
-}
-
 /** The places of the documents that were there already; `undefined`: it failed otherwise. */
 export function duplicatesIn(error: unknown): readonly number[] | undefined {
   if (!(error instanceof MongoBulkWriteError)) return undefined;

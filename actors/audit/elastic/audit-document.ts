@@ -55,12 +55,6 @@ export type ReducedDocument = Placed & { readonly packed: string };
 
 export type StoredDocument = AuditDocument | ReducedDocument;
 
-/** Where a document goes. */
-export interface DocumentKey {
-  readonly index: string;
-  readonly id: string;
-}
-
 const LAST_PERIOD_MS = Date.UTC(2099, 11, 1);
 const PERIOD_NAME = /-(\d{4})\.(\d{2})\.(\d{2})$/;
 const DAY_MS = 86_400_000;

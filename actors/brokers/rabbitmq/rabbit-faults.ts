@@ -84,13 +84,6 @@ export function describeRabbitFault(error: unknown, address: RabbitAddress): str
   return `rabbitmq.url: ${place} is no AMQP server that can be used (${replyOf(text)})`;
 }
 
-/** Whether trying again cannot help, because somebody has to change something first. */
-export function isRefusal(error: unknown): boolean {
-  const { code, text } = factsOf(error);
-  if (code === ACCESS_REFUSED || code === PRECONDITION_FAILED || code === NOT_ALLOWED) return true;
-  return isHandshake(text);
-}
-
 /**
  * A server that has just come back answers before its queues and streams have found their leaders;
  * it says of each that it is not there, and means not yet.
