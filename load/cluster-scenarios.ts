@@ -37,6 +37,8 @@ export interface FaultRecord {
   readonly faultMs: number;
   /** Of orders, if any had to move from one process to another. */
   readonly movedSlots?: ReadonlySet<number>;
+  /** Orders that were due before it may have been served by whoever had the slots before. */
+  readonly movedFromMs?: number;
   /** Times of its own, in words: milliseconds since the fault. */
   readonly marks: Readonly<Record<string, number>>;
   /** Who was paused for longer than it may be. */
@@ -86,7 +88,8 @@ async function join(context: ScenarioContext): Promise<FaultRecord> {
   const movedSlots = slotsOf(await database.owners(GROUP), name);
   context.log(`${name} joined: ready ${readyMs} ms, owns ${movedSlots.size} slots ${spreadMs} ms`);
   await Bun.sleep(phaseMs);
-  return { faultMs, movedSlots, marks: { ready: readyMs, spread: spreadMs } };
+  const marks = { ready: readyMs, spread: spreadMs };
+  return { faultMs, movedSlots, movedFromMs: faultMs + spreadMs, marks };
 }
 
 async function leave(context: ScenarioContext): Promise<FaultRecord> {

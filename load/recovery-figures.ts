@@ -11,11 +11,11 @@ import { summarize } from "./latency-summary.ts";
 import type { Evidence } from "./evidence.ts";
 
 export interface RecoveryFigures {
-  /** Due to through, of the orders due and through before the fault. */
+  /** Due to through, of orders through before the fault and due in the later half of that time. */
   readonly beforeP99Ms: number;
   /**
-   * From the fault to the first order through that was due after it and is in a slot that had to
-   * move; any slot when none did. Absent when there was none.
+   * From the fault to the first order through that was due after it, or after `movedFromMs`, and is
+   * in a slot that had to move; any slot when none did. Absent when there was none.
    */
   readonly movedMs: number | undefined;
   /** Orders that took longer than `limitMs`. */
@@ -32,6 +32,7 @@ export interface RecoveryTerms {
   readonly faultMs: number;
   /** Absent: all. */
   readonly movedSlots?: ReadonlySet<number>;
+  readonly movedFromMs?: number;
   readonly slots: number;
 }
 
@@ -46,16 +47,18 @@ interface Passage {
 
 export function recoveryOf(
   evidence: Pick<Evidence, "attempts" | "timelines">,
-  { faultMs, movedSlots, slots }: RecoveryTerms,
+  { faultMs, movedSlots, movedFromMs = faultMs, slots }: RecoveryTerms,
 ): RecoveryFigures {
   const passages = passagesOf(evidence, slots);
   const tookMs = ({ dueMs, throughMs }: Passage): number => throughMs - dueMs;
-  const before = passages.filter(({ throughMs }) => throughMs < faultMs);
+  const firstDueMs = passages.reduce((least, { dueMs }) => Math.min(least, dueMs), faultMs);
+  const warmMs = (firstDueMs + faultMs) / 2;
+  const before = passages.filter((each) => each.dueMs >= warmMs && each.throughMs < faultMs);
   const beforeP99Ms = summarize(before.map(tookMs)).p99Ms;
   const limitMs = Math.max(LIMIT_MIN_MS, 2 * beforeP99Ms);
   const slow = passages.filter((each) => each.throughMs >= faultMs && tookMs(each) > limitMs);
   const moved = passages.filter(
-    ({ slot, dueMs }) => dueMs >= faultMs && (movedSlots?.has(slot) ?? true),
+    ({ slot, dueMs }) => dueMs >= movedFromMs && (movedSlots?.has(slot) ?? true),
   );
   return {
     beforeP99Ms,

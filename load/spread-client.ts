@@ -28,7 +28,7 @@ export interface SpreadClient {
   /** The same for requests of any kind. */
   readonly pool: HttpPool;
   add(name: string, port: number): void;
-  /** `request` to one that is not `not`, if there is another. */
+  /** `request` to one that is not `not`, if another answers. */
   requestElsewhere(request: HttpRequest, not: string): Promise<HttpResponse>;
   close(): void;
 }
@@ -48,12 +48,13 @@ export function createSpreadClient(options: SpreadClientOptions): SpreadClient {
   const targets: Target[] = [];
   let turn = 0;
 
+  /** Whoever answered last time comes first, and among those anybody but `not`. */
   function next(not?: string): Target {
     const nowMs = performance.now();
-    const others = targets.filter(({ name }) => name !== not);
-    const candidates = others.length > 0 ? others : targets;
-    const willing = candidates.filter(({ shunnedUntilMs }) => shunnedUntilMs <= nowMs);
-    const among = willing.length > 0 ? willing : candidates;
+    const willing = targets.filter(({ shunnedUntilMs }) => shunnedUntilMs <= nowMs);
+    const candidates = willing.length > 0 ? willing : targets;
+    const others = candidates.filter(({ name }) => name !== not);
+    const among = others.length > 0 ? others : candidates;
     const found = among[turn++ % among.length];
     if (found === undefined) throw new ShopError("CLOSED", "there is no process", "later");
     return found;
@@ -109,6 +110,7 @@ export function createSpreadClient(options: SpreadClientOptions): SpreadClient {
       });
       targets.push({ name, pool: own, client: createShopClient(own), shunnedUntilMs: 0 });
     },
-    requestElsewhere: (request, not) => at(next(not), (target) => target.pool.request(request)),
+    requestElsewhere: async (request, not) =>
+      await at(next(not), (target) => target.pool.request(request)),
   };
 }

@@ -14,7 +14,7 @@ import { isShopError } from "../../runtime/errors.ts";
 import { checkFrame } from "../../runtime/frames/frame.ts";
 import { lazyFrame } from "../../runtime/frames/lazy-frame.ts";
 import { EVENTS } from "../contracts/messages.ts";
-import { decodeEvent } from "../delivery/decode-message.ts";
+import { readEvent } from "../delivery/decode-message.ts";
 
 export type PayloadFault = "UNKNOWN_TYPE" | "BAD_PAYLOAD";
 
@@ -59,7 +59,7 @@ function frameIn(bytes: Uint8Array): Frame | FrameFault {
 function eventIn(frame: Frame): ShopEvent | PayloadFault {
   if (!KNOWN_TYPES.has(frame.type)) return "UNKNOWN_TYPE";
   try {
-    return decodeEvent(frame);
+    return readEvent(frame);
   } catch (error) {
     if (!isShopError(error, "BAD_MESSAGE")) throw error;
     return "BAD_PAYLOAD";

@@ -99,7 +99,11 @@ function isNumeric(schema: TSchema): boolean {
 
 /** The only pattern among the settings is that of an address. */
 function describeText({ pattern, minLength = 0, maxLength }: TString): string {
-  if (pattern !== undefined) return "an http or https address, or empty";
+  if (pattern?.startsWith("^(https?:") === true) return "an http or https address, or empty";
+  if (pattern !== undefined) {
+    const isAllowedEmpty = minLength === 0 && new RegExp(pattern).test("");
+    return `a text that matches ${pattern}${isAllowedEmpty ? ", or empty" : ""}`;
+  }
   if (minLength === 0) return "a text, which may be empty";
   return minLength === maxLength ? `a text of ${minLength} characters` : "a text that is not empty";
 }

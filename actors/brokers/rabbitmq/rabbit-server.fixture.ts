@@ -5,6 +5,8 @@
  * command says on failure is thrown.
  */
 
+import { readdirSync } from "node:fs";
+
 import type { TestServer } from "../../../deploy/services/test-server.ts";
 import type { RemoteServer } from "../../testing/remote-hooks.suite.ts";
 
@@ -48,9 +50,10 @@ function isTestServer(server: RemoteServer): server is TestServer {
 
 /** The port of the server's own name service, which the command has to know. */
 async function mapperOf(server: TestServer): Promise<Record<string, string>> {
-  const found = await Array.fromAsync(new Bun.Glob("/proc/[0-9]*/environ").scan({ dot: true }));
-  for (const path of found) {
-    const text = await Bun.file(path)
+  // Processes come and go while this looks.
+  const processes = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  for (const id of processes) {
+    const text = await Bun.file(`/proc/${id}/environ`)
       .text()
       .catch(() => "");
     if (!text.includes(`HOME=${server.directory}`)) continue;
