@@ -6,7 +6,7 @@ import type { EventOf } from "../contracts/messages.ts";
 
 import { decodeFrame, encodeFrame } from "../../runtime/frames/frame.ts";
 import { FLAG_JSON } from "../../runtime/frames/frame-header.ts";
-import { decodeEvent } from "../delivery/decode-message.ts";
+import { decodeEvent, readEvent } from "../delivery/decode-message.ts";
 import { createTestFeed, orderCreated } from "./audit.fixture.ts";
 import { asReused, isSameMessage, readEntry } from "./audit-entry.ts";
 import { TEXTS_MAX } from "./audit-limits.ts";
@@ -65,7 +65,7 @@ describe("an event", () => {
     const { frame } = readEntry(createTestFeed().record("orders", bytes));
     expect(Buffer.from(frame).toString("latin1")).not.toMatch(SECRETS);
     expect(decodeFrame(frame).flags).toBe(FLAG_JSON);
-    expect(decodeEvent(decodeFrame(frame))).toMatchObject({ orderId: "o-1", totalMinor: 2_100 });
+    expect(readEvent(decodeFrame(frame))).toMatchObject({ orderId: "o-1", totalMinor: 2_100 });
   });
 
   test("that has no secrets is kept to the byte", () => {
