@@ -75,9 +75,9 @@ describe("a cluster", () => {
     expect(brokenBy({ unwell: new Map([["p1", "degraded"]]) })).toEqual(["rest"]);
   });
 
-  test("refuses the late commits of a process that was paused", () => {
-    expect(brokenBy({ zombie: { name: "p2", wasRefused: true } })).toEqual([]);
-    expect(brokenBy({ zombie: { name: "p2", wasRefused: false } })).toEqual(["fence"]);
+  test("fences a process that was paused", () => {
+    expect(brokenBy({ zombie: { name: "p2", wasFenced: true } })).toEqual([]);
+    expect(brokenBy({ zombie: { name: "p2", wasFenced: false } })).toEqual(["fence"]);
   });
 });
 

@@ -19,7 +19,7 @@ export interface ClusterEvidence {
   /** Their `/health` at the end, if it is not well: by process. */
   readonly unwell: ReadonlyMap<string, string>;
   /** Of a process that was paused for longer than it may be. */
-  readonly zombie?: { readonly name: string; readonly wasRefused: boolean };
+  readonly zombie?: { readonly name: string; readonly wasFenced: boolean };
 }
 
 /** Events of the order itself; others are on topics of their own. */
@@ -98,8 +98,8 @@ function judgeLeftovers(found: ClusterEvidence): readonly Violation[] {
 }
 
 function judgeZombie({ zombie }: ClusterEvidence): readonly Violation[] {
-  if (zombie === undefined || zombie.wasRefused) return [];
-  const detail = "no late commit of it was refused";
+  if (zombie === undefined || zombie.wasFenced) return [];
+  const detail = "it slept through its session and was not fenced";
   return [{ check: "fence", subject: zombie.name, detail }];
 }
 

@@ -66,7 +66,7 @@ export interface ClusterReport {
   readonly failures: Readonly<Record<string, number>>;
   readonly cancels: Readonly<Partial<Record<CancelOutcome, number>>>;
   /** Incarnations of shards of which a late commit was refused. */
-  readonly fencedLines: number;
+  readonly lateCommits: number;
   readonly verdict: Verdict;
 }
 
@@ -177,7 +177,7 @@ async function runIn(world: World): Promise<ClusterReport> {
     recovery: recoveryOf(evidence, { ...fault, slots }),
     marks: fault.marks,
     ...countsOf(submitter, cancels),
-    fencedLines: await countFenced(fleet),
+    lateCommits: await countRefused(fleet),
     verdict: await judge(world, evidence, found),
   };
 }
@@ -195,13 +195,12 @@ async function findOut(
     expected: eventsExpected(evidence.timelines),
     quietMs: EVENTS_QUIET_MS,
   });
-  const lines = zombie === undefined ? 0 : await fencedLinesOf(fleet, zombie);
   return {
     ...{ cancels, published },
     leftovers: await restOf(world),
     living: fleet.living(),
     unwell: await unwellOf(fleet),
-    ...(zombie === undefined ? {} : { zombie: { name: zombie, wasRefused: lines > 0 } }),
+    ...(zombie === undefined ? {} : { zombie: await zombieOf(fleet, zombie) }),
   };
 }
 
@@ -254,14 +253,19 @@ function countsOf(
   };
 }
 
-async function countFenced(fleet: Fleet): Promise<number> {
-  const counts = await Promise.all(fleet.members.map(({ name }) => fencedLinesOf(fleet, name)));
-  return counts.reduce((sum, count) => sum + count, 0);
+/** A shard that is fenced finds out by a commit or by a beat, whichever comes first. */
+async function zombieOf(fleet: Fleet, name: string): Promise<Required<ClusterEvidence>["zombie"]> {
+  return { name, wasFenced: (await linesOf(fleet, name, "FENCED")) > 0 };
 }
 
-/** What a shard says, once, when a commit of its own was refused. */
-async function fencedLinesOf(fleet: Fleet, name: string): Promise<number> {
+async function countRefused(fleet: Fleet): Promise<number> {
+  const counts = fleet.members.map(({ name }) => linesOf(fleet, name, "a late commit was refused"));
+  return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+}
+
+/** Lines with `words` in the log of a process. */
+async function linesOf(fleet: Fleet, name: string, words: string): Promise<number> {
   const member = fleet.members.find((each) => each.name === name);
   const text = member === undefined ? "" : await Bun.file(member.logFile).text();
-  return text.split("\n").filter((line) => line.includes("a late commit was refused")).length;
+  return text.split("\n").filter((line) => line.includes(words)).length;
 }

@@ -100,7 +100,7 @@ function describe({ recovery, accepted, failures, cancels, ...rest }: ClusterRep
     `accepted   ${accepted.count}, ${describeLatency(accepted)}`,
     `tries lost ${failed.length === 0 ? "none" : failed.join("; ")}`,
     `cancels    ${JSON.stringify(cancels)}`,
-    `fenced     late commits of ${rest.fencedLines} incarnations of shards were refused`,
+    `fenced     late commits of ${rest.lateCommits} incarnations of shards were refused`,
     withoutPlatform(describeVerdict(rest.verdict)),
   ].join("\n");
 }
