@@ -15,6 +15,15 @@ import { KAFKA_SETTINGS } from "./kafka-options.ts";
 import { OffsetCommitter } from "./offset-committer.ts";
 import { decodeWish } from "./slot-assigner.ts";
 
+const OPTIONS = {
+  group: "g",
+  topics: ["t"],
+  from: "earliest",
+  creditFrames: 1,
+  creditBytes: 1,
+  leaseMs: 60_000,
+} as const;
+
 function setUp() {
   const environment = createVirtualEnvironment();
   const calls: string[] = [];
@@ -38,8 +47,7 @@ function setUp() {
   };
   const wish = () => decodeWish(joined?.userData() ?? new Uint8Array());
   const subscribe: SubscribeOptions = {
-    ...{ group: "g", topics: ["t"], from: "earliest" },
-    ...{ creditFrames: 1, creditBytes: 1, leaseMs: 60_000 },
+    ...OPTIONS,
     onDeliveries: () => undefined,
     async onAssigned(topic, partitions) {
       calls.push(`claim ${topic}/${partitions.join()}`);

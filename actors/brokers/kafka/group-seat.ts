@@ -268,7 +268,7 @@ export class GroupSeat {
     this.#opening = undefined;
   }
 
-  /** The subscriber has agreed to what was taken away before it began, and lets go in good order. */
+  /** The subscriber has agreed to what was taken away before it began, and lets go of it. */
   async #disown(agreed: readonly TopicPartitions[]): Promise<void> {
     const { site, subscribe } = this.#options;
     for (const { topic, partitions } of agreed) {
