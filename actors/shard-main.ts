@@ -44,6 +44,8 @@ import { SHOP_LAYOUT } from "./shop-metrics.ts";
 
 /** Between tries to hand an answer to a gateway that is busy. */
 const RESEND_MS = 5;
+/** Of the time to stop, on servers: the rest is for the outbox and for giving the lease back. */
+const DRAIN_SHARE = 0.6;
 
 export interface ShardThreadData {
   readonly memory: MeshMemory;
@@ -156,7 +158,7 @@ async function start(
   const stopSampling = sampleOutbox(ground.outbox, metrics, systemEnvironment);
   return {
     async stop(withinMs) {
-      await running.drain(withinMs);
+      await running.drain(withinMs * (data.ground.kind === "remote" ? DRAIN_SHARE : 1));
       stopSampling();
       memory?.close();
       await ground.close();

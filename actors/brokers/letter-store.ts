@@ -121,8 +121,10 @@ class BytesInHand {
     return held?.epoch === ref.epoch ? held.bytes : undefined;
   }
 
-  remove({ topic, partition, sequence }: DeliveryRef): void {
-    this.#partitions.get(placeOf(topic, partition))?.delete(sequence);
+  /** Unless it is another delivery of the same frame by now. */
+  remove(ref: DeliveryRef): void {
+    if (this.find(ref) === undefined) return;
+    this.#partitions.get(placeOf(ref.topic, ref.partition))?.delete(ref.sequence);
   }
 
   lose(topic: string, partition: number): void {

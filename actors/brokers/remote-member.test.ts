@@ -91,6 +91,27 @@ describe("a member of a remote group", () => {
     expect(rooms).toEqual([0]);
   });
 
+  test("says that there is room when another partition has made it", async () => {
+    const rooms: number[] = [];
+    const rig = createRig(
+      { creditFrames: 1, creditBytes: 50 },
+      { onRoom: (_topic, partition) => void rooms.push(partition) },
+    );
+    rig.member.assign(TOPIC, 0, FRESH);
+    rig.member.assign(TOPIC, 1, FRESH);
+    await rig.receive(1, 1, 2, 3, 4, 5, 6);
+    await rig.receive(0, 1);
+    expect(rig.member.hasRoom(TOPIC, 0)).toBe(false);
+    // The one frame of partition 0 goes first, while those of partition 1 still fill the buffer.
+    for (let settled = 0; settled < 5; settled++) {
+      const next = rig.deliveries[settled];
+      if (next !== undefined) rig.member.settle(next);
+      await rig.environment.settle();
+    }
+    expect(rooms).toContain(0);
+    expect(rig.member.hasRoom(TOPIC, 0)).toBe(true);
+  });
+
   test("settles once; what is settled again is a repeat, under an old epoch stale", async () => {
     const rig = createRig();
     rig.member.assign(TOPIC, 0, FRESH);

@@ -327,6 +327,18 @@ export class RemoteMember {
     for (const partitions of this.#held.values()) {
       for (const held of partitions.values()) this.#handOut(held);
     }
+    this.#tellRoom();
+  }
+
+  /** Bytes are counted together: what was handed out of one partition makes room for another. */
+  #tellRoom(): void {
+    for (const partitions of this.#held.values()) {
+      for (const held of partitions.values()) {
+        if (!held.isFull || held.isEnding || !this.#hasRoom(held)) continue;
+        held.isFull = false;
+        this.#options.onRoom?.(held.partition.topic, held.partition.index);
+      }
+    }
   }
 
   #handOut(held: Held): void {
@@ -344,10 +356,6 @@ export class RemoteMember {
     } else if (held.head > BUFFER_FRAMES_MAX) {
       buffer.splice(0, held.head);
       held.head = 0;
-    }
-    if (held.isFull && this.#hasRoom(held)) {
-      held.isFull = false;
-      this.#options.onRoom?.(partition.topic, partition.index);
     }
     this.#options.subscribe.onDeliveries(batch);
   }

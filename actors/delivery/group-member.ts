@@ -128,6 +128,8 @@ export class GroupMember<Body> implements Consumer {
     this.#giveBack(topic, partitions, (item) => !isUnderWay(item));
     const isDone = (): boolean => !this.#itemsOf(topic, partitions).some(isUnderWay);
     await this.#idle.wait(isDone, this.#policy.handleTimeoutMs);
+    // What failed meanwhile is to be tried again by the next owner.
+    this.#giveBack(topic, partitions, (item) => !isUnderWay(item));
   }
 
   revoke(topic: string, partitions: readonly number[]): void {

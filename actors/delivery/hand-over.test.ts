@@ -77,3 +77,16 @@ test("a handler that hangs holds up a hand-over no longer than it may take", asy
   await rig.environment.advance(120_000);
   expect(isDone).toBe(true);
 });
+
+test("what fails while it is being handed over is left to the next owner", async () => {
+  const { rig, finish, consumer, subscribed } = await begin(1);
+  await rig.publish(["a"]);
+  await rig.environment.settle();
+  const ending = subscribed.onRevoking?.("t", ALL);
+  finish[0]?.({ kind: "retry", error: new Error("not now") });
+  await rig.environment.settle();
+  await ending;
+  await rig.environment.advance(10_000);
+  expect(finish).toHaveLength(1);
+  expect(totals(consumer)).toMatchObject({ returned: 1, inFlight: 0, parked: 0 });
+});

@@ -41,7 +41,7 @@ const SIDE_CONNECTIONS = 3;
 /** Group of the letters that no broker would take. */
 const OUTBOX_GROUP = "outbox";
 /** Of the time to stop: what is left in the outbox is published by others. */
-const CLOSE_MS = 2_000;
+const CLOSE_MS = 1_000;
 
 /** Plain values, cloneable. */
 export interface RemoteGroundData {
@@ -66,12 +66,15 @@ export async function openRemoteGround(
 ): Promise<ShardGround> {
   const closers: Closer[] = [];
   const closeAll = async (): Promise<void> => {
-    for (const close of closers.splice(0).toReversed()) await close();
+    for (const close of closers.splice(0).toReversed()) {
+      // One that cannot be closed in good order keeps none of the others open.
+      await close().catch((error: unknown) => events.onLog("debug", describeError(error)));
+    }
   };
   try {
     return { ...(await open({ data, environment, events }, closers)), close: closeAll };
   } catch (error) {
-    await closeAll().catch((after: unknown) => events.onLog("debug", describeError(after)));
+    await closeAll();
     throw error;
   }
 }
@@ -138,7 +141,9 @@ async function openShard(
     const broker = brokers.get(name);
     return broker === undefined ? [] : [{ name, topics, broker }];
   });
+  const log = data.placement["orders"];
   return await openPostgresShard({
+    orderedTopics: data.uses.flatMap(({ name, topics }) => (name === log ? topics : [])),
     postgres,
     lanes,
     slots: data.slots,

@@ -96,6 +96,10 @@ class ViewMember implements RunningChild {
       onRevoked: (topic, partitions) => this.#forget(topic, partitions),
       onFailure: (error) => this.#breakDown(error),
     });
+    if (this.#isEnded) {
+      await this.#subscription.close();
+      return;
+    }
     this.#measure();
     this.#wait();
   }
@@ -114,6 +118,7 @@ class ViewMember implements RunningChild {
       const timer = environment.startTimer(leftMs, resolve);
       this.#flush();
       await Promise.race([this.#working ?? this.#pause(), promise]);
+      if (this.#failures > 0) await Promise.race([this.#pause(), promise]);
       timer.cancel();
     }
     await this.#end();
@@ -235,8 +240,8 @@ class ViewMember implements RunningChild {
     this.#isEnded = true;
     this.#timer?.cancel();
     this.#lagTimer?.cancel();
-    await this.#subscription?.close();
-    await this.#sink.close();
+    await Promise.allSettled([this.#subscription?.close()]);
+    await Promise.allSettled([this.#sink.close()]);
   }
 }
 

@@ -92,6 +92,14 @@ describe("the systems in use", () => {
     expect(refusal(env)).toContain(problem);
   });
 
+  test("that split a service over two brokers are refused, naming the topics and the service", () => {
+    const env = { ...REMOTE, SHOPSTREAM_BROKERS: "kafka,redis" };
+    expect(refusal({ ...env, SHOPSTREAM_PLACEMENT_PAYMENTS: "redis" })).toContain(
+      "placement.commands must be the same broker: order hears them",
+    );
+    expect(refusal({ ...env, SHOPSTREAM_PLACEMENT_BEHAVIOR: "redis" })).toBe("");
+  });
+
   test("with roles that need no view are not asked for the view's store", () => {
     const env = {
       SHOPSTREAM_STORE: "postgres",

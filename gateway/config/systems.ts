@@ -10,6 +10,7 @@ import type { BrokerName, Placement } from "../../actors/grounds/placement.ts";
 import type { ShopConfig } from "./config-schema.ts";
 
 import { TOPICS } from "../../actors/contracts/topics.ts";
+import { audienceOf } from "../../actors/grounds/placement.ts";
 import { COMMANDS_TOPIC } from "../../actors/commands/owner-handler.ts";
 
 export type Systems =
@@ -70,6 +71,7 @@ export function contradictorySystems(config: SystemsConfig): readonly string[] {
     if (brokers.some((name) => name === broker)) continue;
     found.push(`placement.${topic} = ${broker}, which is not among brokers`);
   }
+  found.push(...splitGroups(config));
   const views = VIEW_NAMES.filter((name) => roles.includes(name));
   if (views.length > 0 && brokers.length === 1 && brokers[0] === "rabbitmq") {
     const names = views.join(" and ");
@@ -82,4 +84,17 @@ export function contradictorySystems(config: SystemsConfig): readonly string[] {
     found.push("store = postgres needs analytics.store = mongodb, or roles without analytics");
   }
   return found;
+}
+
+/** Brokers assign slots each by itself, and a slot of a group has one owner. */
+function splitGroups(config: SystemsConfig): readonly string[] {
+  const systems = resolveSystems(config);
+  if (systems.kind === "embedded") return [];
+  const { placement } = systems;
+  return Object.entries(audienceOf(placement).groups).flatMap(([group, topics]) => {
+    const brokers = new Set(topics.map((topic) => placement[topic]));
+    if (brokers.size <= 1) return [];
+    const heard = topics.map((topic) => `placement.${topic}`).join(", ");
+    return [`${heard} must be the same broker: ${group} hears them`];
+  });
 }

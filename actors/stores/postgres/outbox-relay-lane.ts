@@ -97,6 +97,8 @@ export class RelayLane {
   #published = 0;
   #failed = 0;
   #refused = 0;
+  /** Ends the wait for a publication under way. */
+  #abandon: () => void = () => undefined;
   #isClosed = false;
   #wake: (() => void) | undefined;
   readonly #ended: Promise<void>;
@@ -149,9 +151,10 @@ export class RelayLane {
     };
   }
 
-  /** Frames in memory stay in the table. Resolves when no publication is under way. */
+  /** Frames in memory stay in the table, those of a publication under way as well. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#abandon();
     this.#signal();
     await this.#ended;
   }
@@ -299,6 +302,7 @@ export class RelayLane {
   async #inTime(frames: readonly Outgoing[]): Promise<void> {
     const { broker, environment, name, settings } = this.#options;
     const { promise: late, reject } = Promise.withResolvers<never>();
+    this.#abandon = () => reject(new ShopError("INDETERMINATE", `${name}: closed`, "later"));
     const timer = environment.startTimer(settings.publishTimeoutMs, () => {
       const what = `${name} confirmed nothing within ${settings.publishTimeoutMs} ms`;
       reject(new ShopError("INDETERMINATE", what, "later"));
@@ -307,6 +311,7 @@ export class RelayLane {
       await Promise.race([broker.publish(frames), late]);
     } finally {
       timer.cancel();
+      this.#abandon = () => undefined;
     }
   }
 

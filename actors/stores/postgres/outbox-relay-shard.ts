@@ -42,6 +42,8 @@ export interface PostgresShardOptions extends Pick<
   readonly lease?: LeaseSettings;
   readonly relay?: RelayLaneSettings;
   readonly fences?: FenceSettings;
+  /** See `SlotFencesOptions`; absent: all. */
+  readonly orderedTopics?: readonly string[];
   /** Once: this shard commits nothing any more and must end. */
   readonly onFenced: () => void;
 }
@@ -96,6 +98,7 @@ export async function openPostgresShard(options: PostgresShardOptions): Promise<
     environment,
     lease,
     rows: createSlotRows(sql),
+    topics: options.orderedTopics ?? options.lanes.flatMap(({ topics }) => topics),
     settings: options.fences,
     onLog,
   });

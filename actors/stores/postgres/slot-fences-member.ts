@@ -80,13 +80,15 @@ class MemberSlots {
     }
     if (fresh.length > 0) {
       const claim = this.#fences.claim(this.#group, fresh);
+      // Whoever waits for another of its slots may fail first.
+      claim.catch(() => undefined);
       for (const slot of fresh) this.#claims.set(slot, claim);
     }
     try {
       // Another topic's claim of a slot may still be under way.
       for (const slot of slots) await this.#claims.get(slot);
     } catch (error) {
-      for (const slot of this.#remove(topic, slots)) this.#claims.delete(slot);
+      await this.#release(this.#remove(topic, slots));
       throw error;
     }
   }

@@ -1,24 +1,30 @@
 /**
  * The statements behind the fences of slots: whose a slot is, and what is still to be published.
  *
- * A claim takes a slot whoever has it and says from whom; what that means for the former owner is
- * decided elsewhere. Refuses, with `FENCED`, a claim by a shard that is fenced itself.
+ * A claim takes what is free, and what is left of an owner that is fenced; of those that live it
+ * takes nothing and says who they are, so that a claim that is made again finds them again. Refuses,
+ * with `FENCED`, a claim by a shard that is fenced itself.
  */
 
 import type { Sql } from "postgres";
 
 import { ShopError } from "../../../runtime/errors.ts";
-import { plainArray } from "./array-literals.ts";
+import { plainArray, textArray } from "./array-literals.ts";
 
 export interface SlotRows {
-  /** Relays that owned some of `slots` and did not release them; `relayId` is not among them. */
+  /** Relays that own some of `slots` still, not fenced; `relayId` is not among them. */
   claim(relayId: string, group: string, slots: readonly number[]): Promise<readonly string[]>;
   /** Those that `relayId` owns are nobody's any more. */
   release(relayId: string, group: string, slots: readonly number[]): Promise<void>;
   /** The largest id in the outbox, 0 when it is empty. */
   lastOutgoing(): Promise<number>;
-  /** Whether frames of others than `relayId` wait for these slots, up to id `throughId`. */
-  hasOutgoing(relayId: string, slots: readonly number[], throughId: number): Promise<boolean>;
+  /** Whether frames of others than `relayId` wait, for these slots and topics, up to an id. */
+  hasOutgoing(
+    relayId: string,
+    slots: readonly number[],
+    topics: readonly string[],
+    throughId: number,
+  ): Promise<boolean>;
 }
 
 export function createSlotRows(sql: Sql): SlotRows {
@@ -40,12 +46,15 @@ export function createSlotRows(sql: Sql): SlotRows {
             SELECT slot, relay FROM slot_owners
             WHERE grp = ${group}::text AND slot = ANY(${plainArray(slots)}::text::int[])
             ORDER BY slot FOR UPDATE
+          ), living AS MATERIALIZED (
+            SELECT h.slot, h.relay FROM held h JOIN relays r ON r.id = h.relay
+            WHERE NOT r.fenced AND h.relay <> ${relayId}::uuid
           ), taken AS (
             UPDATE slot_owners o SET relay = ${relayId}::uuid FROM held h
             WHERE o.grp = ${group}::text AND o.slot = h.slot
+              AND NOT EXISTS (SELECT 1 FROM living l WHERE l.slot = h.slot)
           )
-          SELECT DISTINCT relay::text AS relay FROM held
-          WHERE relay IS NOT NULL AND relay <> ${relayId}::uuid`;
+          SELECT DISTINCT relay::text AS relay FROM living`;
         return former.map(({ relay }) => relay);
       });
     },
@@ -60,12 +69,13 @@ export function createSlotRows(sql: Sql): SlotRows {
         SELECT max(id)::float8 AS last FROM outbox`;
       return row?.last ?? 0;
     },
-    async hasOutgoing(relayId, slots, throughId) {
+    async hasOutgoing(relayId, slots, topics, throughId) {
       const [row] = await sql<{ waits: boolean }[]>`
         SELECT EXISTS (
           SELECT 1 FROM outbox
           WHERE relay <> ${relayId}::uuid AND id <= ${throughId}::float8::bigint
             AND slot = ANY(${plainArray(slots)}::text::int[])
+            AND topic = ANY(${textArray(topics)}::text::text[])
         ) AS waits`;
       return row?.waits ?? false;
     },

@@ -12,7 +12,7 @@ import type { ShardLease } from "./shard-lease.ts";
 import type { SlotRows } from "./slot-fences-rows.ts";
 
 import { describeError, ShopError } from "../../../runtime/errors.ts";
-import { postgresFailure } from "./postgres-failure.ts";
+import { postgresFailure, readFailure } from "./postgres-failure.ts";
 
 /** What the former owner left is looked for this often, and adopted anew this often. */
 const POLL_MS = 40;
@@ -32,6 +32,8 @@ export interface SlotFencesOptions {
   readonly environment: Environment;
   readonly rows: SlotRows;
   readonly lease: ShardLease;
+  /** Those whose order matters across owners: what waits for another broker holds up nobody. */
+  readonly topics: readonly string[];
   readonly settings?: FenceSettings | undefined;
   readonly onLog?: ((level: "debug" | "info" | "warning", text: string) => void) | undefined;
 }
@@ -52,13 +54,13 @@ export interface SlotFences {
 }
 
 export function createSlotFences(options: SlotFencesOptions): SlotFences {
-  const { environment, rows, lease, settings = FENCE_SETTINGS, onLog } = options;
+  const { environment, rows, lease, topics, settings = FENCE_SETTINGS, onLog } = options;
   const { relayId } = lease;
 
   async function arePublished(slots: readonly number[], withinMs: number): Promise<boolean> {
     const byMs = environment.monotonicMs() + withinMs;
     const throughId = await rows.lastOutgoing();
-    for (let looks = 1; await rows.hasOutgoing(relayId, slots, throughId); looks++) {
+    for (let looks = 1; await rows.hasOutgoing(relayId, slots, topics, throughId); looks++) {
       if (environment.monotonicMs() >= byMs) return false;
       // Of those that died in the meantime nobody else may be about to publish anything.
       if (looks % ADOPT_EVERY === 0) await lease.beat();
@@ -68,20 +70,21 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
   }
 
   async function take(group: string, slots: readonly number[]): Promise<void> {
-    const former = await rows.claim(relayId, group, slots);
-    if (former.length === 0) return;
-    const why = `it did not release slots of group ${group} that are another's now`;
-    await lease.fence(former, why);
-    await lease.beat();
+    for (;;) {
+      const former = await rows.claim(relayId, group, slots);
+      if (former.length === 0) return;
+      const why = `it did not release slots of group ${group} that are another's now`;
+      await lease.fence(former, why);
+      await lease.beat();
+    }
   }
 
   /** A database that is away for a moment is no reason to give the slots back. */
-  async function takePatiently(group: string, slots: readonly number[]): Promise<void> {
+  async function patiently<Found>(group: string, work: () => Promise<Found>): Promise<Found> {
     const byMs = environment.monotonicMs() + settings.takeWaitMs;
     for (;;) {
       try {
-        await take(group, slots);
-        return;
+        return await work();
       } catch (error) {
         if (postgresFailure(error) === undefined) throw error;
         if (environment.monotonicMs() >= byMs) {
@@ -95,8 +98,9 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
 
   return {
     async claim(group, slots) {
-      await takePatiently(group, slots);
-      if (await arePublished(slots, settings.publishedWaitMs)) return;
+      await patiently(group, () => take(group, slots));
+      const waitMs = settings.publishedWaitMs;
+      if (await patiently(group, () => arePublished(slots, waitMs))) return;
       const left = `frames of slots ${slots.join(", ")} are still unpublished`;
       onLog?.(
         "warning",
@@ -104,7 +108,13 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
       );
     },
     release: (group, slots) => rows.release(relayId, group, slots),
-    published: (slot, withinMs) => arePublished([slot], withinMs),
+    async published(slot, withinMs) {
+      try {
+        return await arePublished([slot], withinMs);
+      } catch (error) {
+        throw readFailure(error);
+      }
+    },
   };
 }
 
