@@ -262,7 +262,7 @@ class Crew {
       before: ({ thread }, incarnation) =>
         incarnation === 0 ? Promise.resolve() : this.#reset(thread),
       readyWithinMs: READY_WITHIN_MS,
-      ...this.#deadlines(SHARDS_STOP_SHARE),
+      ...this.#deadlines(this.#shardsStopShare()),
       onStarted: ({ thread }, running) => void this.#running.set(thread, running),
       onTold: (shard, told) => this.reports.told(shard, told),
       onEvent: (event) => this.heard(event),
@@ -330,6 +330,12 @@ class Crew {
   #viewsThreads(): readonly number[] {
     const { views } = viewsSettingsOf(this.#options.config);
     return views.length === 0 ? [] : [viewsThread(this.#shardCount)];
+  }
+
+  /** Leaving groups and servers takes longer, and there is no journal to stop after it. */
+  #shardsStopShare(): number {
+    const hasJournal = this.#systems.kind === "embedded";
+    return hasJournal ? SHARDS_STOP_SHARE : SHARDS_STOP_SHARE + JOURNAL_STOP_SHARE;
   }
 
   /** A share of the time of an orderly stop. */

@@ -174,12 +174,6 @@ export class RemoteMember {
     return !held.isFull;
   }
 
-  /** Received and not handed out. */
-  buffered(topic: string, index: number): number {
-    const held = this.#find(topic, index);
-    return held === undefined ? 0 : held.buffer.length - held.head;
-  }
-
   /** Deliveries in hand of one partition. */
   inHand(topic: string, index: number): number {
     return this.#find(topic, index)?.partition.inHand.size ?? 0;
@@ -350,10 +344,7 @@ export class RemoteMember {
       batch.push(this.#deliveryOf(partition, record));
     }
     if (batch.length === 0) return;
-    if (held.head === buffer.length) {
-      buffer.length = 0;
-      held.head = 0;
-    } else if (held.head > BUFFER_FRAMES_MAX) {
+    if (held.head === buffer.length || held.head > BUFFER_FRAMES_MAX) {
       buffer.splice(0, held.head);
       held.head = 0;
     }

@@ -171,7 +171,7 @@ export class GroupMember<Body> implements Consumer {
     const subscription = this.#subscription;
     if (subscription === undefined || this.#closing !== undefined) return [];
     const books = await this.#books.open(subscription);
-    return this.#isClosing() ? [] : books; // what was given back is not ours to account for
+    return this.#abort.signal.aborted ? [] : books; // what was given back is not ours to account for
   }
 
   stats(): ConsumerStats {
@@ -372,10 +372,6 @@ export class GroupMember<Body> implements Consumer {
   #leaveLane(item: Item): void {
     const next = this.#lanes.remove(item);
     if (next !== undefined) this.#becomeHead(next);
-  }
-
-  #isClosing(): boolean {
-    return this.#closing !== undefined;
   }
 
   #isIdle(): boolean {

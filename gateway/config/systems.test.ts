@@ -92,7 +92,7 @@ describe("the systems in use", () => {
     expect(refusal(env)).toContain(problem);
   });
 
-  test("that split a service over two brokers are refused, naming the topics and the service", () => {
+  test("that split a service over two brokers are refused, naming topics and service", () => {
     const env = { ...REMOTE, SHOPSTREAM_BROKERS: "kafka,redis" };
     expect(refusal({ ...env, SHOPSTREAM_PLACEMENT_PAYMENTS: "redis" })).toContain(
       "placement.commands must be the same broker: order hears them",

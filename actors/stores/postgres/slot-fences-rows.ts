@@ -2,8 +2,8 @@
  * The statements behind the fences of slots: whose a slot is, and what is still to be published.
  *
  * A claim takes what is free, and what is left of an owner that is fenced; of those that live it
- * takes nothing and says who they are, so that a claim that is made again finds them again. Refuses,
- * with `FENCED`, a claim by a shard that is fenced itself.
+ * takes nothing and says who they are, so that a claim that is made again finds them again. It
+ * refuses, with `FENCED`, a claim by a shard that is fenced itself.
  */
 
 import type { Sql } from "postgres";
