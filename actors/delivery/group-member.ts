@@ -171,7 +171,7 @@ export class GroupMember<Body> implements Consumer {
     const subscription = this.#subscription;
     if (subscription === undefined || this.#closing !== undefined) return [];
     const books = await this.#books.open(subscription);
-    return this.#abort.signal.aborted ? [] : books; // what was given back is not ours to account for
+    return this.#abort.signal.aborted ? [] : books; // what was given back is not ours any more
   }
 
   stats(): ConsumerStats {
