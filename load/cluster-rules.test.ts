@@ -12,8 +12,15 @@ const ID = "o1";
 
 function ordersOf(status: string, reason = "requested") {
   const order: ObservedOrder = {
-    ...{ id: ID, customerId: "c", items: [], totalMinor: 0, currency: "USD", version: 3 },
-    ...{ status, paymentStatus: "completed", inventoryStatus: "reserved" },
+    id: ID,
+    customerId: "c",
+    items: [],
+    totalMinor: 0,
+    currency: "USD",
+    version: 3,
+    status,
+    paymentStatus: "completed",
+    inventoryStatus: "reserved",
   };
   const end = status === "cancelled" ? "order.cancelled" : "order.shipped";
   const types = ["order.created", "payment.processed", end];
@@ -27,7 +34,10 @@ const WELL: ClusterEvidence = {
   cancels: [],
   published: new Map([[ID, ["order.created", "order.shipped"]]]),
   leftovers: {
-    ...{ outboxFrames: 0, timers: 0, deadLetters: [], doubledCustomers: [] },
+    outboxFrames: 0,
+    timers: 0,
+    deadLetters: [],
+    doubledCustomers: [],
     living: ["p1", "p2"],
   },
   living: ["p2", "p1"],

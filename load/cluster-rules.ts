@@ -55,7 +55,8 @@ function judgeCancels(
     ];
     if (detail !== "") return broken(`${outcome}: ${detail}`);
     if (outcome === "unknown") return broken("404 for an order that was acknowledged");
-    if (outcome === "cancelled" && status !== "cancelled") return broken(`200, and it is ${status}`);
+    if (outcome === "cancelled" && status !== "cancelled")
+      return broken(`200, and it is ${status}`);
     if (outcome === "refused" && wasAsked) return broken("409, and it was cancelled as requested");
     return [];
   });

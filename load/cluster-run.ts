@@ -86,6 +86,8 @@ const EXPECTED_PHASES = 4;
 const LEFTOVERS_POLL_MS = 200;
 const EVENTS_QUIET_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 2_500;
+/** What a shard dies of that was fenced. */
+const TAKEN_OVER = "another shard has taken over";
 
 interface World {
   readonly options: ClusterRunOptions;
@@ -155,7 +157,8 @@ async function runIn(world: World): Promise<ClusterReport> {
   const { client } = spread;
   await forEachOf([...plan.stock], READS_AT_ONCE, ([id, n]) => client.createStock(id, n));
   const submitter = createSubmitter({
-    ...{ client, plan },
+    client,
+    plan,
     deadlineMs: ORDER_DEADLINE_MS,
     retryMinMs: RETRY_MIN_MS,
     retryMaxMs: RETRY_MAX_MS,
@@ -191,12 +194,14 @@ async function findOut(
   const { options, servers, fleet } = world;
   const settings: KafkaSettings = { ...KAFKA_SETTINGS, brokers: servers.kafka.brokerAddresses };
   const published = await readPublished({
-    ...{ settings, slots: options.slots },
+    settings,
+    slots: options.slots,
     expected: eventsExpected(evidence.timelines),
     quietMs: EVENTS_QUIET_MS,
   });
   return {
-    ...{ cancels, published },
+    cancels,
+    published,
     leftovers: await restOf(world),
     living: fleet.living(),
     unwell: await unwellOf(fleet),
@@ -210,7 +215,9 @@ async function restOf({ options, database, fleet }: World): Promise<ClusterEvide
   for (;;) {
     const found = await database.leftovers(`load-${options.runId}-`);
     const isAtRest =
-      found.outboxFrames === 0 && found.timers === 0 && found.living.length === fleet.living().length;
+      found.outboxFrames === 0 &&
+      found.timers === 0 &&
+      found.living.length === fleet.living().length;
     if (isAtRest || performance.now() >= dueMs) return found;
     await Bun.sleep(LEFTOVERS_POLL_MS);
   }
@@ -255,7 +262,7 @@ function countsOf(
 
 /** A shard that is fenced finds out by a commit or by a beat, whichever comes first. */
 async function zombieOf(fleet: Fleet, name: string): Promise<Required<ClusterEvidence>["zombie"]> {
-  return { name, wasFenced: (await linesOf(fleet, name, "FENCED")) > 0 };
+  return { name, wasFenced: (await linesOf(fleet, name, TAKEN_OVER)) > 0 };
 }
 
 async function countRefused(fleet: Fleet): Promise<number> {

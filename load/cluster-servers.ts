@@ -52,6 +52,8 @@ const PROVIDER = {
   "hang-ms": 3_000,
 };
 const DELIVERY_MS = 500;
+/** What a process on a busy machine needs to leave five groups. */
+const SHUTDOWN_MS = 20_000;
 
 export async function startClusterServers(options: ClusterServersOptions): Promise<ClusterServers> {
   const started: { dispose(): Promise<void> }[] = [];
@@ -121,5 +123,6 @@ function environmentOf(
     SHOPSTREAM_PAYMENT_PROVIDER: "http",
     SHOPSTREAM_PAYMENT_URL: provider.url,
     SHOPSTREAM_SHIPPING_DELIVERY_MS: String(DELIVERY_MS),
+    SHOPSTREAM_SHUTDOWN_MS: String(SHUTDOWN_MS),
   };
 }

@@ -1,6 +1,6 @@
 /**
- * `bun load/cluster.ts`: several processes on one Kafka and one PostgreSQL, one thing going wrong at
- * a time, and then a verdict over every order.
+ * `bun load/cluster.ts`: several processes on one Kafka and one PostgreSQL, one thing going wrong
+ * at a time, and then a verdict over every order.
  *
  * Starts servers, processes and payment provider itself, each scenario on servers of its own. Ends
  * with 1 on any broken promise, with 2 on a flag it does not know. On failure the processes' logs

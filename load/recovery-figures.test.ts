@@ -1,4 +1,4 @@
-/** How long a fault was felt, from timelines made up by hand. */
+/** How long a fault was felt, from timelines made up by hand. Clocks and servers play no part. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -21,7 +21,11 @@ interface Made {
 function evidenceOf(orders: readonly Made[]) {
   const attempts = orders.map(({ id, dueMs }): Attempt => {
     const order = {
-      ...{ customerId: id, idempotencyKey: id, items: [], totalMinor: 0, currency: "USD" },
+      customerId: id,
+      idempotencyKey: id,
+      items: [],
+      totalMinor: 0,
+      currency: "USD",
     };
     return {
       order,
@@ -76,7 +80,10 @@ describe("a recovery", () => {
   test("is over with the last order that took too long, whatever it ended in", () => {
     const slow = { id: idIn(0), dueMs: FAULT_MS - 100, tookMs: 3_000, end: "order.cancelled" };
     const fine = { id: idIn(0, 1), dueMs: FAULT_MS + 9_000, tookMs: 900 };
-    const found = recoveryOf(evidenceOf([cold, before, slow, fine]), { faultMs: FAULT_MS, slots: SLOTS });
+    const found = recoveryOf(evidenceOf([cold, before, slow, fine]), {
+      faultMs: FAULT_MS,
+      slots: SLOTS,
+    });
     expect(found).toMatchObject({ beforeP99Ms: 200, limitMs: 1_000, slow: 1, steadyMs: 2_900 });
     expect(found.worstMs).toBe(4_000);
   });

@@ -1,4 +1,4 @@
-/** One client of several servers, some of which are not there. */
+/** One client of several servers, some of which are not there. What they serve is not looked at. */
 
 import { afterEach, describe, expect, test } from "bun:test";
 
