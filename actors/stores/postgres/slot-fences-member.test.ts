@@ -142,6 +142,6 @@ describe("a member with fences", () => {
     await expect(assigned).rejects.toMatchObject({ code: "FENCED" });
     world.holdClaims().resolve();
     await member.assigned("payments", [1]);
-    expect(world.calls).toEqual(["claim order 1", "claim order 1"]);
+    expect(world.calls).toEqual(["claim order 1", "release order 1", "claim order 1"]);
   });
 });
