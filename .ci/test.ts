@@ -82,23 +82,14 @@ async function runPlain(serverTests: readonly string[], tally: Tally): Promise<v
   await writeReport(LCOV_PATH, run.lcov);
 }
 
-/**
- * One process for each file: what a file leaves behind is gone before the next one starts. A file
- * that fails is run once more, and said to be unsteady if it passes then.
- */
+/** One process for each file: what a file leaves behind is gone before the next one starts. */
 async function runServerTests(serverTests: readonly string[], tally: Tally): Promise<void> {
   const reports: string[] = [];
   for (const [index, path] of serverTests.entries()) {
     const startedMs = performance.now();
     const batch = { root, paths: [path], processes: 1, timeoutMs: SERVER_FILE_TIMEOUT_MS };
-    const first = await runBatch(batch);
-    // Real servers on a busy machine miss deadlines; what fails twice is broken.
-    const isSound = countTests(first).failed === 0 && !first.overdue;
-    const run = isSound ? first : await runBatch(batch);
+    const run = await runBatch(batch);
     tally(run, batch);
-    if (!isSound && countTests(run).failed === 0 && !run.overdue) {
-      console.log(`UNSTEADY ${path}: passed only when it was run again`);
-    }
     reports.push(run.lcov);
     const { passed, failed } = countTests(run);
     const word = failed > 0 ? "FAIL" : passed > 0 ? "ok  " : "skip";

@@ -60,8 +60,9 @@ import { feedsOf, viewsChild } from "./views-child.ts";
 
 /** Bounded by the credits of the groups, see `DELIVERY_POLICY`, not by this. */
 const DELIVERY_BACKLOG_BYTES = 256 * 1024 * 1024;
+const READY_WITHIN_MS = 30_000;
 /** Queues and topics of fresh servers are made within this time as well. */
-const READY_WITHIN_MS = 90_000;
+const READY_ON_SERVERS_MS = 90_000;
 /** The journal waits for the disk, which may take long without being lost. */
 const JOURNAL_STALL_MS = 30_000;
 const STOP_GRACE_MS = 500;
@@ -243,7 +244,7 @@ class Crew {
           settings: viewsSettingsOf(config),
         },
         before: (incarnation) => (incarnation === 0 ? Promise.resolve() : this.#reset(thread)),
-        readyWithinMs: READY_WITHIN_MS,
+        readyWithinMs: this.#readyWithinMs(),
         ...this.#deadlines(VIEWS_STOP_SHARE),
         onStarted: (running) => void this.#running.set(thread, running),
         onTold: (told) => this.reports.told("views", told),
@@ -261,7 +262,7 @@ class Crew {
       shards,
       before: ({ thread }, incarnation) =>
         incarnation === 0 ? Promise.resolve() : this.#reset(thread),
-      readyWithinMs: READY_WITHIN_MS,
+      readyWithinMs: this.#readyWithinMs(),
       ...this.#deadlines(this.#shardsStopShare()),
       onStarted: ({ thread }, running) => void this.#running.set(thread, running),
       onTold: (shard, told) => this.reports.told(shard, told),
@@ -336,6 +337,10 @@ class Crew {
   #shardsStopShare(): number {
     const hasJournal = this.#systems.kind === "embedded";
     return hasJournal ? SHARDS_STOP_SHARE : SHARDS_STOP_SHARE + JOURNAL_STOP_SHARE;
+  }
+
+  #readyWithinMs(): number {
+    return this.#systems.kind === "embedded" ? READY_WITHIN_MS : READY_ON_SERVERS_MS;
   }
 
   /** A share of the time of an orderly stop. */

@@ -7,14 +7,15 @@
  */
 
 import type { FeedRecord } from "../brokers/feed.ts";
-import type { EventOf, ShopEvent } from "../contracts/messages.ts";
+import type { EventOf } from "../contracts/messages.ts";
 import type { AnalyticsSettings } from "./analytics-tuning.ts";
+import type { CountedEvent } from "./counted-event.ts";
 import type { CountedOrderEvent, OrderMemory } from "./order-facts.ts";
 import type { PendingCells } from "./pending-cells.ts";
 import type { SeenTable } from "./seen-table.ts";
 import type { VisitorBatch } from "./visitor-table.ts";
 
-import { isShopError } from "../../runtime/errors.ts";
+import { countedOf } from "./counted-event.ts";
 import { frameIdBytes } from "../../runtime/frames/frame.ts";
 import { readingOf } from "../brokers/feed-reading.ts";
 import {
@@ -24,7 +25,7 @@ import {
   PaymentProcessed,
 } from "../contracts/messages.ts";
 import { UserBehavior } from "../contracts/platform-messages.ts";
-import { checkColumns, countColumns } from "./behavior-columns.ts";
+import { countColumns } from "./behavior-columns.ts";
 import { MINUTE_MS, placeEvent, windowStart } from "./event-windows.ts";
 import { addCreated, addPayment, addReserved, addShipped, openOrder } from "./order-facts.ts";
 
@@ -44,8 +45,6 @@ export interface BatchTargets {
   readonly cells: PendingCells;
 }
 
-type Counted = CountedOrderEvent | EventOf<"user.behavior">;
-
 export function countRecord(record: FeedRecord, targets: BatchTargets): void {
   const { bytes, storedAtMs } = record;
   const read = readRecord(record);
@@ -64,7 +63,7 @@ interface ReadRecord {
   readonly id?: Uint8Array;
   readonly atMs?: number;
   /** Absent: there is none to be read. */
-  readonly event?: Counted;
+  readonly event?: CountedEvent;
 }
 
 /** `undefined`: nothing for analytics. */
@@ -77,30 +76,6 @@ function readRecord(record: FeedRecord): ReadRecord | undefined {
   const counted = typeof event === "string" ? undefined : countedOf(event);
   const message = { id: frameIdBytes(record.bytes), atMs: frame.timeMs };
   return counted === undefined ? message : { ...message, event: counted };
-}
-
-function countedOf(event: ShopEvent): Counted | undefined {
-  switch (event.type) {
-    case "user.behavior":
-      return fitsItself(event) ? event : undefined;
-    case "order.created":
-    case "payment.processed":
-    case "inventory.reserved":
-    case "order.shipped":
-      return event;
-    default:
-      return undefined;
-  }
-}
-
-function fitsItself(batch: EventOf<"user.behavior">): boolean {
-  try {
-    checkColumns(batch);
-    return true;
-  } catch (error) {
-    if (isShopError(error, "BAD_MESSAGE")) return false;
-    throw error;
-  }
 }
 
 function countOrderEvent(

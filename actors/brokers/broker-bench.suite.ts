@@ -184,7 +184,12 @@ export class Bench {
 
   /** For what happens at once: in this process in a moment, over a network somewhat later. */
   get promptMs(): number {
-    return this.hooks.patienceMs === undefined ? 1_000 : 10_000;
+    return this.isRemote ? 10_000 : 1_000;
+  }
+
+  /** The broker is a server: what happens to it takes the time of a process and a network. */
+  get isRemote(): boolean {
+    return this.hooks.patienceMs !== undefined;
   }
 
   get topic(): string {
@@ -203,7 +208,7 @@ export class Bench {
     assert(restart !== undefined, "the case needs `restart` and does not say so");
     this.#isRestarting = true;
     try {
-      this.#broker = await this.within(restart(kind), RESTART_MS);
+      this.#broker = await this.within(restart(kind), this.isRemote ? RESTART_MS : undefined);
     } finally {
       this.#isRestarting = false;
     }

@@ -176,7 +176,8 @@ async function lease(bench: Bench): Promise<void> {
   await bench.eventually("another has it", () => other.deliveries.length > 0);
   expect(bench.environment.monotonicMs() - heldFromMs).toBeGreaterThan(LEASE_MS * 0.8);
   const [again] = other.deliveries;
-  // Nearly always the second; on a slow machine it may have gone back and forth.
+  // Over a network it may have gone back and forth on a slow machine; in this process never.
+  if (!bench.isRemote) expect(slow.deliveries).toHaveLength(1);
   expect(again?.attempt).toBe(slow.deliveries.length + 1);
   expect(slow.revoked).toContain(again?.partition ?? -1);
   expect(again?.epoch).not.toBe(slow.find("p1-1").epoch);

@@ -135,7 +135,7 @@ async function cleanRestarts(bench: Bench): Promise<void> {
     await bench.restart("clean");
     await bench.probe({ acks: true });
   }
-  await bench.within(publishing, 120_000);
+  await bench.within(publishing, bench.isRemote ? 120_000 : 40_000);
   await bench.drained();
   bench.expectValid();
 }

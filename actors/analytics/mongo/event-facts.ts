@@ -9,14 +9,14 @@
  */
 
 import type { FeedRecord } from "../../brokers/feed.ts";
-import type { EventOf, ShopEvent } from "../../contracts/messages.ts";
+import type { EventOf } from "../../contracts/messages.ts";
 import type { AnalyticsSettings } from "../analytics-tuning.ts";
 import type { Dimension, Metric } from "../analytics-metrics.ts";
 import type { PlacingKind } from "../event-windows.ts";
 import type { CountedOrderEvent, OpenOrder } from "../order-facts.ts";
 import type { AddFact, PendingCells } from "../pending-cells.ts";
 
-import { isShopError } from "../../../runtime/errors.ts";
+import { countedOf } from "../counted-event.ts";
 import { readingOf } from "../../brokers/feed-reading.ts";
 import {
   InventoryReserved,
@@ -25,7 +25,7 @@ import {
   PaymentProcessed,
 } from "../../contracts/messages.ts";
 import { UserBehavior } from "../../contracts/platform-messages.ts";
-import { checkColumns, countColumns } from "../behavior-columns.ts";
+import { countColumns } from "../behavior-columns.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS, placeEvent, windowStart } from "../event-windows.ts";
 import { addCreated, addPayment, addReserved, addShipped } from "../order-facts.ts";
 import { addVisitor, createVisitorSketch, mergeVisitors } from "../visitor-sketch.ts";
@@ -115,30 +115,6 @@ export function dayOf(atMs: number): number {
 function dayOfMessage(timeMs: number, storedAtMs: number, { seenRetentionMs }: FactSettings) {
   const isOurs = timeMs >= storedAtMs - seenRetentionMs && timeMs <= storedAtMs + DAY_MS;
   return dayOf(isOurs ? timeMs : storedAtMs);
-}
-
-function countedOf(event: ShopEvent): CountedOrderEvent | EventOf<"user.behavior"> | undefined {
-  switch (event.type) {
-    case "user.behavior":
-      return fitsItself(event) ? event : undefined;
-    case "order.created":
-    case "payment.processed":
-    case "inventory.reserved":
-    case "order.shipped":
-      return event;
-    default:
-      return undefined;
-  }
-}
-
-function fitsItself(batch: EventOf<"user.behavior">): boolean {
-  try {
-    checkColumns(batch);
-    return true;
-  } catch (error) {
-    if (isShopError(error, "BAD_MESSAGE")) return false;
-    throw error;
-  }
 }
 
 function windowsOf(
