@@ -38,11 +38,12 @@ interface VersionRow {
 
 /** All statements are sent at once; the server carries them out in this order. */
 export async function readKnownState(tx: TransactionSql, reach: BatchReach): Promise<KnownState> {
-  const [marks, letters, versions, timelines] = await Promise.all([
-    selectMarks(tx, reach),
+  const [letters, versions, timelines, marks] = await Promise.all([
     lockLetters(tx, reach),
     Promise.all(TABLES.map((table) => lockVersions(tx, table, reach.keys.get(table) ?? []))),
     selectTimelines(tx, reach),
+    // Last: whoever wrote what was read has left its mark by then, and a repetition is known as one.
+    selectMarks(tx, reach),
   ]);
   return {
     marks: new Set(marks),

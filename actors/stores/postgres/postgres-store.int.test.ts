@@ -151,6 +151,7 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
     testStore("PostgreSQL", openBench);
     testDeadLetters("PostgreSQL", openLetterBench);
     describe("frames", frameCases);
+    describe("another writer", otherWriterCases);
     describe("a fence", fenceCases);
     describe("what is refused", refusalCases);
     describe("dead letters", letterCases);
@@ -179,6 +180,32 @@ function frameCases(): void {
     };
     expect(told.map(plain)).toEqual(rows.map(plain));
     expect(rows.map(({ slot }) => slot)).toEqual([1, 3, 1]);
+  });
+}
+
+async function untilWaiting(count: number): Promise<void> {
+  for (let waiting = 0; waiting < count;) {
+    [{ waiting } = { waiting: 0 }] = await sql<{ waiting: number }[]>`
+      SELECT count(*)::int AS waiting FROM pg_locks WHERE NOT granted`;
+  }
+}
+
+function otherWriterCases(): void {
+  test("that commits the same unit while its rows are read leaves a duplicate", async () => {
+    const store = open();
+    const messageId = idAt(1);
+    await commit(store, { rows: [rowOf("a", 0)] });
+    // From now on it reads before it writes, for some batches.
+    expect(await commit(store, { rows: [rowOf("a", 0)] })).toMatchObject({ kind: "conflict" });
+    const repeated = await postgres.client(1).begin(async (tx) => {
+      await tx`UPDATE stock SET version = 2 WHERE key = 'a'`;
+      await tx`INSERT INTO inbox (grp, message_id, at) VALUES ('order', ${messageId}, 1)`;
+      const inbox = [{ group: "order", messageId }];
+      const result = commit(store, { inbox, rows: [rowOf("a", 1)] });
+      await untilWaiting(1);
+      return { result };
+    });
+    expect(await repeated.result).toEqual({ kind: "duplicate", messageIds: [messageId] });
   });
 }
 
@@ -218,17 +245,11 @@ function fenceCases(): void {
     await blocker.begin(async (tx) => {
       await tx`SELECT 1 FROM stock WHERE key = 'a' FOR UPDATE`;
       const written = commit(store, { rows: [rowOf("a", 1)] }).then(() => order.push("commit"));
-      for (let waiting = 0; waiting === 0;) {
-        [{ waiting } = { waiting: 0 }] = await sql<{ waiting: number }[]>`
-          SELECT count(*)::int AS waiting FROM pg_locks WHERE NOT granted`;
-      }
+      await untilWaiting(1);
       const fenced = other`UPDATE relays SET fenced = true WHERE id = ${relayId}`.then(() =>
         order.push("fence"),
       );
-      for (let waiting = 0; waiting < 2;) {
-        [{ waiting } = { waiting: 0 }] = await sql<{ waiting: number }[]>`
-          SELECT count(*)::int AS waiting FROM pg_locks WHERE NOT granted`;
-      }
+      await untilWaiting(2);
       expect(order).toEqual([]);
       return [written, fenced];
     });
