@@ -9,6 +9,8 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { readTextFile } from "../gateway/config/config-file.ts";
+import { loadConfig } from "../gateway/config/load-config.ts";
 import { SETTINGS } from "../gateway/config/setting-names.ts";
 import { COMPOSE_VARIABLES } from "./services/compose-engine.ts";
 import { SERVICE_NAMES } from "./services/recipe.ts";
@@ -77,6 +79,17 @@ describe("deploy/Containerfile", () => {
   test("installs by the lockfile, and does not run as root", () => {
     expect(containerfile).toContain("bun install --frozen-lockfile --production");
     expect(containerfile).toMatch(/^USER 1000:1000$/m);
+  });
+
+  test("has the patches of the dependencies before it installs them", () => {
+    // The shape of this file is the package manager's.
+    const { patchedDependencies } = JSON.parse(read("package.json")) as {
+      readonly patchedDependencies: Readonly<Record<string, string>>;
+    };
+    const [beforeInstall = ""] = containerfile.split("RUN bun install");
+    for (const path of Object.values(patchedDependencies)) {
+      expect(beforeInstall).toContain(`COPY ${path.split("/")[0]} ./${path.split("/")[0]}\n`);
+    }
   });
 
   test("sets only settings that the shop has", () => {
@@ -172,6 +185,37 @@ describe("compose.yaml", () => {
   test("checks health with a program that is in the image", () => {
     const program = shop().healthcheck.test.at(-1)?.replace("/app/", "") ?? "";
     expect(containerfile).toContain(`COPY ${program} ./${program}`);
+  });
+});
+
+describe("deploy/full-stack.env", () => {
+  const lines = read("deploy/full-stack.env").split("\n");
+  const env = Object.fromEntries(
+    lines.filter((line) => /^\w+=/.test(line)).map((line) => line.split(/=(.*)/s)),
+  );
+
+  test("puts the shop on every server of the full stack, where its network has it", () => {
+    const { config } = loadConfig({ argv: [], env, cwd: REPOSITORY, readFile: readTextFile });
+    expect(config.store).toBe("postgres");
+    expect(config.brokers).toEqual(["kafka", "redis", "rabbitmq"]);
+    expect([config.analytics.store, config.audit.store]).toEqual(["mongodb", "elasticsearch"]);
+    const { kafka, redis, rabbitmq, postgres, mongodb, elasticsearch } = config;
+    const addresses = [...kafka.brokers, redis.url, rabbitmq.url, postgres.url, mongodb.url];
+    for (const address of [...addresses, elasticsearch.url]) {
+      const url = new URL(address.includes("//") ? address : `tcp://${address}`);
+      expect(Object.keys(shop().depends_on ?? {})).toContain(url.hostname);
+      const { environment = {} } = compose.services[url.hostname] ?? {};
+      if (url.password !== "") expect(Object.values(environment)).toContain(url.password);
+    }
+    expect(kafka.brokers[0]).toBe(
+      compose.services["kafka"]?.environment["KAFKA_ADVERTISED_LISTENERS"]?.split("//")[2],
+    );
+  });
+
+  test("is what compose.yaml takes when it is told to, and is in the image's reach", () => {
+    expect(read("compose.yaml")).toContain("path: ${SHOPSTREAM_ENV_FILE:-.env}");
+    const path = String(env["SHOPSTREAM_CONFIG"]);
+    expect(containerfile).toContain(`COPY ${path} ./${path}`);
   });
 });
 
