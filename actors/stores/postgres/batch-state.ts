@@ -42,7 +42,7 @@ export async function readKnownState(tx: TransactionSql, reach: BatchReach): Pro
     lockLetters(tx, reach),
     Promise.all(TABLES.map((table) => lockVersions(tx, table, reach.keys.get(table) ?? []))),
     selectTimelines(tx, reach),
-    // Last: whoever wrote what was read has left its mark by then, and a repetition is known as one.
+    // Last: whoever wrote what was read has left its mark by then, so a repetition is seen as one.
     selectMarks(tx, reach),
   ]);
   return {
