@@ -83,8 +83,6 @@ interface Held {
   readonly buffer: RemoteRecord[];
   /** Records before it have been handed out. */
   head: number;
-  /** The adapter was told that there is no room. */
-  isFull: boolean;
   /** About to be lost: nothing more of it is handed out. */
   isEnding: boolean;
 }
@@ -94,6 +92,10 @@ export class RemoteMember {
   readonly #member: Member;
   readonly #types: ReadonlySet<number> | undefined;
   readonly #held = new Map<string, Map<number, Held>>();
+  /** Of those: with records that are not handed out, the longest waiting first. */
+  readonly #waiting = new Set<Held>();
+  /** Whose adapter was told that there is no room. */
+  readonly #full = new Set<Held>();
   #epoch = 0;
   #bufferedBytes = 0;
   #flushDeferred = false;
@@ -139,7 +141,7 @@ export class RemoteMember {
     this.#member.owned.add(partition);
     const partitions = this.#held.get(topic) ?? new Map<number, Held>();
     this.#held.set(topic, partitions);
-    partitions.set(index, { partition, buffer: [], head: 0, isFull: false, isEnding: false });
+    partitions.set(index, { partition, buffer: [], head: 0, isEnding: false });
   }
 
   /** Nothing more of them is handed out; what is in hand may be settled until they are revoked. */
@@ -170,8 +172,10 @@ export class RemoteMember {
   hasRoom(topic: string, index: number): boolean {
     const held = this.#find(topic, index);
     if (held === undefined) return false;
-    held.isFull = !this.#hasRoom(held);
-    return !held.isFull;
+    const hasRoom = this.#hasRoom(held);
+    if (hasRoom) this.#full.delete(held);
+    else this.#full.add(held);
+    return hasRoom;
   }
 
   /** Deliveries in hand of one partition. */
@@ -253,6 +257,8 @@ export class RemoteMember {
     const held = this.#find(topic, index);
     if (held === undefined) return false;
     this.#held.get(topic)?.delete(index);
+    this.#waiting.delete(held);
+    this.#full.delete(held);
     const { partition, buffer, head } = held;
     this.#member.owned.delete(partition);
     for (const [, bytes] of partition.inHand.entries()) {
@@ -286,6 +292,7 @@ export class RemoteMember {
     if (attempt !== undefined && attempt > 1) partition.attempts.set(sequence, attempt);
     partition.books.waiting++;
     buffer.push(record);
+    this.#waiting.add(held);
     this.#bufferedBytes += bytes.byteLength;
   }
 
@@ -318,20 +325,13 @@ export class RemoteMember {
 
   #flush(): void {
     if (this.#isClosed) return;
-    for (const partitions of this.#held.values()) {
-      for (const held of partitions.values()) this.#handOut(held);
-    }
-    this.#tellRoom();
-  }
-
-  /** Bytes are counted together: what was handed out of one partition makes room for another. */
-  #tellRoom(): void {
-    for (const partitions of this.#held.values()) {
-      for (const held of partitions.values()) {
-        if (!held.isFull || held.isEnding || !this.#hasRoom(held)) continue;
-        held.isFull = false;
-        this.#options.onRoom?.(held.partition.topic, held.partition.index);
-      }
+    // With hundreds of partitions, nearly all have nothing to hand out.
+    for (const held of this.#waiting) this.#handOut(held);
+    // Bytes are counted together: what was handed out of one partition makes room for another.
+    for (const held of this.#full) {
+      if (held.isEnding || !this.#hasRoom(held)) continue;
+      this.#full.delete(held);
+      this.#options.onRoom?.(held.partition.topic, held.partition.index);
     }
   }
 
@@ -344,6 +344,7 @@ export class RemoteMember {
       batch.push(this.#deliveryOf(partition, record));
     }
     if (batch.length === 0) return;
+    if (held.head === buffer.length) this.#waiting.delete(held);
     if (held.head === buffer.length || held.head > BUFFER_FRAMES_MAX) {
       buffer.splice(0, held.head);
       held.head = 0;

@@ -78,6 +78,18 @@ export const KafkaGroup = group({
   heartbeatMs: integer(50, MINUTE_MS, initial.heartbeatMs, "between two heartbeats of a member"),
   fetchWaitMs: integer(1, 10 * SECOND_MS, initial.fetchWaitMs, "longest wait of an empty fetch"),
   fetchBytesMax: integer(KIB, GIB, initial.fetchBytesMax, "bytes of one fetch"),
+  fetchGatherMs: integer(
+    0,
+    SECOND_MS,
+    initial.fetchGatherMs,
+    "between two fetches under traffic, so that each brings more; 0: at once",
+  ),
+  publishGatherMs: integer(
+    0,
+    SECOND_MS,
+    initial.publishGatherMs,
+    "between two requests to store frames under traffic, so that each takes more; 0: at once",
+  ),
   commitIntervalMs: integer(
     1,
     SECOND_MS,

@@ -23,6 +23,10 @@ import {
 
 export const CONTENT_TYPE = "content-type";
 export const FRAME_CONTENT_TYPE = "application/vnd.shopstream.frame";
+/** All that is read of the headers of a record with a frame in it. */
+export const FRAME_HEADERS: ReadonlyMap<string, Uint8Array> = new Map([
+  [CONTENT_TYPE, Buffer.from(FRAME_CONTENT_TYPE)],
+]);
 export const EVENT_SOURCE = "/shopstream";
 
 const NO_TRACE = "0".repeat(32);
@@ -30,6 +34,12 @@ const NO_SPAN = "0".repeat(16);
 /** Headers of a frame that CloudEvents has names for; others of the shop's stay in the frame. */
 const EXTENSIONS = ["correlationid", "causationid"];
 const utf8 = new TextEncoder();
+const frameTypeBytes = Buffer.from(FRAME_CONTENT_TYPE);
+
+/** Whether a record of this content type has a frame in it. */
+export function isFrameType(contentType: Uint8Array): boolean {
+  return Buffer.compare(frameTypeBytes, contentType) === 0;
+}
 
 /** `topic` is the server's name of it. `nameOf`: of a type, if it has one. */
 export function recordOf(

@@ -98,13 +98,14 @@ export class KafkaBroker implements Broker {
     const { environment, settings, driver, topics } = options;
     this.#options = options;
     this.#topics = new Set(topics);
-    this.#watch = new ConnectionWatch(options.onConnection);
+    this.#watch = new ConnectionWatch(environment, options.onConnection);
     this.#queue = new PublishQueue({
       environment,
       timeoutMs: settings.publishTimeoutMs,
       framesMax: settings.bufferFramesMax,
       bytesMax: settings.bufferBytesMax,
       batchFramesMax: settings.batchFramesMax,
+      gatherMs: settings.publishGatherMs,
       produce: (records) => driver.produce(records),
       renewProducer: () => driver.renewProducer(),
       onAttempt: (error) => this.#watch.attempted(error),

@@ -6,6 +6,25 @@
  * errors of a library. Offsets are plain numbers (below 2^53), topics the names on the server.
  */
 
+import { ShopError } from "../../../runtime/errors.ts";
+
+/** What a server that is there says while it sorts itself out: the same call helps, a bit later. */
+export class PassingFault extends ShopError {
+  constructor(message: string, cause: unknown) {
+    super("STORAGE_FAULT", message, "later", { cause });
+  }
+}
+
+/** Kafka's names of the states of a group that pass by themselves. */
+export const PASSING_STATES: ReadonlySet<string> = new Set([
+  "COORDINATOR_LOAD_IN_PROGRESS",
+  "COORDINATOR_NOT_AVAILABLE",
+  "NOT_COORDINATOR",
+  "REBALANCE_IN_PROGRESS",
+  "UNKNOWN_MEMBER_ID",
+  "ILLEGAL_GENERATION",
+]);
+
 export interface TopicPartitions {
   readonly topic: string;
   readonly partitions: readonly number[];

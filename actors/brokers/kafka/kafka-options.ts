@@ -40,6 +40,10 @@ export interface KafkaSettings {
   /** How long the server may hold back an empty answer. */
   readonly fetchWaitMs: number;
   readonly fetchBytesMax: number;
+  /** Between two fetches under traffic; the first after a rest wait for nothing. */
+  readonly fetchGatherMs: number;
+  /** Between two requests to store frames, in the same way. */
+  readonly publishGatherMs: number;
   /** How late the server may hear of acknowledgements that nobody waits for. */
   readonly commitIntervalMs: number;
 }
@@ -66,7 +70,9 @@ export const KAFKA_SETTINGS: KafkaSettings = {
   heartbeatMs: 500,
   fetchWaitMs: 100,
   fetchBytesMax: 8 * 1_048_576,
-  commitIntervalMs: 250,
+  fetchGatherMs: 10,
+  publishGatherMs: 5,
+  commitIntervalMs: 500,
 };
 
 /** Throws `BAD_CONFIGURATION` naming what does not go together. */

@@ -9,6 +9,7 @@
 import { KafkaJSError, KafkaJSProtocolError } from "kafkajs";
 
 import { describeError, isShopError, ShopError } from "../../../runtime/errors.ts";
+import { PASSING_STATES, PassingFault } from "./kafka-driver.ts";
 
 /** The server's word for: perhaps. */
 const PERHAPS = new Set(["REQUEST_TIMED_OUT", "NOT_ENOUGH_REPLICAS_AFTER_APPEND"]);
@@ -55,7 +56,7 @@ export function produceFailure(error: unknown): ShopError {
   }
   if (TOO_LARGE.has(type)) return new ShopError("PAYLOAD_TOO_LARGE", message, "never", options);
   if (PERHAPS.has(type)) return new ShopError("INDETERMINATE", message, "later", options);
-  return new ShopError("STORAGE_FAULT", message, "later", options);
+  return faultOf(type, message, error);
 }
 
 /** `isPassing`: the member is joining anew, or has, and the same commit may succeed after that. */
@@ -66,7 +67,7 @@ export function commitFailure(error: unknown, isPassing: boolean): ShopError {
   if (type !== undefined && STALE.has(type) && !isPassing) {
     return new ShopError("STALE", message, "never", { cause: error });
   }
-  return new ShopError("STORAGE_FAULT", message, "later", { cause: error });
+  return faultOf(type, message, error);
 }
 
 /** Why a membership is over. */
@@ -76,7 +77,7 @@ export function memberFailure(error: unknown, group: string): ShopError {
     const message = `group ${group} has members that hear other types, or of another program`;
     return new ShopError("BAD_CONFIGURATION", message, "never", options);
   }
-  return new ShopError("STORAGE_FAULT", `kafka: ${messageOf(error)}`, "later", options);
+  return faultOf(protocolType(error), `kafka: ${messageOf(error)}`, error);
 }
 
 /** Of topics that could not be made; the innermost error of several says why. */
@@ -99,6 +100,12 @@ export function connectFailure(error: unknown, addresses: string, username: stri
   const code = /E[A-Z]{4,}/.exec(text)?.[0] ?? text;
   const message = `kafka.brokers: nothing answers as Kafka at ${addresses} (${code})`;
   return new ShopError("SERVER_UNUSABLE", message, "never", options);
+}
+
+function faultOf(type: string | undefined, message: string, cause: unknown): ShopError {
+  const isPassing = type !== undefined && PASSING_STATES.has(type);
+  if (isPassing) return new PassingFault(message, cause);
+  return new ShopError("STORAGE_FAULT", message, "later", { cause });
 }
 
 function isUnsent(error: unknown): boolean {

@@ -13,8 +13,8 @@ import type { KafkaSettings } from "./kafka-options.ts";
 
 import { EVENTS } from "../../contracts/messages.ts";
 import { openKafkaBroker } from "./kafka-broker.ts";
-import { KafkaJsDriver } from "./kafkajs-driver.ts";
-import { PlatformaticDriver } from "./platformatic-driver.ts";
+import { inspectKafka } from "./kafka-inspection.ts";
+import { checkKafkaSettings } from "./kafka-options.ts";
 
 export interface OpenKafkaOptions {
   readonly environment: Environment;
@@ -30,16 +30,36 @@ export const SHOP_EVENT_TYPES: EventTypes = eventTypes();
 
 /** Rejects within ten seconds with `SERVER_UNUSABLE` or `BAD_CONFIGURATION`. */
 export async function openKafka(options: OpenKafkaOptions): Promise<Broker> {
-  return await openKafkaBroker({ ...options, driver: driverOf(options), types: SHOP_EVENT_TYPES });
+  checkKafkaSettings(options.settings);
+  const isWhole = await inspectKafka(options);
+  const broker = await openKafkaBroker({
+    ...options,
+    driver: await driverOf(options),
+    types: SHOP_EVENT_TYPES,
+  });
+  if (isWhole) return broker;
+  try {
+    // Who may make a topic may not always use it.
+    await inspectKafka(options);
+    return broker;
+  } catch (error) {
+    await broker.close();
+    throw error;
+  }
 }
 
-function driverOf({ environment, settings, onLog }: OpenKafkaOptions): KafkaDriver {
+/** Only the client that is configured is loaded. */
+async function driverOf({ environment, settings, onLog }: OpenKafkaOptions): Promise<KafkaDriver> {
   const options = { environment, settings, onLog: onLog ?? (() => undefined) };
   switch (settings.driver) {
-    case "kafkajs":
+    case "kafkajs": {
+      const { KafkaJsDriver } = await import("./kafkajs-driver.ts");
       return new KafkaJsDriver(options);
-    case "platformatic":
+    }
+    case "platformatic": {
+      const { PlatformaticDriver } = await import("./platformatic-driver.ts");
       return new PlatformaticDriver(options);
+    }
   }
 }
 

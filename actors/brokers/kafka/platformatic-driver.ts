@@ -7,7 +7,6 @@
  * take a reply for a success that does not name every partition.
  */
 
-import type { MessageRecord } from "@platformatic/kafka";
 import type { Environment } from "../../../runtime/environment.ts";
 import type {
   CommittedOffset,
@@ -22,15 +21,14 @@ import type {
   TopicShape,
 } from "./kafka-driver.ts";
 import type { KafkaSettings } from "./kafka-options.ts";
+import type { PartitionedRecords, ProduceAnswer } from "./platformatic-produce.ts";
 
 import {
   createTopicsV5,
   describeConfigsV4,
   initProducerIdV4,
   listOffsetsV6,
-  NumericMap,
   offsetFetchV8,
-  produceV9,
 } from "@platformatic/kafka";
 
 import { assert, ShopError } from "../../../runtime/errors.ts";
@@ -42,22 +40,20 @@ import {
   protocolNames,
   responseOf,
 } from "./platformatic-errors.ts";
+import { NO_SESSION } from "./fetch-session.ts";
 import { fetchOnce } from "./platformatic-fetch.ts";
 import { PlatformaticLink } from "./platformatic-link.ts";
 import { PlatformaticMember } from "./platformatic-member.ts";
-import { messageOf } from "./platformatic-records.ts";
+import { confirmedBy, ProducerNumbers, produceOnce } from "./platformatic-produce.ts";
 import { settledWithin } from "./settled-within.ts";
 
 /** Of each of two steps: the refusal of a start must be out within ten seconds. */
 const CONNECT_WITHIN_MS = 3_000;
 const DISCONNECT_WITHIN_MS = 3_000;
-const ALL_REPLICAS = -1;
 const CONSUMER = -1;
 const TOPIC_RESOURCE = 2;
 const EARLIEST = -2n;
 const LATEST = -1n;
-/** The server has the batch already: a repetition of what it confirmed and nobody heard. */
-const DUPLICATE = 46;
 const PRODUCER_TIMEOUT_MS = 60_000;
 /** A topic that was just created has leaders within this. */
 const LEADERS_WITHIN_MS = 5_000;
@@ -67,13 +63,6 @@ export interface PlatformaticOptions {
   readonly environment: Environment;
   readonly settings: KafkaSettings;
   readonly onLog: (level: "debug" | "info" | "warning", text: string) => void;
-}
-
-interface ProducerIdentity {
-  readonly producerId: bigint;
-  readonly producerEpoch: number;
-  /** The next number, by `topic:partition` as the library names it. */
-  readonly sequences: NumericMap;
 }
 
 interface ProduceVerdict {
@@ -86,7 +75,7 @@ export class PlatformaticDriver implements KafkaDriver {
   readonly #options: PlatformaticOptions;
   readonly #link: PlatformaticLink;
   readonly #members = new Set<PlatformaticMember>();
-  #identity: Promise<ProducerIdentity> | undefined;
+  #numbers: Promise<ProducerNumbers> | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: PlatformaticOptions) {
@@ -199,34 +188,29 @@ export class PlatformaticDriver implements KafkaDriver {
   }
 
   async produce(records: readonly KafkaRecord[]): Promise<void> {
-    const counts = new Map<string, number>();
-    for (const { topic, partition } of records) {
-      const place = `${topic}:${partition}`;
-      counts.set(place, (counts.get(place) ?? 0) + 1);
-    }
-    const identity = await this.#asking((this.#identity ??= this.#newIdentity()));
+    const numbers = await this.#asking((this.#numbers ??= this.#newNumbers()));
     const byNode = await this.#asking(this.#byNode(records));
     const verdicts = await Promise.all(
-      [...byNode].map(([node, messages]) => this.#produceTo(node, messages, identity)),
+      [...byNode].map(([node, ofNode]) => this.#produceTo(node, ofNode, numbers)),
     );
     const confirmed = new Set(verdicts.flatMap((verdict) => [...verdict.confirmed]));
     const failed = verdicts.find(({ error }) => error !== undefined);
     if (failed !== undefined) {
       this.#link.forget();
-      if (isProducerLost(failed.error)) this.#identity = undefined;
+      if (isProducerLost(failed.error)) this.#numbers = undefined;
       throw produceFailure(failed.error, failed.wasSent, confirmed.size > 0);
     }
-    const missing = [...counts.keys()].filter((place) => !confirmed.has(place));
+    const missing = [...byNode.values()].flatMap(placesOf).filter((each) => !confirmed.has(each));
     if (missing.length > 0) {
       const message = `kafka: no answer for ${missing.join(", ")}`;
       throw new ShopError("INDETERMINATE", message, "later");
     }
     // Only now: a batch of which a part failed is sent again under the same numbers.
-    for (const [place, count] of counts) identity.sequences.postIncrement(place, count, 0);
+    for (const ofNode of byNode.values()) numbers.advance(ofNode);
   }
 
   renewProducer(): Promise<void> {
-    this.#identity = undefined;
+    this.#numbers = undefined;
     return Promise.resolve();
   }
 
@@ -238,14 +222,16 @@ export class PlatformaticDriver implements KafkaDriver {
   ): Promise<readonly FetchedRecord[]> {
     const reading = async (): Promise<readonly FetchedRecord[]> => {
       const connection = await this.#link.node(await this.#link.leader(topic, partition));
-      const places = [{ topic, partition, offset }];
+      const ask = { ...NO_SESSION, places: [{ topic, partition, offset }] };
       const limits = { waitMs: 0, bytesMax, partitionBytesMax: bytesMax };
-      const [answer] = await fetchOnce(connection, places, limits);
-      if (answer?.errorCode !== 0) {
-        const message = `kafka: ${topic}/${partition} cannot be read (${answer?.errorCode})`;
+      const answer = await fetchOnce(connection, ask, limits, () => offset);
+      const [fetched] = answer.fetched;
+      const errorCode = fetched?.errorCode ?? answer.errorCode;
+      if (fetched === undefined || errorCode !== 0) {
+        const message = `kafka: ${topic}/${partition} cannot be read (${errorCode})`;
         throw new ShopError("STORAGE_FAULT", message, "later");
       }
-      return answer.records;
+      return fetched.records;
     };
     return await this.#asking(reading());
   }
@@ -274,7 +260,7 @@ export class PlatformaticDriver implements KafkaDriver {
     await settledWithin(this.#options.environment, DISCONNECT_WITHIN_MS, this.#link.close());
   }
 
-  async #newIdentity(): Promise<ProducerIdentity> {
+  async #newNumbers(): Promise<ProducerNumbers> {
     try {
       const answer = await initProducerIdV4.api.async(
         await this.#link.any(),
@@ -283,25 +269,28 @@ export class PlatformaticDriver implements KafkaDriver {
         -1n,
         -1,
       );
-      const { producerId, producerEpoch } = answer;
-      return { producerId, producerEpoch, sequences: new NumericMap() };
+      return new ProducerNumbers(Number(answer.producerId), answer.producerEpoch);
     } catch (error) {
-      this.#identity = undefined;
+      this.#numbers = undefined;
       throw produceFailure(error, false);
     }
   }
 
-  async #byNode(records: readonly KafkaRecord[]): Promise<ReadonlyMap<number, MessageRecord[]>> {
-    const byNode = new Map<number, MessageRecord[]>();
-    const leaders = new Map<string, number>();
-    for (const record of records) {
-      const place = `${record.topic}:${record.partition}`;
-      const leader =
-        leaders.get(place) ?? (await this.#link.leader(record.topic, record.partition));
-      leaders.set(place, leader);
-      const messages = byNode.get(leader) ?? [];
-      if (messages.length === 0) byNode.set(leader, messages);
-      messages.push(messageOf(record));
+  async #byNode(records: readonly KafkaRecord[]): Promise<ReadonlyMap<number, PartitionedRecords>> {
+    const byTopic = Map.groupBy(records, ({ topic }) => topic);
+    const layouts = await this.#link.layouts([...byTopic.keys()]);
+    const byNode = new Map<number, Map<string, Map<number, KafkaRecord[]>>>();
+    for (const [topic, ofTopic] of byTopic) {
+      const leaders = layouts.get(topic)?.leaders;
+      for (const [partition, batch] of Map.groupBy(ofTopic, (record) => record.partition)) {
+        const known = leaders?.[partition] ?? -1;
+        const leader = known < 0 ? await this.#link.leader(topic, partition) : known;
+        const ofNode = byNode.get(leader) ?? new Map<string, Map<number, KafkaRecord[]>>();
+        byNode.set(leader, ofNode);
+        const there = ofNode.get(topic);
+        if (there === undefined) ofNode.set(topic, new Map([[partition, batch]]));
+        else there.set(partition, batch);
+      }
     }
     return byNode;
   }
@@ -309,33 +298,28 @@ export class PlatformaticDriver implements KafkaDriver {
   /** Never rejects: what one node says is judged together with the others'. */
   async #produceTo(
     node: number,
-    messages: MessageRecord[],
-    identity: ProducerIdentity,
+    records: PartitionedRecords,
+    numbers: ProducerNumbers,
   ): Promise<ProduceVerdict> {
+    const { environment, settings } = this.#options;
     let wasSent = false;
     try {
       const connection = await this.#link.node(node);
       wasSent = true;
-      const { requestTimeoutMs } = this.#options.settings;
-      const answer = await produceV9.api.async(
-        connection,
-        ALL_REPLICAS,
-        requestTimeoutMs,
-        messages,
-        {
-          ...identity,
-          compression: "none",
-          partitionLeaderEpoch: -1,
-        },
-      );
+      const answer = await produceOnce(connection, records, {
+        numbers,
+        timeoutMs: settings.requestTimeoutMs,
+        nowMs: environment.nowMs(),
+      });
       return { confirmed: confirmedBy(answer), error: undefined, wasSent };
     } catch (error) {
-      const confirmed = confirmedBy(responseOf(error));
+      // The library's own answer to this request, if there is one.
+      const answer = responseOf(error) as ProduceAnswer | undefined;
       const isOnlyRepeated = protocolNames(error).every(
         (name) => name === "DUPLICATE_SEQUENCE_NUMBER",
       );
-      const isAnswered = responseOf(error) !== undefined;
-      return { confirmed, error: isAnswered && isOnlyRepeated ? undefined : error, wasSent };
+      const isStored = answer !== undefined && isOnlyRepeated;
+      return { confirmed: confirmedBy(answer), error: isStored ? undefined : error, wasSent };
     }
   }
 
@@ -383,17 +367,8 @@ export class PlatformaticDriver implements KafkaDriver {
   }
 }
 
-type ProduceAnswer = Awaited<ReturnType<typeof produceV9.api.async>>;
-
-/** Places that the server says are stored, `topic:partition`. */
-function confirmedBy(answer: unknown): ReadonlySet<string> {
-  // The library's answer to a request for acknowledgements, which `true` is not.
-  const { responses } = (answer ?? { responses: [] }) as Exclude<ProduceAnswer, boolean>;
-  return new Set(
-    responses.flatMap(({ name, partitionResponses }) =>
-      partitionResponses
-        .filter(({ errorCode }) => errorCode === 0 || errorCode === DUPLICATE)
-        .map(({ index }) => `${name}:${index}`),
-    ),
+function placesOf(records: PartitionedRecords): readonly string[] {
+  return [...records].flatMap(([topic, byPartition]) =>
+    [...byPartition.keys()].map((partition) => `${topic}:${partition}`),
   );
 }

@@ -9,6 +9,7 @@
 import { GenericError, MultipleErrors, ProtocolError, ResponseError } from "@platformatic/kafka";
 
 import { describeError, isShopError, ShopError } from "../../../runtime/errors.ts";
+import { PASSING_STATES, PassingFault } from "./kafka-driver.ts";
 
 /** The server's word for: perhaps. */
 const PERHAPS = new Set(["REQUEST_TIMED_OUT", "NOT_ENOUGH_REPLICAS_AFTER_APPEND"]);
@@ -56,7 +57,7 @@ export function produceFailure(error: unknown, wasSent: boolean, isPartial = fal
   if (names.some((name) => TOO_LARGE.has(name))) {
     return new ShopError("PAYLOAD_TOO_LARGE", message, "never", options);
   }
-  return new ShopError("STORAGE_FAULT", message, "later", options);
+  return faultOf(names, message, error);
 }
 
 /** `isPassing`: the member is joining anew, or has, and the same commit may succeed after that. */
@@ -66,7 +67,13 @@ export function commitFailure(error: unknown, isPassing: boolean): ShopError {
   if (isStale(error) && !isPassing) {
     return new ShopError("STALE", message, "never", { cause: error });
   }
-  return new ShopError("STORAGE_FAULT", message, "later", { cause: error });
+  return faultOf(protocolNames(error), message, error);
+}
+
+function faultOf(names: readonly string[], message: string, cause: unknown): ShopError {
+  const isPassing = names.length > 0 && names.every((name) => PASSING_STATES.has(name));
+  if (isPassing) return new PassingFault(message, cause);
+  return new ShopError("STORAGE_FAULT", message, "later", { cause });
 }
 
 /** Why a membership is over; undefined when joining again may help. */

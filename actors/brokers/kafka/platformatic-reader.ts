@@ -2,23 +2,32 @@
  * Fetches what a member of a group is told to, from whichever node leads it, one request a node.
  *
  * Every partition is read from the offset that it was begun with and no further while it is paused.
- * A node in trouble is asked again after a while; the others go on. Refuses to hand over what was
- * fetched for an assignment that is over.
+ * A node is told only what changed since it was last asked (`fetch-session.ts`), and under traffic
+ * it is asked at a pace, so that an answer carries more than one record. A node in trouble is asked
+ * again after a while; the others go on. Refuses to hand over what was fetched for an assignment
+ * that is over.
  */
 
 import type { Environment } from "../../../runtime/environment.ts";
 import type { JoinOptions } from "./kafka-driver.ts";
 import type { KafkaSettings } from "./kafka-options.ts";
-import type { Fetched } from "./platformatic-fetch.ts";
+import type { FetchAnswer, Fetched } from "./platformatic-fetch.ts";
 import type { PlatformaticLink } from "./platformatic-link.ts";
 
 import { listOffsetsV6 } from "@platformatic/kafka";
 
+import { ShopError } from "../../../runtime/errors.ts";
+import { FetchSession } from "./fetch-session.ts";
 import { fetchOnce } from "./platformatic-fetch.ts";
+import { RequestPace } from "./request-pace.ts";
 
 const PARTITION_BYTES_MAX = 1_048_576;
 const BACKOFF_MS = 200;
+/** An answer of so much is worth its request: the next does not wait. */
+const FULL_BYTES = 65_536;
 const OFFSET_OUT_OF_RANGE = 1;
+/** The session is forgotten, or did not see the last request. */
+const SESSION_OVER: ReadonlySet<number> = new Set([70, 71]);
 const EARLIEST = -2n;
 const CONSUMER = -1;
 
@@ -29,6 +38,16 @@ interface Place {
   isPaused: boolean;
 }
 
+interface Node {
+  readonly id: number;
+  readonly session: FetchSession;
+  readonly pace: RequestPace;
+  /** A request is under way, or waits for its time. */
+  isBusy: boolean;
+}
+
+type Places = Map<string, Map<number, Place>>;
+
 export interface PlatformaticReaderOptions {
   readonly environment: Environment;
   readonly settings: KafkaSettings;
@@ -38,9 +57,9 @@ export interface PlatformaticReaderOptions {
 
 export class PlatformaticReader {
   readonly #options: PlatformaticReaderOptions;
-  readonly #places = new Map<string, Place>();
-  /** Nodes that a request is under way to. */
-  readonly #busy = new Set<number>();
+  /** By topic and partition. */
+  readonly #places: Places = new Map();
+  readonly #nodes = new Map<number, Node>();
   #isDeferred = false;
   #isOver = false;
 
@@ -49,12 +68,14 @@ export class PlatformaticReader {
   }
 
   begin(topic: string, partition: number, offset: number): void {
-    this.#places.set(`${topic}:${partition}`, { topic, partition, offset, isPaused: false });
+    const ofTopic = this.#places.get(topic) ?? new Map<number, Place>();
+    this.#places.set(topic, ofTopic);
+    ofTopic.set(partition, { topic, partition, offset, isPaused: false });
     this.#touch();
   }
 
   setPaused(topic: string, partition: number, isPaused: boolean): void {
-    const place = this.#places.get(`${topic}:${partition}`);
+    const place = this.#find(topic, partition);
     if (place === undefined) return;
     place.isPaused = isPaused;
     if (!isPaused) this.#touch();
@@ -75,6 +96,10 @@ export class PlatformaticReader {
     await this.#options.link.close();
   }
 
+  #find(topic: string, partition: number): Place | undefined {
+    return this.#places.get(topic)?.get(partition);
+  }
+
   #touch(): void {
     if (this.#isDeferred || this.#isOver) return;
     this.#isDeferred = true;
@@ -91,47 +116,90 @@ export class PlatformaticReader {
   }
 
   async #start(): Promise<void> {
-    const wanted = [...this.#places.values()].filter(({ isPaused }) => !isPaused);
-    if (wanted.length === 0) return;
     const { link } = this.#options;
-    const layouts = await link.layouts([...new Set(wanted.map(({ topic }) => topic))]);
-    const byNode = Map.groupBy(wanted, ({ topic, partition }) => {
-      return layouts.get(topic)?.leaders[partition] ?? -1;
-    });
+    const layouts = await link.layouts([...this.#places.keys()]);
+    const byNode = new Map<number, Place[]>();
+    for (const [topic, places] of this.#places) {
+      const leaders = layouts.get(topic)?.leaders;
+      for (const place of places.values()) {
+        if (place.isPaused) continue;
+        const leader = leaders?.[place.partition] ?? -1;
+        const led = byNode.get(leader);
+        if (led === undefined) byNode.set(leader, [place]);
+        else led.push(place);
+      }
+    }
     if (byNode.delete(-1)) this.#later();
-    for (const [node, places] of byNode) {
-      if (this.#busy.has(node) || this.#isOver) continue;
-      this.#busy.add(node);
+    for (const [id, places] of byNode) {
+      const node = this.#node(id);
+      if (node.isBusy || this.#isOver) continue;
+      node.isBusy = true;
       void this.#fetch(node, places);
     }
   }
 
+  #node(id: number): Node {
+    const known = this.#nodes.get(id);
+    if (known !== undefined) return known;
+    const { environment, settings } = this.#options;
+    const pace = new RequestPace(environment, settings.fetchGatherMs);
+    const node: Node = { id, session: new FetchSession(), pace, isBusy: false };
+    this.#nodes.set(id, node);
+    return node;
+  }
+
   /** Cannot reject. */
-  async #fetch(node: number, places: readonly Place[]): Promise<void> {
-    const { link, settings } = this.#options;
+  async #fetch(node: Node, places: readonly Place[]): Promise<void> {
     try {
-      const answers = await fetchOnce(await link.node(node), places, {
-        waitMs: settings.fetchWaitMs,
-        bytesMax: settings.fetchBytesMax,
-        partitionBytesMax: Math.min(PARTITION_BYTES_MAX, settings.fetchBytesMax),
-      });
+      const asked = placesBy(places);
+      const answer = await this.#ask(node, places, asked);
       let isTroubled = false;
-      for (const answer of answers) {
-        const place = places.find(
-          ({ topic, partition }) => topic === answer.topic && partition === answer.partition,
-        );
+      for (const each of answer.fetched) {
+        const place = asked.get(each.topic)?.get(each.partition);
         if (place === undefined || !this.#isCurrent(place)) continue;
-        if (answer.errorCode === OFFSET_OUT_OF_RANGE) await this.#reset(node, place);
-        else if (answer.errorCode === 0) this.#take(place, answer);
+        if (each.errorCode === OFFSET_OUT_OF_RANGE) await this.#reset(node.id, place);
+        else if (each.errorCode === 0) this.#take(place, each);
         else isTroubled = true;
       }
-      this.#busy.delete(node);
-      if (isTroubled) this.#later();
-      else this.#touch();
+      if (!isTroubled) return this.#gather(node, answer.bytes);
     } catch {
-      this.#busy.delete(node);
-      this.#later();
+      node.session.forget();
     }
+    node.isBusy = false;
+    this.#later();
+  }
+
+  async #ask(node: Node, places: readonly Place[], asked: Places): Promise<FetchAnswer> {
+    const { link, settings } = this.#options;
+    const connection = await link.node(node.id);
+    const limits = {
+      waitMs: settings.fetchWaitMs,
+      bytesMax: settings.fetchBytesMax,
+      partitionBytesMax: Math.min(PARTITION_BYTES_MAX, settings.fetchBytesMax),
+    };
+    node.pace.noted();
+    const answer = await fetchOnce(connection, node.session.ask(places), limits, (topic, at) => {
+      const place = asked.get(topic)?.get(at);
+      return place !== undefined && this.#isCurrent(place) ? place.offset : undefined;
+    });
+    if (SESSION_OVER.has(answer.errorCode)) node.session.forget();
+    else if (answer.errorCode === 0) node.session.answered(answer.sessionId);
+    else {
+      const message = `kafka: node ${node.id} refuses to be read (${answer.errorCode})`;
+      throw new ShopError("STORAGE_FAULT", message, "later");
+    }
+    return answer;
+  }
+
+  /** Asks again at once or, when answers come often with little in them, a moment later. */
+  #gather(node: Node, answeredBytes: number): void {
+    const again = (): void => {
+      node.isBusy = false;
+      this.#touch();
+    };
+    const waitMs = answeredBytes >= FULL_BYTES ? 0 : node.pace.waitMs();
+    if (waitMs === 0) again();
+    else this.#options.environment.startTimer(waitMs, again);
   }
 
   #take(place: Place, { records, next }: Fetched): void {
@@ -141,7 +209,7 @@ export class PlatformaticReader {
   }
 
   #isCurrent(place: Place): boolean {
-    return !this.#isOver && this.#places.get(`${place.topic}:${place.partition}`) === place;
+    return !this.#isOver && this.#find(place.topic, place.partition) === place;
   }
 
   /** What it was to read is not kept any more, or never was: from the oldest there is. */
@@ -155,4 +223,14 @@ export class PlatformaticReader {
     const oldest = answer.topics[0]?.partitions[0]?.offset;
     if (oldest !== undefined) place.offset = Number(oldest);
   }
+}
+
+function placesBy(places: readonly Place[]): Places {
+  const byTopic: Places = new Map();
+  for (const place of places) {
+    const ofTopic = byTopic.get(place.topic);
+    if (ofTopic === undefined) byTopic.set(place.topic, new Map([[place.partition, place]]));
+    else ofTopic.set(place.partition, place);
+  }
+  return byTopic;
 }

@@ -14,7 +14,14 @@ import { PublishQueue } from "./publish-queue.ts";
 
 const TIMEOUT_MS = 1_000;
 
-function setUp(limits: { framesMax?: number; bytesMax?: number; batchFramesMax?: number } = {}) {
+interface Limits {
+  framesMax?: number;
+  bytesMax?: number;
+  batchFramesMax?: number;
+  gatherMs?: number;
+}
+
+function setUp(limits: Limits = {}) {
   const environment = createVirtualEnvironment();
   const sent: string[][] = [];
   const calls: { resolve: () => void; reject: (error: unknown) => void }[] = [];
@@ -25,6 +32,7 @@ function setUp(limits: { framesMax?: number; bytesMax?: number; batchFramesMax?:
     framesMax: limits.framesMax ?? 100,
     bytesMax: limits.bytesMax ?? 1_000_000,
     batchFramesMax: limits.batchFramesMax ?? 10,
+    gatherMs: limits.gatherMs ?? 0,
     produce: (records) => {
       sent.push(records.map(({ value }) => new TextDecoder().decode(value)));
       return new Promise<void>((resolve, reject) => void calls.push({ resolve, reject }));
@@ -182,4 +190,56 @@ test("a close sends what waits, and settles what does not go in time", async () 
   await pass(600);
   await closing;
   expect(outcomes).toEqual({ a: "stored", b: "INDETERMINATE", c: "CLOSED" });
+});
+
+test("under traffic a request waits for company, the first ones after a rest do not", async () => {
+  const { publish, sent, pass, answer } = setUp({ gatherMs: 10 });
+  for (let request = 0; request < 8; request++) {
+    publish(`at once ${request}`);
+    await pass();
+    await answer();
+  }
+  expect(sent).toHaveLength(8);
+  publish("a");
+  await pass(4);
+  publish("b");
+  await pass(5);
+  expect(sent).toHaveLength(8);
+  await pass(1);
+  expect(sent.slice(8)).toEqual([["a", "b"]]);
+  await answer();
+  await pass(1_000);
+  publish("c");
+  await pass();
+  expect(sent.slice(9)).toEqual([["c"]]);
+});
+
+test("a request does not wait that has company enough, nor when the queue closes", async () => {
+  const { queue, publish, sent, pass, answer, outcomes } = setUp({
+    gatherMs: 500,
+    framesMax: 1_000,
+    batchFramesMax: 1_000,
+  });
+  for (let request = 0; request < 8; request++) {
+    publish(`at once ${request}`);
+    await pass();
+    await answer();
+  }
+  const many = Array.from({ length: 256 }, (_, index) => String(index));
+  publish(...many.slice(0, 255));
+  await pass(1);
+  expect(sent).toHaveLength(8);
+  publish(...many.slice(255));
+  await pass();
+  expect(sent.slice(8)).toEqual([many]);
+  await answer();
+  publish("last");
+  await pass(1);
+  expect(sent).toHaveLength(9);
+  const closed = queue.close(1_000);
+  await pass();
+  expect(sent.slice(9)).toEqual([["last"]]);
+  await answer();
+  await closed;
+  expect(outcomes["last"]).toBe("stored");
 });

@@ -12,12 +12,15 @@ import type { ErrorCode } from "../../../runtime/errors.ts";
 import type { KafkaRecord } from "./kafka-driver.ts";
 
 import { isShopError, ShopError } from "../../../runtime/errors.ts";
+import { RequestPace } from "./request-pace.ts";
 
 /** Of one partition in one request: below what a server takes, unless one record alone is more. */
 const PARTITION_BYTES_MAX = 900_000;
 const REQUEST_BYTES_MAX = 8 * 1_048_576;
 /** Of a record beside its value: key, headers and framing, roughly. */
 const OVERHEAD_BYTES = 512;
+/** So many frames are company enough. */
+const GATHER_FRAMES_MAX = 256;
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 1_000;
 const DEADLINE_CHECKS = 16;
@@ -30,6 +33,8 @@ export interface PublishQueueOptions {
   readonly framesMax: number;
   readonly bytesMax: number;
   readonly batchFramesMax: number;
+  /** Between two requests under traffic. */
+  readonly gatherMs: number;
   /** One attempt; see `KafkaDriver`. */
   readonly produce: (records: readonly KafkaRecord[]) => Promise<void>;
   readonly renewProducer: () => Promise<void>;
@@ -55,6 +60,7 @@ interface Entry {
 
 export class PublishQueue {
   readonly #options: PublishQueueOptions;
+  readonly #pace: RequestPace;
   /** In the order of their deadlines. */
   #jobs: Job[] = [];
   #waiting: Entry[] = [];
@@ -67,11 +73,14 @@ export class PublishQueue {
   #deadlines: Timer | undefined;
   /** Ends the pause between two attempts. */
   #wake: () => void = () => undefined;
+  /** Sends what waits for company. */
+  #endGather: () => void = () => undefined;
   /** The last job is done. */
   #onIdle: () => void = () => undefined;
 
   constructor(options: PublishQueueOptions) {
     this.#options = options;
+    this.#pace = new RequestPace(options.environment, options.gatherMs);
   }
 
   /** Resolves when all are stored. Throws `SATURATED` or `CLOSED` at once. */
@@ -104,12 +113,14 @@ export class PublishQueue {
       this.#bytes += bytes;
       this.#watchDeadlines();
       this.#start();
+      if (this.#isWorthIt()) this.#endGather();
     });
   }
 
   /** Sends what waits, for `flushMs` at most, and settles the rest. */
   async close(flushMs: number): Promise<void> {
     this.#isClosed = true;
+    this.#endGather();
     if (this.#jobs.length > 0) await this.#idleWithin(flushMs);
     for (const job of this.#jobs) this.#fail(job, "CLOSED", "closed before it could be sent");
     this.#jobs = [];
@@ -135,10 +146,33 @@ export class PublishQueue {
   }
 
   async #pump(): Promise<void> {
-    for (let batch = this.#take(); batch.length > 0; batch = this.#take()) {
+    for (;;) {
+      await this.#gather();
+      const batch = this.#take();
+      if (batch.length === 0) break;
+      this.#pace.noted();
       await this.#send(batch);
     }
     this.#isPumping = false;
+  }
+
+  /** Under traffic, a moment in which more comes: a request costs more than the frames in it. */
+  #gather(): Promise<void> {
+    const waitMs = this.#pace.waitMs();
+    if (waitMs === 0 || this.#isWorthIt()) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = this.#options.environment.startTimer(waitMs, resolve);
+      this.#endGather = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+
+  /** Nothing to wait with, or enough of it, or nothing more comes. */
+  #isWorthIt(): boolean {
+    const { length } = this.#waiting;
+    return length === 0 || length >= GATHER_FRAMES_MAX || this.#isClosed;
   }
 
   /** The next of the queue, as many as one request takes. */

@@ -1,0 +1,238 @@
+/**
+ * Batches of records as Kafka stores them (format 2), from the adapter's records and back.
+ *
+ * What a transaction took back is left out, as are the marks that end one. Values are copied, for
+ * views would keep the whole answer of the server alive. Of the headers of a frame of ours only its
+ * content type is read: the rest is in the frame. Refuses the formats that Kafka 4 has no more.
+ */
+
+import type { FetchedRecord, KafkaRecord } from "./kafka-driver.ts";
+
+import { compressionsAlgorithmsByBitmask, crc32c, Writer } from "@platformatic/kafka";
+
+import { ShopError } from "../../../runtime/errors.ts";
+import { CONTENT_TYPE, FRAME_CONTENT_TYPE, FRAME_HEADERS } from "./frame-record.ts";
+import { KafkaReader, KafkaWriter } from "./kafka-bytes.ts";
+
+const FORMAT = 2;
+const NO_LEADER_EPOCH = -1;
+const COMPRESSION = 0b111;
+const IS_TRANSACTIONAL = 0b1_0000;
+const IS_CONTROL = 0b10_0000;
+/** In the key of a mark: version, then this for a transaction that was taken back. */
+const ABORT = 0;
+/** Before a batch's length: offset, and the length itself. */
+const PREFIX_BYTES = 12;
+
+/** Names of headers are few, and the same in every record: with their lengths. */
+const names = new Map<string, Uint8Array>();
+const NAMES_MAX = 256;
+const contentTypeName = Buffer.from(CONTENT_TYPE);
+const frameType = Buffer.from(FRAME_CONTENT_TYPE);
+
+export interface BatchProducer {
+  readonly producerId: number;
+  readonly producerEpoch: number;
+  /** Of the first record. */
+  readonly sequence: number;
+}
+
+export interface Aborted {
+  readonly producerId: number;
+  readonly firstOffset: number;
+}
+
+/** One batch of at least one record, all of one partition. `nowMs`: of records without a time. */
+export function writeBatch(
+  writer: KafkaWriter,
+  records: readonly KafkaRecord[],
+  producer: BatchProducer,
+  nowMs: number,
+): void {
+  const timeOf = ({ timestampMs }: KafkaRecord): number =>
+    timestampMs === 0 ? nowMs : timestampMs;
+  const firstMs = timeOf(records[0]!); // `!`: there is one
+  let lastMs = firstMs;
+  for (const record of records) lastMs = Math.max(lastMs, timeOf(record));
+  writer.int64(0);
+  const lengthAt = writer.length;
+  writer.int32(0);
+  writer.int32(NO_LEADER_EPOCH);
+  writer.int8(FORMAT);
+  const checksumAt = writer.length;
+  writer.int32(0);
+  const checkedFrom = writer.length;
+  writer.int16(0);
+  writer.int32(records.length - 1);
+  writer.int64(firstMs);
+  writer.int64(lastMs);
+  writer.int64(producer.producerId);
+  writer.int16(producer.producerEpoch);
+  writer.int32(producer.sequence);
+  writer.int32(records.length);
+  records.forEach((record, index) => writeRecord(writer, record, timeOf(record) - firstMs, index));
+  writer.patchInt32(lengthAt, writer.length - lengthAt - 4);
+  writer.patchInt32(checksumAt, checksumOf(writer.written(checkedFrom)));
+}
+
+function writeRecord(
+  writer: KafkaWriter,
+  { key, value, headers }: KafkaRecord,
+  deltaMs: number,
+  index: number,
+): void {
+  const from = writer.length;
+  writer.int8(0);
+  writer.varint(deltaMs);
+  writer.varint(index);
+  writer.varint(key === null ? -1 : key.byteLength);
+  if (key !== null) writer.raw(key);
+  writer.varint(value.byteLength);
+  writer.raw(value);
+  const entries = Object.entries(headers);
+  writer.varint(entries.length);
+  for (const [name, text] of entries) {
+    writer.raw(nameOf(name));
+    writer.text(text);
+  }
+  writer.prefixLength(from, false);
+}
+
+/** Records at `from` and after, in their order, and where to read on. */
+export function readBatches(
+  bytes: Buffer,
+  aborted: readonly Aborted[],
+  from: number,
+): { readonly records: readonly FetchedRecord[]; readonly next: number } {
+  const records: FetchedRecord[] = [];
+  const pending = aborted.toSorted((one, other) => one.firstOffset - other.firstOffset);
+  const takenBack = new Set<number>();
+  const reader = new KafkaReader(bytes);
+  let next = from;
+  while (reader.remaining >= PREFIX_BYTES) {
+    const firstOffset = reader.int64();
+    const length = reader.int32();
+    // The last may be cut off: it is read with the next fetch.
+    if (reader.remaining < length) break;
+    const batch = readHead(reader, firstOffset, length);
+    next = Math.max(next, firstOffset + batch.lastOffsetDelta + 1);
+    while ((pending[0]?.firstOffset ?? firstOffset + 1) <= firstOffset) {
+      const begun = pending.shift();
+      if (begun !== undefined) takenBack.add(begun.producerId);
+    }
+    if ((batch.attributes & IS_CONTROL) !== 0) {
+      if (isAbort(batch)) takenBack.delete(batch.producerId);
+      continue;
+    }
+    const isTransactional = (batch.attributes & IS_TRANSACTIONAL) !== 0;
+    if (isTransactional && takenBack.has(batch.producerId)) continue;
+    for (let left = batch.count; left > 0; left--) {
+      const record = readRecord(batch);
+      if (record.offset >= from) records.push(record);
+    }
+  }
+  return { records, next };
+}
+
+interface Batch {
+  readonly firstOffset: number;
+  readonly attributes: number;
+  readonly lastOffsetDelta: number;
+  readonly firstMs: number;
+  readonly producerId: number;
+  readonly count: number;
+  readonly body: KafkaReader;
+}
+
+/** Passes the batch by; its records are read from its `body`. */
+function readHead(reader: KafkaReader, firstOffset: number, length: number): Batch {
+  const bytes = reader.view(length);
+  const head = new KafkaReader(bytes);
+  head.skip(4);
+  const format = head.int8();
+  if (format !== FORMAT) {
+    throw new ShopError("STORAGE_FAULT", `kafka: records of format ${format}`, "later");
+  }
+  head.skip(4);
+  const attributes = head.int16();
+  const lastOffsetDelta = head.int32();
+  const firstMs = head.int64();
+  head.skip(8);
+  const producerId = head.int64();
+  head.skip(6);
+  const count = head.int32();
+  const body = bodyOf(head, bytes, attributes & COMPRESSION);
+  return { firstOffset, attributes, lastOffsetDelta, firstMs, producerId, count, body };
+}
+
+function bodyOf(head: KafkaReader, bytes: Buffer, compression: number): KafkaReader {
+  if (compression === 0) return head;
+  const algorithm = compressionsAlgorithmsByBitmask[compression];
+  if (algorithm === undefined) {
+    throw new ShopError("STORAGE_FAULT", `kafka: unknown compression ${compression}`, "later");
+  }
+  return new KafkaReader(algorithm.decompressSync(bytes.subarray(head.at)));
+}
+
+function isAbort({ body, count }: Batch): boolean {
+  if (count === 0) return false;
+  body.varint();
+  body.skip(1);
+  body.varint();
+  body.varint();
+  const keyBytes = body.varint();
+  return keyBytes >= 4 && body.view(keyBytes).readInt16BE(2) === ABORT;
+}
+
+function readRecord({ body, firstOffset, firstMs }: Batch): FetchedRecord {
+  body.varint();
+  body.skip(1);
+  const timestampMs = firstMs + body.varint();
+  const offset = firstOffset + body.varint();
+  const key = readBytes(body);
+  const value = readBytes(body);
+  return { offset, key, value, headers: readHeaders(body), timestampMs };
+}
+
+/** A copy; null: there are none. */
+function readBytes(body: KafkaReader): Uint8Array | null {
+  const length = body.varint();
+  return length < 0 ? null : body.copy(length);
+}
+
+function readHeaders(body: KafkaReader): ReadonlyMap<string, Uint8Array> {
+  const again = body.fork();
+  let isFrame = false;
+  for (let left = body.varint(); left > 0; left--) {
+    const isContentType = body.isNext(contentTypeName, Math.max(0, body.varint()));
+    const length = body.varint();
+    const isOurs = body.isNext(frameType, Math.max(0, length));
+    if (isContentType && length >= 0) isFrame = isOurs;
+  }
+  return isFrame ? FRAME_HEADERS : allHeaders(again);
+}
+
+function allHeaders(body: KafkaReader): ReadonlyMap<string, Uint8Array> {
+  const headers = new Map<string, Uint8Array>();
+  for (let left = body.varint(); left > 0; left--) {
+    const name = body.view(Math.max(0, body.varint())).toString();
+    const value = readBytes(body);
+    if (value !== null) headers.set(name, value);
+  }
+  return headers;
+}
+
+function nameOf(name: string): Uint8Array {
+  const known = names.get(name);
+  if (known !== undefined) return known;
+  const writer = new KafkaWriter();
+  writer.text(name);
+  const bytes = new Uint8Array(writer.written());
+  if (names.size < NAMES_MAX) names.set(name, bytes);
+  return bytes;
+}
+
+/** Through the library's own buffer, of which it takes no copy. */
+function checksumOf(bytes: Buffer): number {
+  return crc32c(Writer.create().append(bytes).dynamicBuffer);
+}
