@@ -34,6 +34,8 @@ export const RabbitmqGroup = group({
   confirmWindowBytes: integer(64 * KIB, GIB, initial.confirmWindowBytes, "sent, not confirmed"),
   waitingFramesMax: integer(1, 10_000_000, initial.waitingFramesMax, "frames before the window"),
   waitingBytesMax: integer(64 * KIB, 4 * GIB, initial.waitingBytesMax, "bytes before the window"),
+  publishGatherMs: integer(0, 1_000, initial.publishGatherMs, "under traffic frames go together"),
+  ackGatherMs: integer(0, 1_000, initial.ackGatherMs, "what was settled is told within this time"),
   publishTimeoutMs: integer(100, HOUR_MS, initial.publishTimeoutMs, "from a publish to its answer"),
   fullWaitMs: integer(0, MINUTE_MS, initial.fullWaitMs, "a full server is waited for so long"),
   memberTimeoutMs: integer(

@@ -43,9 +43,9 @@ class FakeChannel extends EventEmitter {
   }
 }
 
-function createLane(settings: Partial<RabbitSettings> = {}) {
+function createLane(settings: Partial<RabbitSettings> = {}, gatherMs = 0) {
   const environment = createVirtualEnvironment();
-  const lane = new ConfirmLane(environment, { ...RABBIT_SETTINGS, ...settings });
+  const lane = new ConfirmLane(environment, { ...RABBIT_SETTINGS, ...settings }, gatherMs);
   const connect = (): FakeChannel => {
     const channel = new FakeChannel();
     lane.open(channel as EventEmitter as ConfirmChannel); // the lane uses what the fake has
@@ -102,6 +102,29 @@ test("what the library buffered is not sent again, and nothing more until it has
   channel.hasRoom = true;
   channel.emit("drain");
   expect(channel.keys()).toEqual(["a", "b"]);
+});
+
+test("under traffic frames go out together when their time is over, or with a close", async () => {
+  const { environment, lane, connect, send } = createLane({}, 20);
+  const channel = connect();
+  const names = Array.from({ length: 10 }, (_, index) => `frame ${index}`);
+  send(...names);
+  expect(channel.keys()).toEqual(names);
+  await environment.advance(20);
+  send("a");
+  channel.confirm(...names);
+  send("b");
+  expect(channel.keys()).toEqual(names);
+  await environment.advance(20);
+  expect(channel.keys()).toEqual([...names, "a", "b"]);
+  send(...names);
+  await environment.advance(20);
+  const last = send("z");
+  expect(channel.keys()).not.toContain("z");
+  void lane.close();
+  channel.confirm(...channel.keys());
+  await environment.settle();
+  expect(last.answer).toBe("stored");
 });
 
 test("a message that found no queue is told, though the server confirms it", async () => {

@@ -1,10 +1,10 @@
 /**
  * Publishing in order on one confirm channel, with a window, and an answer to every batch.
  *
- * Frames wait here, bounded, until the window has room; what was given to the client library is
- * never given again, also when it says that its buffer is full. Each batch is answered by
- * `publishTimeoutMs`, on a lost connection at once. Refuses what exceeds the bounds (`SATURATED`),
- * and everything after `close`.
+ * Frames wait here, bounded, until the window has room, and under traffic for a moment so that
+ * more go out together; what was given to the client library is never given again, also when it
+ * says that its buffer is full. Each batch is answered by `publishTimeoutMs`, on a lost connection
+ * at once. Refuses what exceeds the bounds (`SATURATED`), and everything after `close`.
  */
 
 import type { ConfirmChannel, Options } from "amqplib";
@@ -14,6 +14,7 @@ import type { BatchCount } from "./publish-verdict.ts";
 import type { RabbitSettings } from "./rabbit-settings.ts";
 
 import { assert, ShopError } from "../../../runtime/errors.ts";
+import { FrameGather } from "./frame-gather.ts";
 import { publishVerdict } from "./publish-verdict.ts";
 
 /** Deadlines are looked at this often within the shortest of them. */
@@ -69,10 +70,15 @@ export class ConfirmLane {
   #blockedSinceMs: number | undefined;
   #isClosed = false;
   #sweeper: Timer | undefined;
+  readonly #gather: FrameGather;
+  /** What waits goes out together when it is due. */
+  #gathering: Timer | undefined;
 
-  constructor(environment: Environment, settings: RabbitSettings) {
+  /** `gatherMs`: how long frames may wait for others under traffic. */
+  constructor(environment: Environment, settings: RabbitSettings, gatherMs = 0) {
     this.#environment = environment;
     this.#settings = settings;
+    this.#gather = new FrameGather(gatherMs);
     this.#origin = environment.newId();
   }
 
@@ -135,7 +141,7 @@ export class ConfirmLane {
     this.#waitingFrames += messages.length;
     this.#waitingBytes += bytes;
     this.#sweepLater();
-    this.#pump();
+    this.#pumpSoon(startMs, messages.length);
     return promise;
   }
 
@@ -143,6 +149,7 @@ export class ConfirmLane {
   async close(): Promise<void> {
     this.#isClosed = true;
     const answers = [...this.#open].map(({ answered }) => answered);
+    this.#pumpNow();
     if (this.#channel === undefined) for (const batch of this.#open) this.#end(batch, "closed");
     await Promise.all(answers);
     this.#sweeper?.cancel();
@@ -159,7 +166,20 @@ export class ConfirmLane {
     return new ShopError("SATURATED", text, "later");
   }
 
+  #pumpSoon(nowMs: number, added: number): void {
+    const delayMs = this.#gather.delayMs(nowMs, added, this.#waitingFrames);
+    if (delayMs === 0) this.#pumpNow();
+    else this.#gathering ??= this.#environment.startTimer(delayMs, () => this.#pumpNow());
+  }
+
+  #pumpNow(): void {
+    this.#gathering?.cancel();
+    this.#gathering = undefined;
+    this.#pump();
+  }
+
   #pump(): void {
+    if (this.#gathering !== undefined) return;
     while (this.#hasWindow()) {
       const [batch] = this.#waiting;
       if (batch === undefined) return;

@@ -15,6 +15,7 @@ import type { RabbitLink } from "./rabbit-link.ts";
 
 import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
 import { RemoteMember } from "../remote-member.ts";
+import { AckGather } from "./ack-gather.ts";
 import { PartitionClaim } from "./partition-claim.ts";
 
 class FakeChannel {
@@ -61,25 +62,49 @@ interface Rigging {
   /** Copies whose burial has begun. */
   readonly burying?: readonly string[];
   readonly isBuried?: boolean;
+  readonly ackGatherMs?: number;
   /** Resolves when the channel may be there. */
   readonly channelIsThere?: Promise<void>;
 }
 
-function createRig({ subscribe, burying = [], isBuried = false, channelIsThere }: Rigging = {}) {
-  const environment = createVirtualEnvironment();
-  const channel = new FakeChannel();
-  const deliveries: Delivery[] = [];
-  const lost: unknown[] = [];
-  const options: SubscribeOptions = {
+function linkTo(channel: FakeChannel, channelIsThere: Promise<void> | undefined): RabbitLink {
+  const link: Pick<RabbitLink, "channel"> = {
+    channel: async () => {
+      await channelIsThere;
+      return channel as unknown as Channel; // the claim uses what the fake has
+    },
+  };
+  return link as RabbitLink; // the claim uses what the fake has
+}
+
+function subscribing(
+  onDeliveries: SubscribeOptions["onDeliveries"],
+  more: Partial<SubscribeOptions> | undefined,
+): SubscribeOptions {
+  return {
     group: "g",
     topics: ["t"],
     from: "earliest",
     creditFrames: 100,
     creditBytes: 1_000_000,
     leaseMs: 60_000,
-    onDeliveries: (batch) => void deliveries.push(...batch),
-    ...subscribe,
+    onDeliveries,
+    ...more,
   };
+}
+
+function createRig({
+  subscribe,
+  burying = [],
+  isBuried = false,
+  ackGatherMs = 0,
+  channelIsThere,
+}: Rigging = {}) {
+  const environment = createVirtualEnvironment();
+  const channel = new FakeChannel();
+  const deliveries: Delivery[] = [];
+  const lost: unknown[] = [];
+  const options = subscribing((batch) => void deliveries.push(...batch), subscribe);
   const remote = new RemoteMember({
     environment,
     subscribe: options,
@@ -95,12 +120,6 @@ function createRig({ subscribe, burying = [], isBuried = false, channelIsThere }
     isBeingBuried: (copy) => burying.includes(copy),
     postponement: () => ({ attempt: 4, notBeforeMs: 99, error: "later" }),
   };
-  const link: Pick<RabbitLink, "channel"> = {
-    channel: async () => {
-      await channelIsThere;
-      return channel as unknown as Channel; // the claim uses what the fake has
-    },
-  };
   const claim = new PartitionClaim({
     environment,
     topic: "t",
@@ -111,8 +130,9 @@ function createRig({ subscribe, burying = [], isBuried = false, channelIsThere }
     subscribe: options,
     remote,
     memory: memory as GroupMemory, // the claim uses what the fake has
+    acks: new AckGather(environment, ackGatherMs),
     newEpoch: () => 7,
-    link: link as RabbitLink, // the claim uses what the fake has
+    link: linkTo(channel, channelIsThere),
     isBuried: () => Promise.resolve(isBuried),
     onLost: (_claim, error) => void lost.push(error),
     onOwned: () => undefined,
@@ -147,6 +167,30 @@ test("what is settled up to a point is told at once, what is above one by one", 
   await settle(3, 4);
   // 2 and 5 were told before, and a tag that was told must not be named again.
   expect(channel.told.slice(1)).toEqual(["only 2", "only 5", "through 1", "through 4"]);
+});
+
+test("what nobody waits for is told in a while; much, or who waits, hurries it", async () => {
+  const { environment, channel, claim, remote, deliveries, open } = createRig({ ackGatherMs: 50 });
+  await open();
+  for (let tag = 1; tag <= 9; tag++) channel.send(tag);
+  await environment.settle();
+  const settle = async (...tags: number[]): Promise<void> => {
+    for (const each of deliveries) if (tags.includes(each.sequence)) remote.settle(each);
+    await environment.settle();
+  };
+  await settle(1);
+  await settle(2);
+  expect(channel.told.slice(1)).toEqual([]);
+  await environment.advance(50);
+  expect(channel.told.slice(1)).toEqual(["through 2"]);
+  await settle(3);
+  expect(await claim.barrier()).toBe(true);
+  expect(channel.told.slice(2)).toEqual(["through 3"]);
+  await settle(4, 5, 6);
+  expect(channel.told.slice(3)).toEqual(["through 6"]);
+  await settle(7);
+  await claim.end();
+  expect(channel.told.slice(4)).toEqual(["through 7", "close"]);
 });
 
 test("a frame that comes for the first time needs no look at the memory", async () => {

@@ -12,6 +12,7 @@ import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
 import type { Environment } from "../../../runtime/environment.ts";
 import type { Postponement, SubscribeOptions } from "../broker.ts";
 import type { RemoteMember, RemoteRecord } from "../remote-member.ts";
+import type { AckGather } from "./ack-gather.ts";
 import type { GroupMemory } from "./group-memory.ts";
 import type { RabbitLink } from "./rabbit-link.ts";
 
@@ -20,6 +21,8 @@ import { within } from "./rabbit-link.ts";
 
 /** An answer of the server to something small. */
 const ANSWER_MS = 5_000;
+/** Of the prefetch: with so much settled the server is told at once, so that it goes on sending. */
+const FULL_SHARE = 0.25;
 
 export interface ClaimOptions {
   readonly environment: Environment;
@@ -31,6 +34,7 @@ export interface ClaimOptions {
   readonly subscribe: SubscribeOptions;
   readonly remote: RemoteMember;
   readonly memory: GroupMemory;
+  readonly acks: AckGather;
   /** Another one each time, and another than other members' ones. */
   readonly newEpoch: () => number;
   readonly link: RabbitLink;
@@ -66,7 +70,6 @@ export class PartitionClaim {
   #owning: Promise<boolean> | undefined;
   #isPassingOn = false;
   #isCaughtUp = false;
-  #isFlushDeferred = false;
   #onEmpty: (() => void) | undefined;
 
   constructor(options: ClaimOptions) {
@@ -117,12 +120,8 @@ export class PartitionClaim {
     this.#inHand.delete(sequence);
     this.#settled.push(sequence);
     if (this.#options.remote.inHand(this.topic, this.partition) === 0) this.#onEmpty?.();
-    if (this.#isFlushDeferred) return;
-    this.#isFlushDeferred = true;
-    this.#options.environment.defer(() => {
-      this.#isFlushDeferred = false;
-      this.flush();
-    });
+    const { acks, prefetchFrames } = this.#options;
+    acks.add(this, this.#settled.length >= prefetchFrames * FULL_SHARE);
   }
 
   /** Tells the server what is settled: all up to a point at once, what is above it one by one. */

@@ -29,6 +29,7 @@ import { describeError, ShopError } from "../../../runtime/errors.ts";
 import { hasSameTypes } from "../group-crew.ts";
 import { RemoteMember } from "../remote-member.ts";
 import { AckFence } from "./ack-fence.ts";
+import { AckGather } from "./ack-gather.ts";
 import { ClaimTable } from "./claim-table.ts";
 import { GroupMemory } from "./group-memory.ts";
 import { isSettledGroup, planOf } from "./membership.ts";
@@ -68,6 +69,7 @@ export class RabbitMember implements Subscription {
   readonly #memory: GroupMemory;
   readonly #presence: RabbitPresence;
   readonly #fence: AckFence;
+  readonly #acks: AckGather;
   readonly #link: RabbitLink;
   readonly #shunned = new Map<string, Set<number>>();
   readonly #timers = new Set<Timer>();
@@ -114,6 +116,7 @@ export class RabbitMember implements Subscription {
       onChange: (heard) => this.#heard(heard),
     });
     this.#fence = new AckFence(() => publisher.fence());
+    this.#acks = new AckGather(environment, subscribe.acks === "soon" ? settings.ackGatherMs : 0);
     this.#link = new RabbitLink({
       environment,
       settings,
@@ -212,6 +215,7 @@ export class RabbitMember implements Subscription {
     for (const timer of this.#timers) timer.cancel();
     // What was acknowledged is answered as such before the channels go.
     await Promise.all(this.#claims.all.map((claim) => this.#fence.pass(claim)));
+    this.#acks.close();
     this.#remote.close();
     this.#claims.lose();
     this.#joined.resolve();
@@ -316,6 +320,7 @@ export class RabbitMember implements Subscription {
       subscribe,
       remote: this.#remote,
       memory: this.#memory,
+      acks: this.#acks,
       newEpoch: () => ++this.#epoch,
       link: this.#link,
       isBuried: (copy) => this.#isBuried(topic, copy),

@@ -57,7 +57,7 @@ export class RabbitPublisher {
   constructor(options: RabbitPublisherOptions) {
     const { environment, settings, name, onConnection, onLog } = options;
     this.#options = options;
-    this.#frames = new ConfirmLane(environment, settings);
+    this.#frames = new ConfirmLane(environment, settings, settings.publishGatherMs);
     this.#records = new ConfirmLane(environment, settings);
     this.#link = new RabbitLink({
       environment,

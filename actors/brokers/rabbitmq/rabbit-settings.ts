@@ -25,6 +25,10 @@ export interface RabbitSettings {
   /** Most frames, and bytes, that wait for the window; above: `SATURATED`. */
   readonly waitingFramesMax: number;
   readonly waitingBytesMax: number;
+  /** Under traffic frames wait so long for others, to go out together; 0: they never wait. */
+  readonly publishGatherMs: number;
+  /** What was settled and nobody waits for is told to the server within this time. */
+  readonly ackGatherMs: number;
   /** From `publish` to its answer, whatever the server does. */
   readonly publishTimeoutMs: number;
   /** A server that takes nothing because its disk or memory is full is waited for so long. */
@@ -56,6 +60,8 @@ export const RABBIT_SETTINGS: RabbitSettings = {
   confirmWindowBytes: 16 * MIB,
   waitingFramesMax: 100_000,
   waitingBytesMax: 32 * MIB,
+  publishGatherMs: 25,
+  ackGatherMs: 200,
   publishTimeoutMs: 15_000,
   fullWaitMs: 500,
   memberTimeoutMs: 10_000,

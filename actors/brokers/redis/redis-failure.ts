@@ -44,13 +44,7 @@ export function failureOf(error: unknown): ShopError {
 /** `undefined` when it was not the server that refused. */
 export function refusalIn(error: unknown): RedisRefusal | undefined {
   if (!(error instanceof Error) || error.name !== "ReplyError") return undefined;
-  // A transaction that was discarded says so, and brings along why.
-  const [first] = "previousErrors" in error ? asList(error.previousErrors) : [];
-  return new RedisRefusal(first instanceof Error ? first.message : error.message);
-}
-
-function asList(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
+  return new RedisRefusal(error.message);
 }
 
 /** Why a server at `url` cannot be used, in words for whoever set it. */

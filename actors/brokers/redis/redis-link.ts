@@ -110,21 +110,6 @@ export class RedisLink {
     }
   }
 
-  /** All of `commands` or none; a failure of one alone is in its place. */
-  async transaction(commands: readonly Command[]): Promise<readonly (RedisRefusal | undefined)[]> {
-    if (!this.isUp) throw notConnected();
-    const chain = this.#redis.multi();
-    for (const [name, ...parts] of commands) chain.call(name, ...parts.map(wire));
-    try {
-      const results = (await chain.exec()) ?? [];
-      return results.map(([error]) =>
-        error === null ? undefined : new RedisRefusal(error.message),
-      );
-    } catch (error) {
-      throw failureOf(error);
-    }
-  }
-
   /**
    * Hears what is published on `channel` while this connection lasts; to be called again when it
    * is a new one. The connection is good for nothing else then.

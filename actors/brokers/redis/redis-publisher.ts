@@ -1,21 +1,24 @@
 /**
- * Publishes frames: what was given in one turn goes to the server as one transaction.
+ * Publishes frames: what was given in one turn goes to the server as one script.
  *
- * All frames of a transaction are stored or none is, and they are stored in the order they were
- * given in. What the server did not answer is `INDETERMINATE`, and never sent twice. Refuses with
+ * All frames of a script are stored or none is, and they are stored in the order they were given
+ * in. What the server did not answer is `INDETERMINATE`, and never sent twice. Refuses with
  * `SATURATED` when too many bytes wait for their confirmation.
  */
 
 import type { Environment } from "../../../runtime/environment.ts";
 import type { Outgoing } from "../broker.ts";
-import type { Command, RedisLink } from "./redis-link.ts";
+import type { Argument, RedisLink } from "./redis-link.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
 import { frameSlot } from "../../../runtime/frames/frame.ts";
+import { RedisRefusal } from "./redis-failure.ts";
 import { logKey } from "./redis-keys.ts";
+import { list, text, whole } from "./redis-reply.ts";
+import { PUBLISH } from "./redis-scripts.ts";
 
-/** Frames of one transaction; those of one `publish` stay together. */
-const TRANSACTION_FRAMES_MAX = 1_000;
+/** Frames of one script; those of one `publish` stay together. */
+const SCRIPT_FRAMES_MAX = 1_000;
 
 export interface PublisherOptions {
   readonly environment: Environment;
@@ -68,7 +71,7 @@ export class RedisPublisher {
     let batch: Waiting[] = [];
     let frames = 0;
     for (const each of this.#waiting.splice(0)) {
-      if (frames > 0 && frames + each.frames.length > TRANSACTION_FRAMES_MAX) {
+      if (frames > 0 && frames + each.frames.length > SCRIPT_FRAMES_MAX) {
         void this.#send(batch);
         batch = [];
         frames = 0;
@@ -81,17 +84,15 @@ export class RedisPublisher {
 
   /** Does not reject: every failure is an answer to those who wait. */
   async #send(batch: readonly Waiting[]): Promise<void> {
-    const commands = batch.flatMap(({ frames }) => frames.map((each) => this.#commandFor(each)));
     try {
-      const results = await this.#options.link.transaction(commands);
+      const refused = await this.#store(batch.flatMap(({ frames }) => frames));
       let at = 0;
       for (const { frames, answer } of batch) {
-        const own = results.slice(at, at + frames.length);
+        const refusals = refusalsIn(refused, at, at + frames.length);
         at += frames.length;
-        const refusals = own.filter((refusal) => refusal !== undefined);
         const [first] = refusals;
         if (first === undefined) answer.resolve();
-        else if (refusals.length === own.length) answer.reject(first);
+        else if (refusals.length === frames.length) answer.reject(first);
         else answer.reject(new ShopError("INDETERMINATE", first.message, "later"));
       }
     } catch (error) {
@@ -99,7 +100,31 @@ export class RedisPublisher {
     }
   }
 
-  #commandFor({ topic, frame }: Outgoing): Command {
-    return ["XADD", logKey(this.#options.prefix, topic, frameSlot(frame)), "0-*", "f", frame];
+  /** Those that were refused, by their place in `frames`. */
+  async #store(frames: readonly Outgoing[]): Promise<ReadonlyMap<number, RedisRefusal>> {
+    const { link, prefix } = this.#options;
+    const logs = new Map<string, number>();
+    const parts: Argument[] = [];
+    for (const { topic, frame } of frames) {
+      const log = logKey(prefix, topic, frameSlot(frame));
+      const number = logs.get(log) ?? logs.size + 1;
+      logs.set(log, number);
+      parts.push(number, frame);
+    }
+    const answer = list(await link.run(PUBLISH, [...logs.keys()], ...parts));
+    const refused = new Map<number, RedisRefusal>();
+    for (let at = 0; at + 1 < answer.length; at += 2) {
+      refused.set(whole(answer[at]), new RedisRefusal(text(answer[at + 1])));
+    }
+    return refused;
   }
+}
+
+function refusalsIn(
+  refused: ReadonlyMap<number, RedisRefusal>,
+  from: number,
+  to: number,
+): readonly RedisRefusal[] {
+  if (refused.size === 0) return [];
+  return [...refused].flatMap(([place, refusal]) => (place >= from && place < to ? [refusal] : []));
 }

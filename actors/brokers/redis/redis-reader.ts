@@ -11,7 +11,6 @@ import type { Environment, Timer } from "../../../runtime/environment.ts";
 import type { RemoteMember, RemoteRecord } from "../remote-member.ts";
 import type { Argument, RedisLink } from "./redis-link.ts";
 import type { RedisSettings } from "./redis-options.ts";
-import type { Entry } from "./redis-reply.ts";
 
 import { InvariantError } from "../../../runtime/errors.ts";
 import { logKey, sequenceOf } from "./redis-keys.ts";
@@ -209,7 +208,7 @@ export class RedisReader {
     for (const each of reply) {
       const [key, found] = list(each);
       const source = this.#sources.get(text(key));
-      const records = entries(found).map(recordOf);
+      const records = entries(found);
       for (const record of records) largest = Math.max(largest, record.bytes.byteLength);
       if (source === undefined || source.isBehind) continue;
       const [first] = records;
@@ -317,10 +316,6 @@ export class RedisReader {
     timer?.cancel();
     this.#wakeUp = undefined;
   }
-}
-
-function recordOf({ id, bytes: frame }: Entry): RemoteRecord {
-  return { sequence: sequenceOf(id), bytes: frame };
 }
 
 /** `[id, deliveries, bytes]` */

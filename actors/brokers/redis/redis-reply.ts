@@ -6,6 +6,7 @@
  */
 
 import { assert } from "../../../runtime/errors.ts";
+import { sequenceOf } from "./redis-keys.ts";
 
 export function list(reply: unknown): readonly unknown[] {
   assert(Array.isArray(reply), "redis answered something else than a list");
@@ -14,7 +15,7 @@ export function list(reply: unknown): readonly unknown[] {
 
 export function text(reply: unknown): string {
   assert(reply instanceof Uint8Array || typeof reply === "string", "redis answered no text");
-  return typeof reply === "string" ? reply : Buffer.from(reply).toString();
+  return typeof reply === "string" ? reply : viewOf(reply).toString();
 }
 
 export function bytes(reply: unknown): Uint8Array {
@@ -37,17 +38,23 @@ export function pairs(reply: unknown): readonly (readonly [string, string])[] {
 }
 
 export interface Entry {
-  readonly id: string;
+  readonly sequence: number;
   readonly bytes: Uint8Array;
 }
 
 /** `[id, [name, bytes]]`; entries that were deleted meanwhile are left out. */
 export function entries(reply: unknown): readonly Entry[] {
-  return list(reply).flatMap((entry) => {
+  const found: Entry[] = [];
+  for (const entry of list(reply)) {
     const [id, fields] = list(entry);
-    if (!Array.isArray(fields)) return [];
-    return [{ id: text(id), bytes: bytes(fields[1]) }];
-  });
+    if (!Array.isArray(fields)) continue;
+    found.push({ sequence: sequenceOf(text(id)), bytes: bytes(fields[1]) });
+  }
+  return found;
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 /** `# comment`, `name:value` lines. */

@@ -4,7 +4,7 @@
  * A partition belongs to the member that the hash of owners names, with the epoch of its claim: its
  * fence. Every script that changes something for a partition compares the fence first and changes
  * nothing when it is another's, so that who was taken for dead can wake up and do no harm. All of
- * these may run when memory is full, because they are what makes room.
+ * these but the first may run when memory is full, because they are what makes room.
  */
 
 import { createHash } from "node:crypto";
@@ -23,6 +23,22 @@ export function redisScript(lines: string, flags = ""): RedisScript {
 function script(lines: string): RedisScript {
   return redisScript(lines, " flags=allow-oom");
 }
+
+/**
+ * Stores frames, in order: refused as a whole when memory is full, and not interrupted once it has
+ * begun. KEYS: logs. ARGV: per frame, which of the logs and the bytes. Answers the refusals, each
+ * as the number of its frame and why. One command, because each costs a client more than its frame.
+ */
+export const PUBLISH = redisScript(`
+local refused = {}
+for at = 1, #ARGV, 2 do
+  local made = redis.pcall('XADD', KEYS[tonumber(ARGV[at])], '0-*', 'f', ARGV[at + 1])
+  if type(made) == 'table' and made.err then
+    refused[#refused + 1] = (at - 1) / 2
+    refused[#refused + 1] = made.err
+  end
+end
+return refused`);
 
 /** KEYS: streams. ARGV: group, first id before what it reads. */
 export const ENSURE_GROUPS = script(`
