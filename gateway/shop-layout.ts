@@ -169,6 +169,7 @@ export function viewsSettingsOf(config: ShopConfig): ViewsSettings {
       recordsMax: config.views.batchRecords,
       bytesMax: config.views.batchBytes,
       flushMs: config.views.flushMs,
+      gatherMs: config.views.gatherMs,
     },
     audit,
     analytics,

@@ -1,8 +1,9 @@
 /**
  * The views a process can run, and how each opens its store.
  *
- * Only names and settings travel to the thread; the projections themselves are made there. Refuses
- * nothing: what cannot be opened is the business of whoever opens it.
+ * Only names and settings travel to the thread; the projections themselves are made there. The
+ * client of a server is loaded with the view that needs it. Refuses nothing: what cannot be opened
+ * is the business of whoever opens it.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
@@ -18,8 +19,6 @@ import type { ViewSettings } from "./view-settings.ts";
 import type { ViewSink } from "./view-sink.ts";
 
 import { createAnalyticsProjection } from "../analytics/analytics-projection.ts";
-import { openMongoAnalyticsSink } from "../analytics/mongo/mongo-analytics-sink.ts";
-import { openElasticAuditSink } from "../audit/elastic/elastic-audit-sink.ts";
 import { createAuditProjection } from "../audit/audit-projection.ts";
 
 /** The part of the configuration that the views' thread needs: plain values, cloneable. */
@@ -93,25 +92,29 @@ function remoteView(
   const { environment, say, onAnalyzed, onAudited, onConnection } = ground;
   if (name === "audit" && servers.audit !== undefined) {
     const elastic = servers.audit;
-    const open = () =>
-      openElasticAuditSink(elastic, {
+    const open = async (): Promise<ViewSink> => {
+      const { openElasticAuditSink } = await import("../audit/elastic/elastic-audit-sink.ts");
+      return await openElasticAuditSink(elastic, {
         environment,
         onConnection: (state) => onConnection("elasticsearch", state),
         onLog: (_level, text) => say(`elasticsearch: ${text}`),
         onStored: onAudited,
       });
+    };
     return { name, kind: "sink", open };
   }
   if (name === "analytics" && servers.analytics !== undefined) {
     const mongo = servers.analytics;
-    const open = () =>
-      openMongoAnalyticsSink(mongo, {
+    const open = async (): Promise<ViewSink> => {
+      const sinks = await import("../analytics/mongo/mongo-analytics-sink.ts");
+      return await sinks.openMongoAnalyticsSink(mongo, {
         environment,
         analytics,
         onConnection: (state) => onConnection("mongodb", state),
         onLog: (_level, text) => say(`mongodb: ${text}`),
         onStored: onAnalyzed,
       });
+    };
     return { name, kind: "sink", open };
   }
   return undefined;

@@ -122,6 +122,33 @@ describe("a view as a member", () => {
     expect(world.stored).toHaveLength(25);
   });
 
+  test("stores what follows a rest at once, and under traffic one batch in a while", async () => {
+    const world = createWorld();
+    await world.start();
+    await world.environment.advance(VIEW_SETTINGS.gatherMs);
+    await world.publish("a");
+    await world.environment.advance(10);
+    expect(world.batches).toEqual([1]);
+    for (let each = 1; each <= 8; each++) {
+      await world.publish(`b${each}`);
+      await world.environment.advance(VIEW_SETTINGS.gatherMs / 10);
+    }
+    expect(world.batches).toEqual([1]);
+    await world.environment.advance(VIEW_SETTINGS.gatherMs);
+    expect(world.batches).toEqual([1, 8]);
+    // Behind a batch that takes long, a new one is not even kept for the rest of the time.
+    await world.environment.advance(VIEW_SETTINGS.gatherMs);
+    world.hold(true);
+    await world.publish("c");
+    await world.environment.advance(10);
+    await world.publish("d", "e");
+    await world.environment.advance(2 * VIEW_SETTINGS.gatherMs);
+    world.hold(false);
+    for (const { resolve } of world.held) resolve();
+    await world.environment.advance(10);
+    expect(world.batches).toEqual([1, 8, 1, 2]);
+  });
+
   test("gives what failed to the sink again, told once a failure, and loses nothing", async () => {
     const world = createWorld();
     await world.start();

@@ -22,6 +22,8 @@ import { checkFrame, frameTimeMs } from "../../runtime/frames/frame.ts";
 
 /** Batches in hand at most: one with the sink, and what gathers behind it. */
 const CREDIT_BATCHES = 4;
+/** What comes after a rest comes in several parts. */
+const FIRST_MS = 5;
 /** Nothing of a view takes so long; what does is given to somebody else. */
 const LEASE_MS = 120_000;
 
@@ -70,6 +72,8 @@ class ViewMember implements RunningChild {
   #isStopping = false;
   #isEnded = false;
   #maintainDueMs: number;
+  /** When the last batch was taken up. */
+  #takenMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ViewMemberOptions, sink: ViewSink, onExit: (exit: Exit) => void) {
     this.#options = options;
@@ -131,10 +135,19 @@ class ViewMember implements RunningChild {
 
   #arrive(deliveries: readonly Delivery[]): void {
     if (this.#isEnded) return;
+    const isFirst = this.#queue.length === 0;
     this.#queue.push(...deliveries);
     for (const { bytes } of deliveries) this.#queuedBytes += bytes.byteLength;
+    if (this.#isFull()) this.#flush();
+    // Whoever is at work, or waits after a failure, sees to it then.
+    else if (isFirst && this.#working === undefined && this.#batch.length === 0) {
+      this.#wait(this.#gatheredInMs());
+    }
+  }
+
+  #isFull(): boolean {
     const { recordsMax, bytesMax } = this.#options.settings;
-    if (this.#queue.length >= recordsMax || this.#queuedBytes >= bytesMax) this.#flush();
+    return this.#queue.length >= recordsMax || this.#queuedBytes >= bytesMax;
   }
 
   #forget(topic: string, partitions: readonly number[]): void {
@@ -143,6 +156,12 @@ class ViewMember implements RunningChild {
       delivery.topic === topic && lost.has(delivery.partition);
     this.#queue = this.#queue.filter((delivery) => !isLost(delivery));
     this.#queuedBytes = this.#queue.reduce((sum, { bytes }) => sum + bytes.byteLength, 0);
+  }
+
+  /** Soon after a rest; under traffic, once in a while. */
+  #gatheredInMs(): number {
+    const { environment, settings } = this.#options;
+    return Math.max(FIRST_MS, this.#takenMs + settings.gatherMs - environment.monotonicMs());
   }
 
   /** In a while, whatever there is then. */
@@ -162,7 +181,8 @@ class ViewMember implements RunningChild {
       if (this.#batch.length === 0) this.#takeBatch();
       if (this.#batch.length > 0) await this.#store();
       else if (!this.#isStopping) await this.#maintain();
-      this.#wait(this.#queue.length >= this.#options.settings.recordsMax ? 0 : undefined);
+      if (this.#queue.length === 0) this.#wait();
+      else this.#wait(this.#isFull() ? 0 : this.#gatheredInMs());
     } catch (error) {
       if (this.#isEnded) return;
       if (!isShopError(error)) {
@@ -181,6 +201,7 @@ class ViewMember implements RunningChild {
   #takeBatch(): void {
     const { recordsMax } = this.#options.settings;
     this.#batch = this.#queue.splice(0, recordsMax);
+    if (this.#batch.length > 0) this.#takenMs = this.#options.environment.monotonicMs();
     for (const { bytes } of this.#batch) this.#queuedBytes -= bytes.byteLength;
   }
 

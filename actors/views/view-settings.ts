@@ -13,6 +13,11 @@ export interface ViewSettings {
   readonly bytesMax: number;
   /** Otherwise what there is is applied after this time; also how often an idle view looks. */
   readonly flushMs: number;
+  /**
+   * Of a view on a server of its own: from one batch to the next under traffic. What comes after a
+   * rest is stored at once.
+   */
+  readonly gatherMs: number;
   /** Between two words to the broker that what was applied need not be kept. */
   readonly releaseMs: number;
   /** Between two looks at how far behind it is. */
@@ -30,6 +35,7 @@ export const VIEW_SETTINGS: ViewSettings = {
   recordsMax: 1_000,
   bytesMax: 4 * 1_024 * 1_024,
   flushMs: 250,
+  gatherMs: 500,
   releaseMs: 1_000,
   lagMs: 1_000,
   maintainMs: 1_000,

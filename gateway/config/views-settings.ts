@@ -15,6 +15,12 @@ export const ViewsConfig = group({
   batchRecords: integer(1, 100_000, VIEW_SETTINGS.recordsMax, "records a view applies together"),
   batchBytes: integer(MIB, 64 * MIB, VIEW_SETTINGS.bytesMax, "bytes a view applies together"),
   flushMs: integer(10, MINUTE_MS, VIEW_SETTINGS.flushMs, "longest wait for a batch to fill"),
+  gatherMs: integer(
+    0,
+    10 * SECOND_MS,
+    VIEW_SETTINGS.gatherMs,
+    "of a view on a server: from one batch to the next under traffic",
+  ),
   lagDegradedMs: integer(
     SECOND_MS,
     HOUR_MS,

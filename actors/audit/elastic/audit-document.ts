@@ -65,8 +65,21 @@ export function indexOf(
   storedAtMs: number,
 ): string {
   const boundedMs = Math.min(Math.max(storedAtMs, SEQ_EPOCH_MS), LAST_PERIOD_MS);
-  const day = new Date(boundedMs).toISOString().slice(0, 10).replaceAll("-", ".");
+  const day = dayText(Math.floor(boundedMs / DAY_MS));
   return `${prefix}-${period === "day" ? day : `${day.slice(0, 7)}.01`}`;
+}
+
+/** The last day asked for, which is nearly always asked for again. */
+let lastDay = Number.NaN;
+let lastDayText = "";
+
+/** As 2026.01.31. */
+function dayText(day: number): string {
+  if (day !== lastDay) {
+    lastDay = day;
+    lastDayText = new Date(day * DAY_MS).toISOString().slice(0, 10).replaceAll("-", ".");
+  }
+  return lastDayText;
 }
 
 /** When the period of an index of ours is over; `undefined`: it is none. */
@@ -190,7 +203,7 @@ function columnsOf(entry: AuditEntry) {
 }
 
 function messageOf({ topic, identity }: AuditEntry): string {
-  return `${topic}/m/${Buffer.from(identity).toString("hex")}`;
+  return `${topic}/m/${identity.toHex()}`;
 }
 
 /** Attempts and headers may differ between copies: a redrive changes them. */
@@ -203,7 +216,7 @@ function contentOf({ frame, fault, identity }: AuditEntry): string {
 }
 
 function base64(value: Uint8Array): string {
-  return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("base64");
+  return value.toBase64();
 }
 
 export function bytes(text: string): Uint8Array {

@@ -65,10 +65,15 @@ class ElasticReads implements ElasticAuditReads {
   readonly #finder: RecordFinder;
   readonly #chains: ChainStore;
   readonly #options: ElasticReadsOptions;
+  readonly #refreshMs: number;
+  #refreshing: Promise<void> = Promise.resolve();
+  /** What was stored before is found. */
+  #refreshedMs = Number.NEGATIVE_INFINITY;
 
   constructor(link: ElasticLink, settings: ElasticSettings, options: ElasticReadsOptions) {
     this.#link = link;
     this.#options = options;
+    this.#refreshMs = settings.refreshMs;
     this.#finder = new RecordFinder(link, settings);
     this.#chains = new ChainStore(link, this.#finder, settings);
   }
@@ -81,6 +86,7 @@ class ElasticReads implements ElasticAuditReads {
 
   async search(query: AuditQuery): Promise<AuditPage> {
     assert(query.limit >= 1 && query.limit <= SEARCH_PAGE_MAX, `a page of ${query.limit}`);
+    await this.#refresh();
     const orders = await this.#ordersOf(query.customerId);
     const { hits } = await this.#finder.search(pageBody(query, orders));
     const found = hits.hits.map(({ _source }) => unpacked(_source));
@@ -108,6 +114,21 @@ class ElasticReads implements ElasticAuditReads {
   close(): void {
     // How its sockets end concerns nobody.
     this.#link.close().catch(() => undefined);
+  }
+
+  /** Nobody else sees to it while nobody searches. Searches of one time share one. */
+  async #refresh(): Promise<void> {
+    const nowMs = this.#options.environment.monotonicMs();
+    if (nowMs - this.#refreshedMs >= this.#refreshMs) {
+      this.#refreshedMs = nowMs;
+      this.#refreshing = this.#finder.refresh();
+    }
+    try {
+      await this.#refreshing;
+    } catch (error) {
+      this.#refreshedMs = Number.NEGATIVE_INFINITY;
+      throw error;
+    }
   }
 
   async #ordersOf(customerId: string | undefined): Promise<readonly string[]> {

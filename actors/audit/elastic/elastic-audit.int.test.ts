@@ -12,6 +12,8 @@ import type { FeedRecord } from "../../brokers/feed.ts";
 import type { AuditQuery } from "../audit-query.ts";
 import type { AuditReads } from "../audit-reads.ts";
 import type { AuditView } from "../audit-view.ts";
+import type { ElasticLink } from "./elastic-link.ts";
+import type { ElasticSettings } from "./elastic-settings.ts";
 
 import { startTestServer, whyMissing } from "../../../deploy/services/test-server.ts";
 import { isShopError } from "../../../runtime/errors.ts";
@@ -64,6 +66,12 @@ const query: fc.Arbitrary<Partial<AuditQuery>> = fc.record(
   },
   { requiredKeys: [] },
 );
+
+/** From here on the index is searched as it is, unless somebody asks for more. */
+async function neverRefresh(link: ElasticLink, settings: ElasticSettings): Promise<void> {
+  const path = `/${recordsPattern(settings)}/_settings`;
+  await link.ask({ method: "PUT", path, body: { "index.refresh_interval": "-1" } });
+}
 
 const PRODUCTS: readonly ServiceName[] = ["elasticsearch", "opensearch"];
 
@@ -148,8 +156,9 @@ describe.each(PRODUCTS)("the audit on %s", (product) => {
     test("members who take partitions from each other keep one chain", async () => {
       const feed = createTestFeed();
       // Neither by itself nor by a head is anything found while they take turns.
-      const settings = freshSettings(server.url, { refreshMs: 60_000, sealMs: 60_000 });
+      const settings = freshSettings(server.url, { sealMs: 60_000 });
       const reads = await openTestReads(settings);
+      const { link } = await openTestLink(settings);
       const members = [await openTestSink(settings), await openTestSink(settings)];
       const given: FeedRecord[] = [];
       for (let round = 0; round < 12; round++) {
@@ -158,12 +167,29 @@ describe.each(PRODUCTS)("the audit on %s", (product) => {
         given.push(...records.slice(0, 5));
         // Straight after the other, with no time to be found by a search.
         await members[round % 2]?.sink.append(records);
+        if (round === 0) await neverRefresh(link, settings);
       }
       for (const { sink } of members) await sink.maintain(0);
       const { problem, verified, head } = await reads.verify(WHOLE);
       expect(problem).toBeUndefined();
       expect(head.count).toBe(60);
       expect(verified).toBe(60);
+    });
+
+    test("what was stored is found in time, though the server refreshes nothing", async () => {
+      const feed = createTestFeed();
+      const settings = freshSettings(server.url, { refreshMs: 100 });
+      const { sink } = await openTestSink(settings);
+      const reads = await openTestReads(settings);
+      const { link } = await openTestLink(settings);
+      await sink.append(feed.order(0));
+      await neverRefresh(link, settings);
+      for (let order = 1; order <= 3; order++) {
+        await sink.append(feed.order(order));
+        await Bun.sleep(settings.refreshMs);
+        const page = await reads.search({ limit: 5, orderId: `order-${order}` });
+        expect(page.records).toHaveLength(5);
+      }
     });
 
     test("members who feed the same at once store it once, in whole chains", async () => {

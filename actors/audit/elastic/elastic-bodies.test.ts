@@ -122,6 +122,24 @@ test("acknowledged means synced, whatever the server's defaults", () => {
   expect(text).not.toContain("lifecycle");
 });
 
+test("an index that nobody searches is not refreshed, and indexes what is looked for alone", () => {
+  const template = templateOf(ELASTIC_SETTINGS, false);
+  // An interval, even the server's own, would have it refreshed for nobody.
+  expect(JSON.stringify(template)).not.toContain("refresh_interval");
+  expect(template).toMatchObject({
+    template: {
+      mappings: {
+        properties: {
+          seq: { type: "long" },
+          place: { type: "long", index: false },
+          orderId: { type: "keyword", doc_values: false },
+          content: { type: "keyword", index: false },
+        },
+      },
+    },
+  });
+});
+
 test("a lifecycle lets go later than whoever feeds the audit has noted it", () => {
   const settings = { ...ELASTIC_SETTINGS, retentionDays: 90 };
   expect(JSON.stringify(templateOf(settings, true))).toContain("index.lifecycle.name");

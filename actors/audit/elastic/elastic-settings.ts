@@ -24,7 +24,7 @@ export interface ElasticSettings {
   readonly retentionDays: number;
   readonly shards: number;
   readonly replicas: number;
-  /** How soon what is stored is found. */
+  /** How soon what is stored is found by our readers; others wait as long as the server has it. */
   readonly refreshMs: number;
   readonly connectTimeoutMs: number;
   /** A call that has not been answered by then has failed; it may still have happened. */
