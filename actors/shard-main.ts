@@ -10,7 +10,7 @@ import type { StartedThread } from "../runtime/threads/thread-entry.ts";
 import type { MeshMemory } from "../runtime/threads/mesh.ts";
 import type { ConnectionState } from "./brokers/broker.ts";
 import type { EmbeddedGroundData, EmbeddedLine } from "./grounds/embedded-ground.ts";
-import type { RedisMemoryData } from "./grounds/redis-memory.ts";
+import type { RedisMemory, RedisMemoryData } from "./grounds/redis-memory.ts";
 import type { RemoteGroundData } from "./grounds/remote-ground.ts";
 import type { GroundEvents, ShardGround } from "./grounds/shard-ground.ts";
 import type { ShardServices, ShardSettings } from "./shard-services.ts";
@@ -35,11 +35,10 @@ import {
 import { encodeValue } from "./contracts/codec.ts";
 import { embeddedLine } from "./grounds/embedded-ground.ts";
 import { sampleOutbox } from "./grounds/outbox-samples.ts";
-import { openRedisMemory } from "./grounds/redis-memory.ts";
-import { openRemoteGround } from "./grounds/remote-ground.ts";
 import { commitSabotage, isSabotage } from "./sabotage.ts";
 import { startShardServices } from "./shard-services.ts";
 import { shardMetrics } from "./shard-metrics.ts";
+import { commitMetrics } from "./store-metrics.ts";
 import { SHOP_LAYOUT } from "./shop-metrics.ts";
 
 /** Between tries to hand an answer to a gateway that is busy. */
@@ -137,10 +136,11 @@ async function start(
     }
   }
 
-  const reports = reportsOf(data, tell);
+  const counters = new CounterWriter(data.counters, SHOP_LAYOUT, data.thread);
+  const metrics = shardMetrics(counters);
+  const reports = { ...reportsOf(data, tell), onBatch: commitMetrics(counters) };
   const ground = await openGround(data, node, line, reports);
-  const memory = data.redis && (await openRedisMemory(data.redis, systemEnvironment, reports));
-  const metrics = shardMetrics(new CounterWriter(data.counters, SHOP_LAYOUT, data.thread));
+  const memory = await openMemory(data, reports);
   const running = await startShardServices({
     environment: systemEnvironment,
     ...ground,
@@ -177,9 +177,22 @@ async function openGround(
   line: EmbeddedLine | undefined,
   reports: GroundEvents,
 ): Promise<ShardGround> {
-  if (ground.kind === "remote") return await openRemoteGround(ground, systemEnvironment, reports);
+  if (ground.kind === "remote") {
+    // The clients of servers are no part of a shard that uses none.
+    const { openRemoteGround } = await import("./grounds/remote-ground.ts");
+    return await openRemoteGround(ground, systemEnvironment, reports);
+  }
   assert(line !== undefined, "an embedded ground has a line to the journal");
   return await line.open(node, reports);
+}
+
+async function openMemory(
+  { redis }: ShardThreadData,
+  reports: GroundEvents,
+): Promise<RedisMemory | undefined> {
+  if (redis === undefined) return undefined;
+  const { openRedisMemory } = await import("./grounds/redis-memory.ts");
+  return await openRedisMemory(redis, systemEnvironment, reports);
 }
 
 /** What the services report, to the pages and the thread that reads it. */

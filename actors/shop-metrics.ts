@@ -105,19 +105,19 @@ export const SHOP_LAYOUT: CounterLayout = defineMetrics([
   },
   {
     kind: "counter",
-    name: "shopstream_journal_units_total",
-    help: "Units of work the journal was asked to commit, by answer.",
+    name: "shopstream_store_units_total",
+    help: "Units of work the store was asked to commit, by answer.",
     series: [{ answer: "committed" }, { answer: "refused" }],
   },
   {
     kind: "histogram",
-    name: "shopstream_journal_batch_units",
+    name: "shopstream_store_batch_units",
     help: "Units that shared one transaction.",
     bounds: BATCH_BOUNDS,
   },
   {
     kind: "histogram",
-    name: "shopstream_journal_commit_duration_seconds",
+    name: "shopstream_store_commit_duration_seconds",
     help: "One transaction, fsync included.",
     bounds: DURATION_BOUNDS,
   },

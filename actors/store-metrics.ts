@@ -1,5 +1,5 @@
 /**
- * The counters of the threads that keep things: the journal's and the views'.
+ * The counters of what keeps things: the stores of units, and the views.
  *
  * Counts and translates, and decides nothing; what there is to count is in `shop-metrics.ts`.
  */
@@ -9,6 +9,7 @@ import type { AnalyticsMisfits } from "./analytics/analytics-projection.ts";
 import type { AuditCounts } from "./audit/audit-projection.ts";
 import type { AuditOutcome } from "./shop-metrics.ts";
 import type { JournalEvent } from "./stores/journal-clockwork.ts";
+import type { CommittedBatch } from "./stores/unit-of-work.ts";
 import type { ViewEvent } from "./views/view-runner.ts";
 
 import { GROUPS } from "./contracts/topics.ts";
@@ -76,12 +77,23 @@ export interface JournalMetrics {
   record(event: JournalEvent): void;
 }
 
+/** Counts the transactions of a store, whichever it is. */
+export function commitMetrics(writer: CounterWriter): (batch: CommittedBatch) => void {
+  const committed = writer.counter("shopstream_store_units_total", { answer: "committed" });
+  const refused = writer.counter("shopstream_store_units_total", { answer: "refused" });
+  const size = writer.histogram("shopstream_store_batch_units");
+  const duration = writer.histogram("shopstream_store_commit_duration_seconds");
+  return (batch) => {
+    committed.add(batch.units - batch.refused);
+    refused.add(batch.refused);
+    size.observe(batch.units);
+    duration.observe(batch.durationMs / 1_000);
+  };
+}
+
 /** The counters of the journal's thread. */
 export function journalMetrics(writer: CounterWriter): JournalMetrics {
-  const committed = writer.counter("shopstream_journal_units_total", { answer: "committed" });
-  const refused = writer.counter("shopstream_journal_units_total", { answer: "refused" });
-  const batch = writer.histogram("shopstream_journal_batch_units");
-  const duration = writer.histogram("shopstream_journal_commit_duration_seconds");
+  const committed = commitMetrics(writer);
   const damage = writer.counter("shopstream_journal_damage_total");
   const depths = new Map<string, Gauge>(
     Object.keys(GROUPS).map((queue_name) => [
@@ -93,11 +105,7 @@ export function journalMetrics(writer: CounterWriter): JournalMetrics {
     record(event) {
       if (event.kind === "damaged") damage.add();
       if (event.kind === "depth") depths.get(event.group)?.set(event.inHand + event.waiting);
-      if (event.kind !== "committed") return;
-      committed.add(event.units - event.refused);
-      refused.add(event.refused);
-      batch.observe(event.units);
-      duration.observe(event.durationMs / 1_000);
+      if (event.kind === "committed") committed(event);
     },
   };
 }

@@ -2,8 +2,9 @@
  * The bare clients that the adapters are measured against: the same frames, batches and promises.
  *
  * Each publishes a batch and waits until it is confirmed as durably as the adapter's, and reads
- * what was published and acknowledges it. No order per key, no credit, no retry: what is left of a
- * broker when the port above it is taken away.
+ * what was published and acknowledges it, no sooner than it is asked to: what a client has fetched
+ * ahead by itself is all that it may have when its time begins. No order per key, no credit, no
+ * retry: what is left of a broker when the port above it is taken away.
  */
 
 import amqp from "amqplib";
@@ -40,9 +41,9 @@ export async function kafkaJsLane(address: string): Promise<Lane> {
   const waiting = newTaker();
   await consumer.run({
     eachBatchAutoResolve: true,
-    eachBatch: ({ batch }) => {
+    eachBatch: async ({ batch }) => {
+      await waiting.asked();
       for (const { value } of batch.messages) if (value !== null) waiting.take(value);
-      return Promise.resolve();
     },
   });
   let turn = 0;
@@ -81,6 +82,7 @@ export async function platformaticLane(address: string): Promise<Lane> {
   });
   const waiting = newTaker();
   stream.on("data", ({ value }) => waiting.take(value));
+  stream.pause();
   let turn = 0;
   return {
     publish: async (frames) => {
@@ -90,7 +92,11 @@ export async function platformaticLane(address: string): Promise<Lane> {
       });
       await producer.send({ messages });
     },
-    consume: waiting.consume,
+    consume: async (count, take) => {
+      stream.resume();
+      await waiting.consume(count, take);
+      stream.pause();
+    },
     close: async () => {
       await stream.close();
       await consumer.close(true);
@@ -155,8 +161,7 @@ export async function rabbitLane(url: string): Promise<Lane> {
   for (const queue of queues) {
     await reader.consume(queue, (message) => {
       if (message === null) return;
-      waiting.take(message.content);
-      reader.ack(message);
+      waiting.take(message.content, () => reader.ack(message));
     });
   }
   let turn = 0;
@@ -177,25 +182,39 @@ export async function rabbitLane(url: string): Promise<Lane> {
 
 /** What comes by itself, counted: kept until somebody asks for it. */
 export function newTaker() {
-  const early: Uint8Array[] = [];
+  const early: (readonly [bytes: Uint8Array, taken: () => void])[] = [];
+  const asking: (() => void)[] = [];
   let wanted = 0;
   let take: (bytes: Uint8Array) => void = () => undefined;
   let done = (): void => undefined;
   return {
-    take: (bytes: Uint8Array): void => {
+    /** Resolves while somebody asks. */
+    asked: async (): Promise<void> => {
+      if (wanted === 0) await new Promise<void>((resolve) => void asking.push(resolve));
+    },
+    /** `taken` is called with the frame in hand, now or later. */
+    take: (bytes: Uint8Array, taken: () => void = () => undefined): void => {
       if (wanted === 0) {
-        early.push(bytes);
+        early.push([bytes, taken]);
         return;
       }
       take(bytes);
+      taken();
       if (--wanted === 0) done();
     },
     consume: (count: number, each: (bytes: Uint8Array) => void): Promise<void> => {
       const there = early.splice(0, count);
-      for (const bytes of there) each(bytes);
+      for (const [bytes, taken] of there) {
+        each(bytes);
+        taken();
+      }
       wanted = count - there.length;
       take = each;
-      return wanted === 0 ? Promise.resolve() : new Promise((resolve) => void (done = resolve));
+      if (wanted === 0) return Promise.resolve();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      done = resolve;
+      for (const wake of asking.splice(0)) wake();
+      return promise;
     },
   };
 }

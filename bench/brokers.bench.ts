@@ -21,7 +21,6 @@ import type { Broker } from "../actors/brokers/broker.ts";
 import type { Lane } from "./broker-lanes.ts";
 import type { BenchCase, BenchResult, Evidence } from "./harness.ts";
 
-const FRAMES = 20_000;
 const FRAME_BYTES = 209;
 /** As the outbox relay publishes. */
 const BATCH_FRAMES = 500;
@@ -35,6 +34,8 @@ const TOPIC = "bench";
 /** A server, its adapters by the files that open them for tests, and the bare clients. */
 interface Contest {
   readonly service: "kafka" | "rabbitmq" | "redis";
+  /** Of one run: many times what either side may have fetched ahead when its time begins. */
+  readonly frames: number;
   readonly adapters: readonly (readonly [name: string, rig: string, against: string])[];
   readonly bare: Readonly<Record<string, (address: string) => Promise<Lane>>>;
 }
@@ -42,6 +43,7 @@ interface Contest {
 const CONTESTS: readonly Contest[] = [
   {
     service: "kafka",
+    frames: 60_000,
     adapters: [
       ["kafka (kafkajs)", "kafka/kafka-rig.fixture.ts", "kafkajs"],
       ["kafka (platformatic)", "kafka/platformatic-rig.fixture.ts", "@platformatic/kafka"],
@@ -50,11 +52,13 @@ const CONTESTS: readonly Contest[] = [
   },
   {
     service: "redis",
+    frames: 100_000,
     adapters: [["redis", "redis/redis-rig.fixture.ts", "ioredis"]],
     bare: { ioredis: (address) => redisLane(`redis://${address}`) },
   },
   {
     service: "rabbitmq",
+    frames: 20_000,
     adapters: [["rabbitmq", "rabbitmq/rabbit-rig.fixture.ts", "amqplib"]],
     bare: { amqplib: (address) => rabbitLane(`amqp://guest:guest@${address}`) },
   },
@@ -65,9 +69,6 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 
-const frames = Array.from({ length: FRAMES }, (_, index) => frameOf(index));
-const expected: Evidence = { count: FRAMES, checksum: (FRAMES * (FRAMES - 1)) / 2 };
-
 for (const contest of CONTESTS) {
   if (positionals.length > 0 && !positionals.includes(contest.service)) continue;
   const missing = whyMissing(contest.service);
@@ -76,7 +77,8 @@ for (const contest of CONTESTS) {
 }
 process.exit(0); // clients that keep something open must not keep the bench
 
-async function compete({ service, adapters, bare }: Contest): Promise<void> {
+async function compete({ service, adapters, bare, frames: count }: Contest): Promise<void> {
+  const frames = Array.from({ length: count }, (_, index) => frameOf(index));
   const server = await startTestServer(service);
   const lanes = new Map<string, Lane>();
   const notes: string[] = [];
@@ -86,8 +88,9 @@ async function compete({ service, adapters, bare }: Contest): Promise<void> {
       const path = new URL(`../actors/brokers/${rig}`, import.meta.url).pathname;
       if (existsSync(path)) lanes.set(name, await adapterLane(path, server.address));
     }
-    const results = await runBench([...lanes].flatMap(casesOf), {
-      title: `${service}, ${FRAMES} frames of ${FRAME_BYTES} bytes in batches of ${BATCH_FRAMES}`,
+    const cases = [...lanes].flatMap(([name, lane]) => casesOf(name, lane, frames));
+    const results = await runBench(cases, {
+      title: `${service}, ${count} frames of ${FRAME_BYTES} bytes in batches of ${BATCH_FRAMES}`,
       unit: "frame",
       runs: 5,
       notes,
@@ -102,7 +105,9 @@ async function compete({ service, adapters, bare }: Contest): Promise<void> {
 }
 
 /** Publishing comes first in every round, so what is consumed is what was published in it. */
-function casesOf([name, lane]: [string, Lane]): BenchCase[] {
+function casesOf(name: string, lane: Lane, frames: readonly Uint8Array[]): BenchCase[] {
+  const operations = frames.length;
+  const expected: Evidence = { count: operations, checksum: (operations * (operations - 1)) / 2 };
   const publish = async (): Promise<Evidence> => {
     let at = 0;
     let count = 0;
@@ -119,15 +124,15 @@ function casesOf([name, lane]: [string, Lane]): BenchCase[] {
   const consume = async (): Promise<Evidence> => {
     let count = 0;
     let checksum = 0;
-    await lane.consume(FRAMES, (bytes) => {
+    await lane.consume(operations, (bytes) => {
       count++;
       checksum += indexOf(bytes);
     });
     return { count, checksum };
   };
   return [
-    { name: `${name}: publish`, operations: FRAMES, expected, run: publish },
-    { name: `${name}: consume`, operations: FRAMES, expected, run: consume },
+    { name: `${name}: publish`, operations, expected, run: publish },
+    { name: `${name}: consume`, operations, expected, run: consume },
   ];
 }
 

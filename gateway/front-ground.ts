@@ -2,7 +2,7 @@
  * What the front reads: orders, dead letters, audit and analytics, from wherever they are kept.
  *
  * Everything here reads; what changes something goes to a shard as a command. It refuses a server
- * that cannot be used, naming its setting.
+ * that cannot be used, naming its setting. The client of a server is loaded when it is needed.
  */
 
 import type { AnalyticsReads } from "../actors/analytics/analytics-reads.ts";
@@ -17,18 +17,12 @@ import type { ShopConfig } from "./config/config-schema.ts";
 import type { AvailabilityPort, OrderEvents } from "./http/gateway-ports.ts";
 
 import { openAnalyticsReads } from "../actors/analytics/analytics-reads.ts";
-import { openMongoAnalyticsReads } from "../actors/analytics/mongo/mongo-analytics-reads.ts";
-import { openElasticAuditReads } from "../actors/audit/elastic/elastic-audit-reads.ts";
 import { openAuditReads } from "../actors/audit/audit-reads.ts";
-import { openRedisConnection } from "../actors/brokers/redis/redis-connection.ts";
 import { openSharedAvailability } from "../actors/inventory/shared-availability.ts";
 import { decodeStock } from "../actors/inventory/stock-rows.ts";
 import { publicStock } from "../actors/inventory/stock.ts";
 import { openDeadLetterReads } from "../actors/stores/dead-letter-reads.ts";
 import { openJournalReads } from "../actors/stores/journal-reads.ts";
-import { openPostgres } from "../actors/stores/postgres/postgres-connection.ts";
-import { createPostgresLetters } from "../actors/stores/postgres/postgres-letters.ts";
-import { createPostgresReads } from "../actors/stores/postgres/postgres-reads.ts";
 import { pollOrders } from "./polled-order-watch.ts";
 
 export interface FrontGround {
@@ -94,6 +88,11 @@ function openEmbedded({ data }: ShopConfig): Orders {
 
 async function openRemote(options: FrontGroundOptions): Promise<Orders> {
   const { config, environment, onConnection, onLog } = options;
+  const [{ openPostgres }, { createPostgresReads }, { createPostgresLetters }] = await Promise.all([
+    import("../actors/stores/postgres/postgres-connection.ts"),
+    import("../actors/stores/postgres/postgres-reads.ts"),
+    import("../actors/stores/postgres/postgres-letters.ts"),
+  ]);
   const postgres = await openPostgres(config.postgres, {
     environment,
     slots: config.slots,
@@ -117,6 +116,7 @@ async function openShared(
 ): Promise<(AvailabilityPort & { close(): void }) | undefined> {
   const { cache, cacheTtlMs: ttlMs } = config.inventory;
   if (cache === "memory" || ttlMs === 0) return undefined;
+  const { openRedisConnection } = await import("../actors/brokers/redis/redis-connection.ts");
   const connection = await openRedisConnection({
     settings: config.redis,
     environment,
@@ -159,12 +159,17 @@ async function openViewReads(
     audit:
       config.audit.store === "embedded"
         ? openAuditReads({ directory: config.data, environment })
-        : await openElasticAuditReads(config.elasticsearch, {
-            environment,
-            onConnection: (state) => options.onConnection("elasticsearch", state),
-          }),
+        : await openElastic(options),
     analytics: await openAnalytics(options),
   };
+}
+
+async function openElastic(options: FrontGroundOptions): Promise<AuditReads> {
+  const { openElasticAuditReads } = await import("../actors/audit/elastic/elastic-audit-reads.ts");
+  return await openElasticAuditReads(options.config.elasticsearch, {
+    environment: options.environment,
+    onConnection: (state) => options.onConnection("elasticsearch", state),
+  });
 }
 
 async function openAnalytics({
@@ -174,7 +179,8 @@ async function openAnalytics({
 }: FrontGroundOptions): Promise<AnalyticsReads> {
   const { store, ...analytics } = config.analytics;
   if (store === "embedded") return openAnalyticsReads(config.data, environment);
-  return await openMongoAnalyticsReads(config.mongodb, {
+  const reads = await import("../actors/analytics/mongo/mongo-analytics-reads.ts");
+  return await reads.openMongoAnalyticsReads(config.mongodb, {
     environment,
     analytics,
     onConnection: (state) => onConnection("mongodb", state),

@@ -32,7 +32,7 @@ function createHealth() {
   });
   const units = (answer: string, value: number): Sample => ({
     kind: "counter",
-    name: "shopstream_journal_units_total",
+    name: "shopstream_store_units_total",
     help: "",
     labels: { answer },
     value,
@@ -54,7 +54,7 @@ function createHealth() {
       },
       {
         kind: "histogram",
-        name: "shopstream_journal_commit_duration_seconds",
+        name: "shopstream_store_commit_duration_seconds",
         help: "",
         labels: {},
         buckets: [],

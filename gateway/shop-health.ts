@@ -26,8 +26,8 @@ const REFUSAL_MEMORY_MS = 5_000;
 
 /** What the journal counts of itself, without a label that says so. */
 const JOURNAL_OF: ReadonlyMap<string, string> = new Map([
-  ["shopstream_journal_commit_duration_seconds", "journal"],
-  ["shopstream_journal_units_total", "journal"],
+  ["shopstream_store_commit_duration_seconds", "journal"],
+  ["shopstream_store_units_total", "journal"],
 ]);
 
 export interface ShopHealthOptions {

@@ -106,32 +106,32 @@ function buryingElsewhere(
 
 /** The bytes of what one member holds, which are in memory anyway. */
 class BytesInHand {
-  readonly #partitions = new Map<string, Map<number, Delivery>>();
+  /** By topic, partition and sequence. */
+  readonly #topics = new Map<string, Map<number, Map<number, Delivery>>>();
 
   add(deliveries: readonly Delivery[]): void {
     for (const delivery of deliveries) {
-      const place = placeOf(delivery.topic, delivery.partition);
-      const held = this.#partitions.get(place) ?? new Map<number, Delivery>();
-      this.#partitions.set(place, held.set(delivery.sequence, delivery));
+      const { topic, partition, sequence } = delivery;
+      let partitions = this.#topics.get(topic);
+      if (partitions === undefined) this.#topics.set(topic, (partitions = new Map()));
+      let held = partitions.get(partition);
+      if (held === undefined) partitions.set(partition, (held = new Map<number, Delivery>()));
+      held.set(sequence, delivery);
     }
   }
 
-  find(ref: DeliveryRef): Uint8Array | undefined {
-    const held = this.#partitions.get(placeOf(ref.topic, ref.partition))?.get(ref.sequence);
-    return held?.epoch === ref.epoch ? held.bytes : undefined;
+  find({ topic, partition, sequence, epoch }: DeliveryRef): Uint8Array | undefined {
+    const held = this.#topics.get(topic)?.get(partition)?.get(sequence);
+    return held?.epoch === epoch ? held.bytes : undefined;
   }
 
   /** Unless it is another delivery of the same frame by now. */
-  remove(ref: DeliveryRef): void {
-    if (this.find(ref) === undefined) return;
-    this.#partitions.get(placeOf(ref.topic, ref.partition))?.delete(ref.sequence);
+  remove({ topic, partition, sequence, epoch }: DeliveryRef): void {
+    const held = this.#topics.get(topic)?.get(partition);
+    if (held?.get(sequence)?.epoch === epoch) held.delete(sequence);
   }
 
   lose(topic: string, partition: number): void {
-    this.#partitions.delete(placeOf(topic, partition));
+    this.#topics.get(topic)?.delete(partition);
   }
-}
-
-function placeOf(topic: string, partition: number): string {
-  return `${topic}/${partition}`;
 }

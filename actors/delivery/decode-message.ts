@@ -56,9 +56,9 @@ export interface EncodeOptions {
 /** The event in `frame`. Throws `BAD_MESSAGE`. */
 export function decodeEvent(frame: Frame): ShopEvent {
   const event = readEvent(frame);
+  if ((frame.flags & FLAG_JSON) === 0) return event;
   const contract = contractsByNumber.get(frame.type);
-  const isForeign = (frame.flags & FLAG_JSON) !== 0;
-  if (isForeign && contract !== undefined && keyOfMessage(contract, event) !== frame.key) {
+  if (contract !== undefined && keyOfMessage(contract, event) !== frame.key) {
     const where = `${contract.type} does not fit at /${contract.keyField}`;
     throw new ShopError("BAD_MESSAGE", `${where}: it is not the key of the message`, "never");
   }

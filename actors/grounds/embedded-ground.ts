@@ -18,6 +18,7 @@ import { createEmbeddedStore } from "../stores/embedded-store.ts";
 import { JournalClient } from "../stores/journal-client.ts";
 import { openJournalReads } from "../stores/journal-reads.ts";
 import { openBrokers } from "./open-brokers.ts";
+import { usesOfLinks } from "./placement.ts";
 
 /** Plain values, cloneable. */
 export interface EmbeddedGroundData {
@@ -86,11 +87,7 @@ async function openForeign(
     environment: systemEnvironment,
     settings,
     slots,
-    uses: links.map(({ name, topics, ingressTopics }) => ({
-      name,
-      topics,
-      groups: Object.fromEntries(ingressTopics.map((topic) => [topic, [`ingress.${name}`]])),
-    })),
+    uses: usesOfLinks(links),
   });
   return links.flatMap((link) => {
     const broker = brokers.get(link.name);

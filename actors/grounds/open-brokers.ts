@@ -2,7 +2,8 @@
  * Opens the message brokers that a thread uses, each with connections of its own.
  *
  * All or none: when one of them cannot be used, those that could are closed again and the reason is
- * passed on. Refuses a broker that has no topics, which nobody would notice otherwise.
+ * passed on. Refuses a broker that has no topics, which nobody would notice otherwise. A client is
+ * loaded when its broker is opened: a thread that uses none must not pay for their code.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
@@ -13,9 +14,6 @@ import type { RedisSettings } from "../brokers/redis/redis-options.ts";
 import type { BrokerName } from "./placement.ts";
 
 import { ShopError } from "../../runtime/errors.ts";
-import { openKafka } from "../brokers/kafka/open-kafka.ts";
-import { openRabbitBroker } from "../brokers/rabbitmq/rabbit-broker.ts";
-import { openRedisBroker } from "../brokers/redis/redis-broker.ts";
 
 /** What there is at a broker beside the journal. */
 export interface BrokerLink {
@@ -52,7 +50,9 @@ export interface OpenBrokersOptions {
 export async function openBrokers(
   options: OpenBrokersOptions,
 ): Promise<ReadonlyMap<BrokerName, Broker>> {
-  const opening = options.uses.map((use) => openBroker(use, options));
+  // All are loaded before one is opened: what loads holds up the thread, and opening has deadlines.
+  const openers = await Promise.all(options.uses.map((use) => loadOpener(use, options)));
+  const opening = openers.map((open) => open());
   const results = await Promise.allSettled(opening);
   const failure = results.find((result) => result.status === "rejected");
   if (failure === undefined) {
@@ -64,7 +64,10 @@ export async function openBrokers(
   throw failure.reason;
 }
 
-async function openBroker(use: BrokerUse, options: OpenBrokersOptions): Promise<Broker> {
+async function loadOpener(
+  use: BrokerUse,
+  options: OpenBrokersOptions,
+): Promise<() => Promise<Broker>> {
   const { name, topics, groups } = use;
   const { environment, settings, slots } = options;
   if (topics.length === 0) {
@@ -78,13 +81,18 @@ async function openBroker(use: BrokerUse, options: OpenBrokersOptions): Promise<
     onLog: (level: string, text: string) => options.onLog(levelOf(level), `${name}: ${text}`),
   };
   switch (name) {
-    case "kafka":
-      return await openKafka({ ...common, settings: settings.kafka, slots });
-    case "redis":
-      return await openRedisBroker({ ...common, settings: settings.redis, partitions: slots });
+    case "kafka": {
+      const { openKafka } = await import("../brokers/kafka/open-kafka.ts");
+      return () => openKafka({ ...common, settings: settings.kafka, slots });
+    }
+    case "redis": {
+      const { openRedisBroker } = await import("../brokers/redis/redis-broker.ts");
+      return () => openRedisBroker({ ...common, settings: settings.redis, partitions: slots });
+    }
     case "rabbitmq": {
+      const { openRabbitBroker } = await import("../brokers/rabbitmq/rabbit-broker.ts");
       const rabbit = { ...settings.rabbitmq, groups: { ...settings.rabbitmq.groups, ...groups } };
-      return await openRabbitBroker({ ...common, settings: rabbit, partitions: slots });
+      return () => openRabbitBroker({ ...common, settings: rabbit, partitions: slots });
     }
   }
 }

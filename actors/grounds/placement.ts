@@ -6,6 +6,7 @@
  */
 
 import type { FOREIGN_BROKERS } from "../contracts/topics.ts";
+import type { BrokerLink, BrokerUse } from "./open-brokers.ts";
 
 import { COMMANDS_TOPIC } from "../commands/owner-handler.ts";
 import { GROUPS, TOPICS, VIEWS } from "../contracts/topics.ts";
@@ -54,4 +55,13 @@ function isCopy(topic: string, copiesNotices: boolean): boolean {
 /** Topics that are carried by `broker`. */
 export function topicsOn(placement: Placement, broker: BrokerName): readonly string[] {
   return [...TOPICS, COMMANDS_TOPIC].filter((topic) => placement[topic] === broker);
+}
+
+/** Brokers beside the journal, each with the groups that take in from it. */
+export function usesOfLinks(links: readonly BrokerLink[]): readonly BrokerUse[] {
+  return links.map(({ name, topics, ingressTopics }) => ({
+    name,
+    topics,
+    groups: Object.fromEntries(ingressTopics.map((topic) => [topic, [`ingress.${name}`]])),
+  }));
 }

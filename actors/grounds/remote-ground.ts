@@ -151,6 +151,7 @@ async function openShard(
     shard: data.shard,
     lease: data.lease,
     onRefused: (frame, error) => buryRefused(letters, frame, error, environment),
+    onBatch: events.onBatch,
     onLog: events.onLog,
     onFailure: events.onFailure,
     onFenced: () =>

@@ -14,7 +14,7 @@ import type { ForeignBroker } from "../shard-routing.ts";
 import type { ShardFraudOptions, ShardFraudSettings } from "../fraud/shard-fraud.ts";
 import type { OrderCommand } from "../order/order-service.ts";
 import type { RelayLaneState } from "../stores/postgres/outbox-relay-lane.ts";
-import type { Store } from "../stores/unit-of-work.ts";
+import type { CommittedBatch, Store } from "../stores/unit-of-work.ts";
 
 /** Where commands to orders go that another shard may own, and what an owner needs. */
 export interface OrderOwners {
@@ -55,6 +55,8 @@ export interface ShardGround {
 export interface GroundEvents {
   readonly onConnection: (server: string, state: ConnectionState) => void;
   readonly onLog: (level: "debug" | "info" | "warning", text: string) => void;
+  /** A transaction of a store in this thread is over; the journal counts in its own. */
+  readonly onBatch: (batch: CommittedBatch) => void;
   /** The ground is gone for this incarnation of the shard, which must end. */
   readonly onFailure: (error: unknown) => void;
 }

@@ -50,30 +50,43 @@ export function judgeForeign(
 export function checkForeignOrders(store: Pick<Store, "load">) {
   /** `undefined`: it is for the service. */
   async function judge({ frame, body }: Message<ShopEvent>): Promise<Outcome | undefined> {
-    if ((frame.flags & FLAG_JSON) === 0 || !isDecision(body)) return undefined;
+    if (!isForeign(frame) || !isDecision(body)) return undefined;
     const [row] = await store.load("orders", [body.orderId]);
     const status = row === undefined ? undefined : decodeOrder(row.data).status;
     return judgeForeign(body.type, body.orderId, status);
   }
 
   function one(handle: HandleOne<ShopEvent>): HandleOne<ShopEvent> {
-    return async (message, signal) => (await judge(message)) ?? (await handle(message, signal));
+    async function judged(message: Message<ShopEvent>, signal: AbortSignal): Promise<Outcome> {
+      return (await judge(message)) ?? (await handle(message, signal));
+    }
+    return (message, signal) => {
+      return isForeign(message.frame) ? judged(message, signal) : handle(message, signal);
+    };
   }
 
   function many(handle: HandleBatch<ShopEvent>): HandleBatch<ShopEvent> {
-    return async (messages, signal) => {
-      if (messages.every(({ frame }) => (frame.flags & FLAG_JSON) === 0)) {
-        return await handle(messages, signal);
-      }
+    async function judgedFirst(
+      messages: readonly Message<ShopEvent>[],
+      signal: AbortSignal,
+    ): Promise<readonly Outcome[]> {
       const judged = await Promise.all(messages.map(judge));
       const rest = messages.filter((_, at) => judged[at] === undefined);
       const handled = rest.length === 0 ? [] : [...(await handle(rest, signal))];
       // In the same order: what was not judged was handled.
       return judged.map((outcome) => outcome ?? handled.shift() ?? ACK);
+    }
+    return (messages, signal) => {
+      const areForeign = messages.some(({ frame }) => isForeign(frame));
+      return areForeign ? judgedFirst(messages, signal) : handle(messages, signal);
     };
   }
 
   return { one, many };
+}
+
+function isForeign({ flags }: Message<ShopEvent>["frame"]): boolean {
+  return (flags & FLAG_JSON) !== 0;
 }
 
 function isDecision(event: ShopEvent): event is OrderDecided {

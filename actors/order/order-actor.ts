@@ -95,7 +95,8 @@ export class OrderActor {
       // A new order's row is almost never there, so the first try writes without looking.
       if (mustRead) await this.#recall();
       const attempted = await this.#attempt(message);
-      const answer = attempted === undefined ? undefined : await this.#keep(message, attempted);
+      const mustKeep = attempted !== undefined && message.answerRow !== undefined;
+      const answer = mustKeep ? await this.#keep(message, attempted) : attempted;
       if (answer !== undefined) return answer;
       this.#memory = UNREAD;
       mustRead = true;
@@ -126,8 +127,9 @@ export class OrderActor {
     }
     const step = orderStep(input, before, events, { ...this.#options, cause, inbox });
     const answerRow = message.answerRow?.({ kind: "committed", order: step.after });
-    const rows = answerRow === undefined ? step.unit.rows : [...step.unit.rows, answerRow];
-    const result = await this.#commit({ ...step.unit, rows }, deliveries);
+    const unit =
+      answerRow === undefined ? step.unit : { ...step.unit, rows: [...step.unit.rows, answerRow] };
+    const result = await this.#commit(unit, deliveries);
     if (result?.kind === "committed") {
       const stored = { state: step.after, rowVersion: (before?.rowVersion ?? 0) + 1 };
       this.#memory = { kind: "read", stored };

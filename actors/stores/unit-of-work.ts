@@ -100,6 +100,13 @@ export type CommitResult =
       readonly version: number;
     };
 
+/** Units that shared a transaction; `refused` were answered with a failure of the storage. */
+export interface CommittedBatch {
+  readonly units: number;
+  readonly refused: number;
+  readonly durationMs: number;
+}
+
 export interface Store {
   /**
    * Whether `commit` acknowledges its deliveries. Where it does not, because the broker is another

@@ -42,6 +42,7 @@ export const PostgresGroup = group({
     DEFAULTS.commitWaitMs,
     "how long a change waits for a server that does not answer",
   ),
+  gatherMs: integer(0, SECOND_MS, DEFAULTS.gatherMs, "under load, least time between transactions"),
   batchUnitsMax: integer(1, 10_000, DEFAULTS.batchUnitsMax, "units of work of one transaction"),
   batchBytesMax: integer(64 * KIB, 256 * MIB, DEFAULTS.batchBytesMax, "their rows and frames"),
   queueUnitsMax: integer(16, 1_000_000, DEFAULTS.queueUnitsMax, "units that wait; above: 503"),

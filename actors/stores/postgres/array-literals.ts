@@ -16,11 +16,6 @@ export function textArray(values: readonly string[]): string {
   return `{${values.map(quoted).join(",")}}`;
 }
 
-export function bytesArray(values: readonly Uint8Array[]): string {
-  if (values.length === 0) return "{}";
-  return `{"\\\\x${values.map((bytes) => bytes.toHex()).join('","\\\\x')}"}`;
-}
-
 /** The numbers of an array of them, as the server writes it. */
 export function parseNumbers(text: string): readonly number[] {
   return text.length <= 2 ? [] : text.slice(1, -1).split(",").map(Number);

@@ -1,15 +1,17 @@
 /**
  * A plan as the parameters of `commit_units`, the function of migration 0001.
  *
- * The order of the parameters is the function's; both are changed together or not at all. Refuses
- * nothing: a plan is made of units that were checked.
+ * The order of the parameters is the function's, but for bytes: all of them travel in one run, the
+ * last parameter, and each array of them is two parameters that say where they are in it. Both are
+ * changed together or not at all. Refuses nothing: a plan is made of units that were checked.
  */
 
 import type { BatchPlan, PlannedRow } from "./batch-plan.ts";
 
 import { frameSlot } from "../../../runtime/frames/frame.ts";
 import { TABLES } from "../unit-of-work.ts";
-import { bytesArray, plainArray, textArray } from "./array-literals.ts";
+import { plainArray, textArray } from "./array-literals.ts";
+import { ByteRun, runArray, runSource } from "./byte-run.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -22,10 +24,17 @@ const TYPES = [
   ["integer[]", "text[]", "bytea[]"],
 ].flat();
 
-const PLACES = TYPES.map((type, index) => `$${index + 1}::${type}`).join(", ");
-
 /** Answers the numbers of the frames in the outbox, in their order. */
-export const COMMIT_UNITS = `SELECT commit_units(${PLACES})::text AS ids`;
+export const COMMIT_UNITS = commitUnits();
+
+function commitUnits(): string {
+  let places = 0;
+  const values = TYPES.map((type) => {
+    if (type !== "bytea[]") return `$${++places}::${type}`;
+    return runArray({ starts: ++places, lengths: ++places });
+  });
+  return `SELECT commit_units(${values.join(", ")})::text AS ids FROM ${runSource(++places)}`;
+}
 
 export interface BatchIdentity {
   readonly writerId: string;
@@ -35,11 +44,12 @@ export interface BatchIdentity {
   readonly nowMs: number;
 }
 
-/** In the order of `TYPES`. */
+/** In the order of `TYPES`, and the run. */
 export function batchParameters(plan: BatchPlan, identity: BatchIdentity): (string | null)[] {
   const { writerId, batch, relayId, nowMs } = identity;
   const { marks, rows, entries, timersStarted, outgoing } = plan;
   const columns = rows.flatMap((row) => row.columns ?? []);
+  const run = new ByteRun();
   return [
     writerId,
     `${batch}`,
@@ -53,7 +63,7 @@ export function batchParameters(plan: BatchPlan, identity: BatchIdentity): (stri
     textArray(rows.map(({ key }) => key)),
     plainArray(rows.map(({ from }) => from)),
     plainArray(rows.map(({ to }) => to)),
-    bytesArray(rows.map(({ data }) => data)),
+    ...run.add(rows.map(({ data }) => data)),
     textArray(columns.map(({ customerId }) => customerId)),
     textArray(columns.map(({ status }) => status)),
     plainArray(columns.map(({ createdAtMs }) => createdAtMs)),
@@ -61,16 +71,17 @@ export function batchParameters(plan: BatchPlan, identity: BatchIdentity): (stri
     plainArray(entries.map(({ version }) => version)),
     textArray(entries.map(({ type }) => type)),
     plainArray(entries.map(({ atMs }) => atMs)),
-    bytesArray(entries.map(({ data }) => data)),
+    ...run.add(entries.map(({ data }) => data)),
     textArray(plan.timersEnded),
     textArray(timersStarted.map(({ id }) => id)),
     plainArray(timersStarted.map(({ dueAtMs }) => dueAtMs)),
     plainArray(timersStarted.map((timer) => frameSlot(timer.outgoing.frame))),
     textArray(timersStarted.map((timer) => timer.outgoing.topic)),
-    bytesArray(timersStarted.map((timer) => timer.outgoing.frame)),
+    ...run.add(timersStarted.map((timer) => timer.outgoing.frame)),
     plainArray(outgoing.map(({ frame }) => frameSlot(frame))),
     textArray(outgoing.map(({ topic }) => topic)),
-    bytesArray(outgoing.map(({ frame }) => frame)),
+    ...run.add(outgoing.map(({ frame }) => frame)),
+    run.toText(),
   ];
 }
 

@@ -3,8 +3,9 @@
  *
  * A timer leaves its table and enters the outbox in one transaction; rows that another process has
  * in hand are skipped. It sleeps until the next timer it knows of is due, and looks once a second
- * for those that others started and did not live to fire. Whether a timer is due is decided by the
- * database's clock alone. A fenced shard fires nothing.
+ * for those that others started and did not live to fire. Timers that are due within one grain
+ * share a look. Whether a timer is due is decided by the database's clock alone. A fenced shard
+ * fires nothing.
  */
 
 import type { Sql } from "postgres";
@@ -20,6 +21,8 @@ const BATCH_MAX = 1_000;
 const IDLE_MS = 1_000;
 /** A timer may be due earlier than was thought, by another clock. */
 const WAIT_MIN_MS = 5;
+/** From the begin of one look to the next, at least: where many are due, some fire together. */
+const GRAIN_MS = 20;
 const RETRY_MS = 500;
 
 export interface TimerRows {
@@ -73,6 +76,8 @@ export class DueTimers {
   /** When it will look, by the monotonic clock. */
   #wakeAtMs: number | undefined;
   #looking: Promise<void> | undefined;
+  /** When the last look began, by the monotonic clock. */
+  #lookedAtMs: number | undefined;
   /** Since the look that is under way began. */
   #hintMs: number | undefined;
   #isClosed = false;
@@ -97,9 +102,12 @@ export class DueTimers {
     await this.#looking;
   }
 
-  #wakeIn(delayMs: number): void {
+  #wakeIn(leastMs: number): void {
     const { environment } = this.#options;
-    const atMs = environment.monotonicMs() + delayMs;
+    const nowMs = environment.monotonicMs();
+    const grainEndMs = (this.#lookedAtMs ?? nowMs - GRAIN_MS) + GRAIN_MS;
+    const delayMs = Math.max(leastMs, grainEndMs - nowMs);
+    const atMs = nowMs + delayMs;
     if (this.#isClosed || this.#looking !== undefined) return;
     if (this.#wakeAtMs !== undefined && atMs >= this.#wakeAtMs) return;
     this.#timer?.cancel();
@@ -113,6 +121,7 @@ export class DueTimers {
   async #look(): Promise<void> {
     const { environment, onLog } = this.#options;
     this.#hintMs = undefined;
+    this.#lookedAtMs = environment.monotonicMs();
     let nextMs = RETRY_MS;
     try {
       await this.#fireAll();

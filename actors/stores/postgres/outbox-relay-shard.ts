@@ -8,7 +8,7 @@
 
 import type { Sql } from "postgres";
 
-import type { Store } from "../unit-of-work.ts";
+import type { CommittedBatch, Store } from "../unit-of-work.ts";
 import type { RelayLaneSettings, RelayLaneState } from "./outbox-relay-lane.ts";
 import type { OutboxRelay, OutboxRelayOptions } from "./outbox-relay.ts";
 import type { Postgres } from "./postgres-connection.ts";
@@ -44,6 +44,8 @@ export interface PostgresShardOptions extends Pick<
   readonly fences?: FenceSettings;
   /** See `SlotFencesOptions`; absent: all. */
   readonly orderedTopics?: readonly string[];
+  /** A transaction of the store is over. */
+  readonly onBatch?: (batch: CommittedBatch) => void;
   /** Once: this shard commits nothing any more and must end. */
   readonly onFenced: () => void;
 }
@@ -83,6 +85,7 @@ export async function openPostgresShard(options: PostgresShardOptions): Promise<
     slots: options.slots,
     relayId,
     onUncertain,
+    onBatch: options.onBatch,
     topics: options.lanes.flatMap(({ topics }) => topics),
     onOutgoing: (rows) => frames.outgoing(rows),
   });

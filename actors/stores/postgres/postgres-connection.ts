@@ -71,18 +71,37 @@ export async function openPostgres(
   settings: PostgresSettings,
   options: PostgresOptions,
 ): Promise<Postgres> {
+  await onFirstConnection(settings, options, async (sql) => {
+    await checkDatabase(sql, settings, options);
+    await makeSchema(sql, settings, options);
+  });
+  return new OpenPostgres(settings, options);
+}
+
+/** Only looks: nothing is made. Rejects as `openPostgres` does. */
+export async function inspectPostgres(
+  settings: PostgresSettings,
+  options: Pick<PostgresOptions, "environment">,
+): Promise<void> {
+  await onFirstConnection(settings, options, (sql) => checkDatabase(sql, settings, {}));
+}
+
+async function onFirstConnection(
+  settings: PostgresSettings,
+  options: Pick<PostgresOptions, "environment" | "onLog">,
+  work: (sql: Sql) => Promise<void>,
+): Promise<void> {
   serverAddress(settings.url);
   const first = connect(settings, 1, options);
   try {
     await untilStarted(first, options.environment);
-    await checkDatabase(first, settings, options);
+    await work(first);
   } catch (error) {
     if (isShopError(error)) throw error;
     throw unusableServer(settings, errorCode(error), error);
   } finally {
     await first.end({ timeout: 0 });
   }
-  return new OpenPostgres(settings, options);
 }
 
 async function untilStarted(sql: Sql, environment: Environment): Promise<void> {
@@ -101,16 +120,22 @@ async function untilStarted(sql: Sql, environment: Environment): Promise<void> {
 async function checkDatabase(
   sql: Sql,
   settings: PostgresSettings,
-  { slots, onLog }: PostgresOptions,
+  { onLog }: Pick<PostgresOptions, "onLog">,
 ): Promise<void> {
-  const { schema } = settings;
   const [server] = await sql.unsafe<ServerFacts[]>(READ_SERVER);
   assert(server !== undefined, "a query without a table has one row");
   for (const warning of checkServer(server)) onLog?.("warning", warning);
-  const [rights] = await sql.unsafe<RightsFacts[]>(READ_RIGHTS, [schema]);
+  const [rights] = await sql.unsafe<RightsFacts[]>(READ_RIGHTS, [settings.schema]);
   assert(rights !== undefined, "a query without a table has one row");
   checkRights(rights, settings);
-  if (settings.migrates) {
+}
+
+async function makeSchema(
+  sql: Sql,
+  { schema, migrates }: PostgresSettings,
+  { slots, onLog }: PostgresOptions,
+): Promise<void> {
+  if (migrates) {
     await sql.unsafe(`CREATE SCHEMA IF NOT EXISTS "${schema}"`);
     const applied = await migrateUp(sql);
     if (applied.length > 0) onLog?.("info", `migrations applied: ${applied.join(", ")}`);

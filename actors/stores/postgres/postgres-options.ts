@@ -19,6 +19,11 @@ export interface PostgresSettings {
   readonly statementTimeoutMs: number;
   /** How long a unit waits for a server that does not answer, until its caller is told. */
   readonly commitWaitMs: number;
+  /**
+   * Under load, the least time from the begin of one transaction to the next, so that they are
+   * fewer and larger; 0: as many as the server takes. Nobody waits at rest.
+   */
+  readonly gatherMs: number;
   /** Units of one transaction, and bytes of their rows and frames. */
   readonly batchUnitsMax: number;
   readonly batchBytesMax: number;
@@ -35,6 +40,7 @@ export const POSTGRES_DEFAULTS: PostgresSettings = {
   connectTimeoutMs: 5_000,
   statementTimeoutMs: 10_000,
   commitWaitMs: 10_000,
+  gatherMs: 10,
   batchUnitsMax: 512,
   batchBytesMax: 4 * 1024 * 1024,
   queueUnitsMax: 8_192,

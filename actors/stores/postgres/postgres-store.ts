@@ -10,7 +10,7 @@
 
 import type { Timer } from "../../../runtime/environment.ts";
 import type { DeliveryRef } from "../../brokers/broker.ts";
-import type { CommitResult, Store, UnitOfWork } from "../unit-of-work.ts";
+import type { CommitResult, CommittedBatch, Store, UnitOfWork } from "../unit-of-work.ts";
 import type { OutgoingRow } from "./batch-writer.ts";
 import type { Postgres } from "./postgres-connection.ts";
 
@@ -34,6 +34,8 @@ export interface PostgresStoreOptions {
   readonly onOutgoing?: (frames: readonly OutgoingRow[]) => void;
   /** Frames may have been committed that only the outbox knows: it is to be read. */
   readonly onUncertain?: () => void;
+  /** A transaction is over. */
+  readonly onBatch?: ((batch: CommittedBatch) => void) | undefined;
 }
 
 export interface PostgresStore extends Store {
@@ -50,7 +52,7 @@ export interface PostgresStore extends Store {
 const CLOSE_WAIT_MS = 2_000;
 
 export function createPostgresStore(options: PostgresStoreOptions): PostgresStore {
-  const { postgres, slots, relayId, onOutgoing, onUncertain } = options;
+  const { postgres, slots, relayId, onOutgoing, onUncertain, onBatch } = options;
   const { environment, settings } = postgres;
   const topics = new Set(options.topics);
   const link = postgres.writerLink();
@@ -65,6 +67,7 @@ export function createPostgresStore(options: PostgresStoreOptions): PostgresStor
     ...settings,
     environment,
     write: (units) => writer.write(units),
+    onBatch,
     onOutgoing(outgoing) {
       if (outgoing === "unknown") onUncertain?.();
       else onOutgoing?.(outgoing);

@@ -1,12 +1,15 @@
 /**
- * Who may judge others by their silence: only those who have been heard long enough themselves.
+ * Who may judge others by their silence: only those who have been heard long enough themselves. And
+ * who asks for a beat gets one that sees what was done before.
  */
 
 import { describe, expect, test } from "bun:test";
 
 import type { BeatRun } from "./shard-lease.ts";
+import type { LeaseRows } from "./shard-lease-rows.ts";
 
-import { afterBeat, mayJudge } from "./shard-lease.ts";
+import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
+import { afterBeat, mayJudge, openShardLease } from "./shard-lease.ts";
 
 const SETTINGS = { beatMs: 2_000, silentMs: 10_000 };
 
@@ -31,5 +34,50 @@ describe("a shard judges the silence of others", () => {
     ["again some time after an outage", [0, 60_000, 62_000, 66_000, 70_000], true],
   ] as const)("%s", (_name, beats, judges) => {
     expect(afterBeats(...beats)).toBe(judges);
+  });
+});
+
+describe("a beat that is asked for", () => {
+  test("sees what was fenced before, also when another had begun already", async () => {
+    let fenced: readonly string[] = [];
+    const looked = Promise.withResolvers<void>();
+    const held = Promise.withResolvers<void>();
+    let looks = 0;
+    const rows: LeaseRows = {
+      register: async () => [],
+      beat: async () => true,
+      silent: async () => [],
+      fence: async (id) => {
+        fenced = [id];
+        return true;
+      },
+      adopt: async () => {
+        const found = fenced;
+        if (++looks === 2) {
+          looked.resolve();
+          await held.promise;
+        }
+        return found;
+      },
+      forget: async () => [],
+      retire: async () => undefined,
+    };
+    const seen: (readonly string[])[] = [];
+    const lease = await openShardLease({
+      environment: createVirtualEnvironment(),
+      rows,
+      process: "p",
+      shard: 0,
+      onFenced: () => undefined,
+      onAdopted: (relayIds) => seen.push(relayIds),
+    });
+    const early = lease.beat();
+    await looked.promise;
+    await lease.fence(["dead"], "a test");
+    const asked = [lease.beat(), lease.beat()];
+    held.resolve();
+    await Promise.all([early, ...asked]);
+    expect(seen).toContainEqual(["dead"]);
+    await lease.close();
   });
 });

@@ -40,7 +40,7 @@ export interface ShardLease {
   readonly relayId: string;
   /** Resolves when no commit of these relays is under way and none will succeed any more. */
   fence(relayIds: readonly string[], why: string): Promise<void>;
-  /** Beats and looks after the others, now. */
+  /** Beats and looks after the others: what was done before the call is seen. */
   beat(): Promise<void>;
   /** Gives everything back. To be called once nothing is committed or published any more. */
   close(): Promise<void>;
@@ -93,6 +93,8 @@ class LeaseWatch implements ShardLease {
   #run: BeatRun | undefined;
   #timer: Timer | undefined;
   #beating: Promise<void> | undefined;
+  /** After the one under way, for all who asked since that began. */
+  #nextBeat: Promise<void> | undefined;
   #isFenced = false;
   #isClosed = false;
 
@@ -138,6 +140,17 @@ class LeaseWatch implements ShardLease {
   }
 
   beat(): Promise<void> {
+    if (this.#beating === undefined) return this.#begin();
+    this.#nextBeat ??= this.#beating
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextBeat = undefined;
+        return this.#begin();
+      });
+    return this.#nextBeat;
+  }
+
+  #begin(): Promise<void> {
     this.#beating ??= this.#beatOnce().finally(() => (this.#beating = undefined));
     return this.#beating;
   }
@@ -146,7 +159,7 @@ class LeaseWatch implements ShardLease {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#timer?.cancel();
-    await this.#beating?.catch(() => undefined);
+    await (this.#nextBeat ?? this.#beating)?.catch(() => undefined);
     await this.#options.rows.retire(this.relayId);
   }
 

@@ -13,16 +13,31 @@ import { createVirtualEnvironment } from "../../../runtime/virtual-environment.t
 import { rowOf } from "../store.suite.ts";
 import { EMPTY_UNIT } from "../unit-of-work.ts";
 import { UnitQueue } from "./unit-queue.ts";
+import type { UnitQueueBounds } from "./unit-queue.ts";
 
-const BOUNDS = { batchUnitsMax: 3, batchBytesMax: 2_000, queueUnitsMax: 5, queueBytesMax: 8_000 };
+const BOUNDS = {
+  gatherMs: 0,
+  batchUnitsMax: 3,
+  batchBytesMax: 2_000,
+  queueUnitsMax: 5,
+  queueBytesMax: 8_000,
+};
+const ROOMY = {
+  gatherMs: 10,
+  batchUnitsMax: 512,
+  batchBytesMax: 100_000,
+  queueUnitsMax: 1_000,
+  queueBytesMax: 1_000_000,
+};
 
-function setUp() {
+function setUp(bounds: UnitQueueBounds = BOUNDS) {
   const environment = createVirtualEnvironment();
   const batches: (readonly string[])[] = [];
   const answers: ((written: WrittenBatch | Error) => void)[] = [];
   const told: unknown[] = [];
+  const counted: unknown[] = [];
   const queue = new UnitQueue({
-    ...BOUNDS,
+    ...bounds,
     environment,
     write: (units) => {
       batches.push(units.map(({ rows }) => rows[0]?.key ?? ""));
@@ -31,6 +46,7 @@ function setUp() {
       });
     },
     onOutgoing: (outgoing) => void told.push(outgoing),
+    onBatch: (batch) => void counted.push(batch),
   });
   const unit = (key: string, bytes = 1): UnitOfWork => {
     return { ...EMPTY_UNIT, rows: [rowOf(key, 0, "x".repeat(bytes))] };
@@ -47,7 +63,7 @@ function setUp() {
     answers.shift()?.(written);
     await environment.settle();
   };
-  return { environment, batches, told, queue, add, answer };
+  return { environment, batches, told, counted, queue, add, answer };
 }
 
 const committed = (count: number): WrittenBatch => {
@@ -55,6 +71,21 @@ const committed = (count: number): WrittenBatch => {
 };
 
 describe("units", () => {
+  test("are counted by batch, with how long it took and what storage refused", async () => {
+    const { environment, counted, add, answer } = setUp();
+    for (const key of ["a", "b", "c"]) add(key);
+    await environment.settle();
+    await environment.advance(7);
+    const failure = new ShopError("STORAGE_FAULT", "the disk is gone", "later");
+    const results: UnitResult[] = [
+      { kind: "committed" },
+      { kind: "conflict", table: "orders", key: "b", version: 2 },
+      failure,
+    ];
+    await answer({ results, outgoing: [] });
+    expect(counted).toEqual([{ units: 3, refused: 1, durationMs: 7 }]);
+  });
+
   test("of one turn go together, and those that come meanwhile in the next batch", async () => {
     const { environment, batches, add, answer } = setUp();
     const [first, second] = [add("a"), add("b")];
@@ -145,4 +176,90 @@ describe("units", () => {
     await environment.settle();
     expect(queue.length).toBe(0);
   });
+});
+
+describe("after a transaction of many, units", () => {
+  /** A transaction of eight begins, and takes 2 ms. */
+  async function busy(bounds: UnitQueueBounds = ROOMY) {
+    const world = setUp(bounds);
+    const { environment, add, answer } = world;
+    for (let at = 0; at < 8; at++) add(`first-${at}`);
+    await environment.settle();
+    await environment.advance(2);
+    await answer(committed(8));
+    return world;
+  }
+
+  test("wait for company until the time is over, counted from its begin", async () => {
+    const { environment, batches, add } = await busy();
+    add("a");
+    await environment.advance(7);
+    add("b");
+    expect(batches).toHaveLength(1);
+    await environment.advance(1);
+    await environment.settle();
+    expect(batches.slice(1)).toEqual([["a", "b"]]);
+  });
+
+  test("that came while it was written wait as well", async () => {
+    const { environment, batches, add, answer } = setUp(ROOMY);
+    for (let at = 0; at < 8; at++) add(`first-${at}`);
+    await environment.settle();
+    add("meanwhile");
+    await answer(committed(8));
+    expect(batches).toHaveLength(1);
+    await environment.advance(10);
+    expect(batches.slice(1)).toEqual([["meanwhile"]]);
+  });
+
+  test("do not wait once they are many themselves", async () => {
+    const { environment, batches, add } = await busy();
+    for (let at = 0; at < 127; at++) add(`${at}`);
+    await environment.settle();
+    expect(batches).toHaveLength(1);
+    add("the last");
+    await environment.settle();
+    expect(batches[1]).toHaveLength(128);
+  });
+
+  test("do not wait once they fill a batch's bytes", async () => {
+    const { environment, batches, add } = await busy();
+    for (let at = 0; at < 2; at++) add(`${at}`, 60_000);
+    await environment.settle();
+    expect(batches).toHaveLength(2);
+  });
+
+  test("do not wait when the time is over already", async () => {
+    const { environment, batches, add } = await busy();
+    await environment.advance(8);
+    add("late");
+    await environment.settle();
+    expect(batches.slice(1)).toEqual([["late"]]);
+  });
+
+  test("are refused at once when the queue closes while they wait", async () => {
+    const { environment, batches, queue, add } = await busy();
+    const waiting = add("a");
+    await environment.settle();
+    await queue.close();
+    expect(waiting.as).toBe("CLOSED");
+    expect(batches).toHaveLength(1);
+  });
+
+  test("follow at once where no time is set", async () => {
+    const { environment, batches, add } = await busy({ ...ROOMY, gatherMs: 0 });
+    add("a");
+    await environment.settle();
+    expect(batches.slice(1)).toEqual([["a"]]);
+  });
+});
+
+test("after a transaction of few, the next unit does not wait", async () => {
+  const { environment, batches, add, answer } = setUp(ROOMY);
+  for (let at = 0; at < 7; at++) add(`first-${at}`);
+  await environment.settle();
+  await answer(committed(7));
+  add("a");
+  await environment.settle();
+  expect(batches.slice(1)).toEqual([["a"]]);
 });

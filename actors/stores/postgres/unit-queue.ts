@@ -1,18 +1,28 @@
 /**
  * Units that wait for their transaction: one batch is written at a time, of all that has come.
  *
- * So a busy writer commits many units with one sync, and an idle one commits at once. Bounded in
- * units and bytes; beyond, a unit is refused with `SATURATED`. Every unit is answered: with its
- * result, or with why there is none.
+ * So a busy writer commits many units with one sync, and an idle one commits at once. A server that
+ * is fast enough to keep up with every few units is not asked to: a transaction has its price there
+ * and here, and so has each publication that follows it. Bounded in units and bytes; beyond, a unit
+ * is refused with `SATURATED`. Every unit is answered: with its result, or with why there is none.
  */
 
-import type { Environment } from "../../../runtime/environment.ts";
-import type { CommitResult, UnitOfWork } from "../unit-of-work.ts";
+import type { Environment, Timer } from "../../../runtime/environment.ts";
+import type { CommitResult, CommittedBatch, UnitOfWork } from "../unit-of-work.ts";
 import type { OutgoingRow, UnitResult, WrittenBatch } from "./batch-writer.ts";
 
 import { assert, InvariantError, ShopError } from "../../../runtime/errors.ts";
 
+/**
+ * After a transaction of so many units another is on its way: the next waits for company, until
+ * `gatherMs` after the last began. Whoever asks one thing after the other never waits.
+ */
+const BUSY_UNITS = 8;
+/** So many units are company enough. */
+const COMPANY_UNITS = 128;
+
 export interface UnitQueueBounds {
+  readonly gatherMs: number;
   readonly batchUnitsMax: number;
   readonly batchBytesMax: number;
   readonly queueUnitsMax: number;
@@ -24,6 +34,8 @@ export interface UnitQueueOptions extends UnitQueueBounds {
   readonly write: (units: readonly UnitOfWork[]) => Promise<WrittenBatch>;
   /** Before the units are answered. */
   readonly onOutgoing: (outgoing: readonly OutgoingRow[] | "unknown") => void;
+  /** After each batch. */
+  readonly onBatch?: ((batch: CommittedBatch) => void) | undefined;
 }
 
 interface Waiting {
@@ -39,6 +51,10 @@ export class UnitQueue {
   #bytes = 0;
   #isBusy = false;
   #isClosed = false;
+  /** When the last transaction began, by the monotonic clock, if it was of many. */
+  #busySinceMs: number | undefined;
+  /** Ends the wait for company, while there is one. */
+  #endGathering: (() => void) | undefined;
   #whenIdle: (() => void)[] = [];
 
   constructor(options: UnitQueueOptions) {
@@ -61,7 +77,10 @@ export class UnitQueue {
       if (isFull) return reject(saturated(this.#waiting.length));
       this.#waiting.push({ unit, bytes, resolve, reject });
       this.#bytes += bytes;
-      if (this.#isBusy) return;
+      if (this.#isBusy) {
+        if (this.#hasCompany()) this.#endGathering?.();
+        return;
+      }
       this.#isBusy = true;
       // What else comes in this turn goes with it.
       environment.defer(() => void this.#writeAll());
@@ -72,12 +91,17 @@ export class UnitQueue {
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const { reject } of this.#take(this.#waiting.length)) reject(closed());
+    this.#endGathering?.();
     if (this.#isBusy) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
   }
 
   async #writeAll(): Promise<void> {
-    while (this.#waiting.length > 0) {
+    for (;;) {
+      await this.#gather();
+      if (this.#waiting.length === 0) break;
       const batch = this.#take(this.#fitting());
+      const isBusy = batch.length >= BUSY_UNITS;
+      this.#busySinceMs = isBusy ? this.#options.environment.monotonicMs() : undefined;
       const { results, outage } = await this.#write(batch);
       batch.forEach(({ resolve, reject }, index) => {
         const result = results[index];
@@ -94,13 +118,41 @@ export class UnitQueue {
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 
+  async #gather(): Promise<void> {
+    const { environment, gatherMs } = this.#options;
+    if (this.#busySinceMs === undefined) return;
+    const leftMs = this.#busySinceMs + gatherMs - environment.monotonicMs();
+    if (leftMs <= 0 || this.#waiting.length === 0 || this.#hasCompany()) return;
+    let timer: Timer | undefined;
+    await new Promise<void>((resolve) => {
+      this.#endGathering = resolve;
+      timer = environment.startTimer(leftMs, resolve);
+    });
+    timer?.cancel();
+    this.#endGathering = undefined;
+  }
+
+  #hasCompany(): boolean {
+    const { batchUnitsMax, batchBytesMax } = this.#options;
+    const enough = Math.min(COMPANY_UNITS, batchUnitsMax);
+    return this.#waiting.length >= enough || this.#bytes >= batchBytesMax;
+  }
+
   async #write(batch: readonly Waiting[]): Promise<{
     readonly results: readonly (UnitResult | Error)[];
     readonly outage?: ShopError;
   }> {
+    const { environment, onBatch } = this.#options;
+    const startMs = environment.monotonicMs();
     try {
       const written = await this.#options.write(batch.map(({ unit }) => unit));
-      const { outgoing } = written;
+      const { outgoing, results } = written;
+      const refused = results.filter((result) => result instanceof Error).length;
+      onBatch?.({
+        units: batch.length,
+        refused,
+        durationMs: environment.monotonicMs() - startMs,
+      });
       if (outgoing === "unknown" || outgoing.length > 0) this.#options.onOutgoing(outgoing);
       return written;
     } catch (error) {
