@@ -7,6 +7,7 @@
  */
 
 import type { ShardThreadData } from "../actors/shard-main.ts";
+import type { ServersInUse } from "../actors/grounds/inspect-servers.ts";
 import type { BrokerSettings, BrokerUse } from "../actors/grounds/open-brokers.ts";
 import type { RedisMemoryData } from "../actors/grounds/redis-memory.ts";
 import type { Audience, Placement } from "../actors/grounds/placement.ts";
@@ -14,7 +15,7 @@ import type { ViewsGroundData } from "../actors/views/views-carrier.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
 import type { Systems } from "./config/systems.ts";
 
-import { audienceOf, topicsOn } from "../actors/grounds/placement.ts";
+import { audienceOf, topicsOn, usesOfLinks } from "../actors/grounds/placement.ts";
 import { UNMATCHED_GROUP } from "../actors/routing/ingress.ts";
 import { UNMATCHED_TOPIC } from "../actors/routing/routed-frame.ts";
 import { JOURNAL, linksOfBrokers, logTopicsOf } from "./shop-layout.ts";
@@ -67,9 +68,13 @@ function embedded(config: ShopConfig, shards: number): SystemsOfShards {
   };
 }
 
+function placesOf(placement: Placement): Placement {
+  return { ...placement, [UNMATCHED_TOPIC]: placement["orders"] ?? "kafka" };
+}
+
 function remote(config: ShopConfig, placement: Placement, process: string): SystemsOfShards {
   const audience = audienceOf(placement);
-  const places = { ...placement, [UNMATCHED_TOPIC]: placement["orders"] ?? "kafka" };
+  const places = placesOf(placement);
   const { retention, slots, postgres, cluster } = config;
   const heard = new Set(Object.values(audience.views).flat());
   return {
@@ -125,6 +130,23 @@ export function usesOf(
 
 function brokerSettingsOf({ kafka, redis, rabbitmq }: ShopConfig): BrokerSettings {
   return { kafka, redis, rabbitmq };
+}
+
+/** Every server that this process is going to use; absent: none. */
+export function serversOf(config: ShopConfig, systems: Systems): ServersInUse | undefined {
+  const { store, postgres, audit, analytics, mongodb, elasticsearch } = config;
+  const uses =
+    systems.kind === "embedded"
+      ? usesOfLinks(linksOfBrokers(config))
+      : usesOf(config, placesOf(systems.placement), audienceOf(systems.placement));
+  const redisKeeps = redisMemoryOf(config) !== undefined;
+  const stores = {
+    ...(store === "postgres" ? { postgres } : {}),
+    ...(analytics.store === "mongodb" ? { mongodb } : {}),
+    ...(audit.store === "elasticsearch" ? { elasticsearch } : {}),
+  };
+  if (uses.length === 0 && !redisKeeps && Object.keys(stores).length === 0) return undefined;
+  return { brokers: brokerSettingsOf(config), uses, redisKeeps, ...stores };
 }
 
 /** What this process keeps on Redis; absent: nothing. */

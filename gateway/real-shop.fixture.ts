@@ -87,10 +87,24 @@ export async function disposeServers(servers: Partial<RealServers>): Promise<voi
   await Promise.all(Object.values(servers).map((server) => server.dispose()));
 }
 
-/** The settings of a shop on `servers`. */
-export function settingsOn(servers: RealServers): Record<string, string> {
+/** The settings of a shop on `servers`. `kafkaPassword`: that of Kafka, whose address has none. */
+export function settingsOn(servers: RealServers, kafkaPassword?: string): Record<string, string> {
+  const login = kafkaPassword === undefined ? {} : kafkaLogin("shopstream", kafkaPassword);
+  return { ...REMOTE, ...serverAddresses(servers), ...login };
+}
+
+/** Where each is, as a shop is told. */
+export function serverAddresses(servers: RealServers): Record<string, string> {
   const addresses = REAL_SERVERS.map((name) => [ADDRESS_VARIABLES[name], servers[name].url]);
-  return { ...REMOTE, ...Object.fromEntries(addresses) };
+  return Object.fromEntries(addresses);
+}
+
+export function kafkaLogin(user: string, password: string): Record<string, string> {
+  return {
+    SHOPSTREAM_KAFKA_SASL_MECHANISM: "plain",
+    SHOPSTREAM_KAFKA_USERNAME: user,
+    SHOPSTREAM_KAFKA_PASSWORD: password,
+  };
 }
 
 export interface SilentServer {

@@ -292,6 +292,23 @@ describe.skipIf(!isThere)(
       expect(types.toSorted()).toEqual([...EVENTS_OF.cancelled].toSorted());
     });
 
+    test("the transactions of its store are counted, none of them refused", async () => {
+      const metrics = await shop.text("/metrics");
+      const counted = (series: string): number =>
+        Number(
+          metrics
+            .split("\n")
+            .find((line) => line.startsWith(`${series} `))
+            ?.split(" ")[1],
+        );
+      const units = counted('shopstream_store_units_total{answer="committed"}');
+      expect(units).toBeGreaterThan(0);
+      expect(counted('shopstream_store_units_total{answer="refused"}')).toBe(0);
+      expect(counted("shopstream_store_batch_units_sum")).toBe(units);
+      const batches = counted("shopstream_store_batch_units_count");
+      expect(counted("shopstream_store_commit_duration_seconds_count")).toBe(batches);
+    });
+
     test("books balance, nothing is dead, every part is up and every server is named", async () => {
       expect(await shop.json("/admin/ledger")).toMatchObject({ balanced: true });
       expect(await shop.json("/admin/dead-letters/summary")).toEqual({ total: 0, kinds: [] });

@@ -26,6 +26,7 @@ import type { Environment } from "../runtime/environment.ts";
 import type { ChildSpec } from "../runtime/supervision/child.ts";
 import type { Supervisor, SupervisorEvent } from "../runtime/supervision/supervisor.ts";
 import type { RunningThread } from "../runtime/threads/thread-child.ts";
+import type { ServersInUse } from "../actors/grounds/inspect-servers.ts";
 import type { MeshMemory } from "../runtime/threads/mesh.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
 import type { SystemsOfShards } from "./grounds.ts";
@@ -41,7 +42,7 @@ import { threadChild } from "../runtime/threads/thread-child.ts";
 import { resolveShards } from "./config/config-schema.ts";
 import { resolveSystems } from "./config/systems.ts";
 import { startFront } from "./front.ts";
-import { redisMemoryOf, systemsOfShards } from "./grounds.ts";
+import { redisMemoryOf, serversOf, systemsOfShards } from "./grounds.ts";
 import { shardsChild } from "./shards-child.ts";
 import {
   checkSettings,
@@ -108,7 +109,9 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
   checkSettings(config);
   const shards = resolveShards(config, cores);
   const process = config.instance === "" ? environment.newId() : config.instance;
-  const systems = systemsOfShards(config, resolveSystems(config), shards, process);
+  const resolved = resolveSystems(config);
+  await refuseUnusable(serversOf(config, resolved), environment);
+  const systems = systemsOfShards(config, resolved, shards, process);
   const hasJournal = systems.kind === "embedded";
   const hasViews = viewsSettingsOf(config).views.length > 0;
   const threads = viewsThread(shards) + (hasViews ? 1 : 0);
@@ -145,6 +148,14 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
       return crew.reports.killed;
     },
   };
+}
+
+/** Before any thread: threads open servers one after another, and whoever starts a shop waits. */
+async function refuseUnusable(servers: ServersInUse | undefined, environment: Environment) {
+  if (servers === undefined) return;
+  // The clients of servers are no part of a shop that uses none.
+  const { inspectServers } = await import("../actors/grounds/inspect-servers.ts");
+  await inspectServers(servers, environment);
 }
 
 /** Makes the children of the tree and knows those that run. */

@@ -6,6 +6,7 @@
  */
 
 import type { Sql } from "postgres";
+import type { PostgresSettings } from "../actors/stores/postgres/postgres-options.ts";
 
 import { openPostgres } from "../actors/stores/postgres/postgres-connection.ts";
 import { POSTGRES_DEFAULTS } from "../actors/stores/postgres/postgres-options.ts";
@@ -35,15 +36,26 @@ export interface Leftovers {
 
 export interface ClusterDatabase {
   owners(group: string): Promise<SlotOwners>;
+  /** Incarnations of shards of a process that may commit now. */
+  incarnations(process: string): Promise<readonly string[]>;
+  /** Transactions that nobody has gone on with for `sinceMs`. */
+  openTransactions(sinceMs: number): Promise<number>;
   leftovers(customerPrefix: string): Promise<Leftovers>;
   close(): Promise<void>;
 }
 
 const LETTERS_MAX = 100;
 
-export async function openClusterDatabase(url: string, slots: number): Promise<ClusterDatabase> {
+/** `settings`: of which the shop uses others than by default, the address among them. */
+export async function openClusterDatabase(
+  settings: Pick<PostgresSettings, "url"> & Partial<PostgresSettings>,
+  slots: number,
+): Promise<ClusterDatabase> {
   const environment = systemEnvironment;
-  const postgres = await openPostgres({ ...POSTGRES_DEFAULTS, url }, { environment, slots });
+  const postgres = await openPostgres(
+    { ...POSTGRES_DEFAULTS, ...settings },
+    { environment, slots },
+  );
   const sql = postgres.client(1);
   return {
     async owners(group) {
@@ -51,6 +63,17 @@ export async function openClusterDatabase(url: string, slots: number): Promise<C
         SELECT s.slot, r.process FROM slot_owners s JOIN relays r ON r.id = s.relay
         WHERE s.grp = ${group} AND NOT r.fenced`;
       return new Map(rows.map(({ slot, process }) => [slot, process]));
+    },
+    async incarnations(process) {
+      const rows = await sql<{ id: string }[]>`
+        SELECT id::text FROM relays WHERE process = ${process} AND NOT fenced`;
+      return rows.map(({ id }) => id);
+    },
+    async openTransactions(sinceMs) {
+      const [row] = await sql<{ count: number }[]>`
+        SELECT count(*)::int AS count FROM pg_stat_activity WHERE state = 'idle in transaction'
+          AND state_change < clock_timestamp() - ${sinceMs}::float8 * interval '1 millisecond'`;
+      return row?.count ?? 0;
     },
     leftovers: (customerPrefix) => leftoversOf(sql, customerPrefix),
     async close() {

@@ -44,6 +44,8 @@ const WELL: ClusterEvidence = {
   unwell: new Map(),
 };
 
+const SLEPT = { name: "p2", pauses: 1, wasFenced: true, cutTransactions: 1 };
+
 function brokenBy(change: Partial<ClusterEvidence>, orders = ordersOf("shipped")) {
   return judgeCluster(orders, { ...WELL, ...change }).map(({ check }) => check);
 }
@@ -86,8 +88,14 @@ describe("a cluster", () => {
   });
 
   test("fences a process that was paused", () => {
-    expect(brokenBy({ zombie: { name: "p2", wasFenced: true } })).toEqual([]);
-    expect(brokenBy({ zombie: { name: "p2", wasFenced: false } })).toEqual(["fence"]);
+    const zombie = { ...SLEPT, refusedCommits: 1 };
+    expect(brokenBy({ zombie })).toEqual([]);
+    expect(brokenBy({ zombie: { ...zombie, wasFenced: false } })).toEqual(["fence"]);
+  });
+
+  test("shows that one that was paused with work in hand was refused what it wrote late", () => {
+    const zombie = { ...SLEPT, refusedCommits: 0 };
+    expect(brokenBy({ zombie })).toEqual(["fence"]);
   });
 });
 

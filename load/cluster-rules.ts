@@ -18,8 +18,17 @@ export interface ClusterEvidence {
   readonly living: readonly string[];
   /** Their `/health` at the end, if it is not well: by process. */
   readonly unwell: ReadonlyMap<string, string>;
-  /** Of a process that was paused for longer than it may be. */
-  readonly zombie?: { readonly name: string; readonly wasFenced: boolean };
+  /**
+   * Of a process that was paused for longer than it may be, with work in hand. `refusedCommits`: of
+   * its incarnations that slept, by the database. `cutTransactions`: rolled back meanwhile.
+   */
+  readonly zombie?: {
+    readonly name: string;
+    readonly pauses: number;
+    readonly wasFenced: boolean;
+    readonly refusedCommits: number;
+    readonly cutTransactions: number;
+  };
 }
 
 /** Events of the order itself; others are on topics of their own. */
@@ -99,9 +108,18 @@ function judgeLeftovers(found: ClusterEvidence): readonly Violation[] {
 }
 
 function judgeZombie({ zombie }: ClusterEvidence): readonly Violation[] {
-  if (zombie === undefined || zombie.wasFenced) return [];
-  const detail = "it slept through its session and was not fenced";
-  return [{ check: "fence", subject: zombie.name, detail }];
+  if (zombie === undefined) return [];
+  const problems = [
+    ...(zombie.wasFenced ? [] : ["it slept through its session and was not fenced"]),
+    // It slept with payments under way: what came of them it tried to store when it woke.
+    ...(zombie.refusedCommits > 0 ? [] : [unrefused(zombie)]),
+  ];
+  return problems.map((detail) => ({ check: "fence", subject: zombie.name, detail }));
+}
+
+function unrefused({ pauses, cutTransactions }: Required<ClusterEvidence>["zombie"]): string {
+  const cut = `the database rolled back ${cutTransactions} transactions of who fell silent`;
+  return `nothing that it wrote late was refused in ${pauses} pauses; ${cut}`;
 }
 
 function ownTypes(timeline: readonly TimelineEvent[]): readonly string[] {

@@ -14,7 +14,7 @@ import type { ClusterDatabase } from "./cluster-database.ts";
 import type { ClusterEvidence } from "./cluster-rules.ts";
 import type { ClusterServers, ClusterTimes } from "./cluster-servers.ts";
 import type { Evidence } from "./evidence.ts";
-import type { FaultRecord, Scenario, ScenarioContext } from "./cluster-scenarios.ts";
+import type { FaultRecord, Scenario, ScenarioContext, Zombie } from "./cluster-scenarios.ts";
 import type { Fleet } from "./cluster-fleet.ts";
 import type { LatencySummary } from "./latency-summary.ts";
 import type { RecoveryFigures } from "./recovery-figures.ts";
@@ -65,7 +65,7 @@ export interface ClusterReport {
   readonly accepted: LatencySummary;
   readonly failures: Readonly<Record<string, number>>;
   readonly cancels: Readonly<Partial<Record<CancelOutcome, number>>>;
-  /** Incarnations of shards of which a late commit was refused. */
+  /** Commits that the database refused because of a fence. */
   readonly lateCommits: number;
   readonly verdict: Verdict;
 }
@@ -103,6 +103,8 @@ export async function runCluster(options: ClusterRunOptions): Promise<ClusterRep
   const servers = await startClusterServers({
     ...options,
     brokers: options.scenario === "broker-kill" ? 3 : 1,
+    // Whoever is paused is to have something in hand.
+    hasSlowPayments: options.scenario === "pause",
   });
   let fleet: Fleet | undefined;
   try {
@@ -141,12 +143,12 @@ async function openWorld(options: ClusterRunOptions, servers: ClusterServers): P
     },
     onMember: ({ name, port }) => spread.add(name, port),
   });
-  const database = await openClusterDatabase(servers.postgres.url, options.slots);
+  const database = await openClusterDatabase({ url: servers.postgres.url }, options.slots);
   return { options, servers, database, fleet, spread, canceller };
 }
 
 async function runIn(world: World): Promise<ClusterReport> {
-  const { options, fleet, spread, canceller } = world;
+  const { options, fleet, servers, spread, canceller } = world;
   const { ratePerSecond, phaseMs, seed, runId, restDeadlineMs, slots } = options;
   const names = Array.from({ length: options.processes }, (_, index) => `p${index + 1}`);
   await Promise.all(names.map((name) => fleet.start(name)));
@@ -180,7 +182,7 @@ async function runIn(world: World): Promise<ClusterReport> {
     recovery: recoveryOf(evidence, { ...fault, slots }),
     marks: fault.marks,
     ...countsOf(submitter, cancels),
-    lateCommits: await countRefused(fleet),
+    lateCommits: (await servers.readRefused()).length,
     verdict: await judge(world, evidence, found),
   };
 }
@@ -205,7 +207,7 @@ async function findOut(
     leftovers: await restOf(world),
     living: fleet.living(),
     unwell: await unwellOf(fleet),
-    ...(zombie === undefined ? {} : { zombie: await zombieOf(fleet, zombie) }),
+    ...(zombie === undefined ? {} : { zombie: await zombieOf(world, zombie) }),
   };
 }
 
@@ -261,13 +263,14 @@ function countsOf(
 }
 
 /** A shard that is fenced finds out by a commit or by a beat, whichever comes first. */
-async function zombieOf(fleet: Fleet, name: string): Promise<Required<ClusterEvidence>["zombie"]> {
-  return { name, wasFenced: (await linesOf(fleet, name, TAKEN_OVER)) > 0 };
-}
-
-async function countRefused(fleet: Fleet): Promise<number> {
-  const counts = fleet.members.map(({ name }) => linesOf(fleet, name, "a late commit was refused"));
-  return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+async function zombieOf(
+  { fleet, servers }: World,
+  { name, pauses, incarnations }: Zombie,
+): Promise<Required<ClusterEvidence>["zombie"]> {
+  const refused = (await servers.readRefused()).filter((id) => incarnations.includes(id));
+  const wasFenced = (await linesOf(fleet, name, TAKEN_OVER)) > 0;
+  const cutTransactions = await servers.countCut();
+  return { name, pauses, wasFenced, refusedCommits: refused.length, cutTransactions };
 }
 
 /** Lines with `words` in the log of a process. */

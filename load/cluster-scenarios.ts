@@ -41,8 +41,17 @@ export interface FaultRecord {
   readonly movedFromMs?: number;
   /** Times of its own, in words: milliseconds since the fault. */
   readonly marks: Readonly<Record<string, number>>;
+  /** Orders that were due after it may have met what followed, and are in no figure. */
+  readonly untilMs?: number;
   /** Who was paused for longer than it may be. */
-  readonly zombie?: string;
+  readonly zombie?: Zombie;
+}
+
+export interface Zombie {
+  readonly name: string;
+  readonly pauses: number;
+  /** Its incarnations of shards that slept. */
+  readonly incarnations: readonly string[];
 }
 
 /** Slots of orders are looked at: each of the other groups has the same on its own. */
@@ -51,6 +60,9 @@ const POLL_MS = 50;
 const OWNERS_DEADLINE_MS = 90_000;
 /** Beyond the longer of session and silence. */
 const PAUSE_MARGIN_MS = 3_000;
+const PAUSES_MAX = 5;
+const STOPS_MAX = 30;
+const STOPPED_MS = 100;
 const BROKER_DOWN_MS = 2_000;
 
 export function runScenario(name: Scenario, context: ScenarioContext): Promise<FaultRecord> {
@@ -130,27 +142,69 @@ async function kill(context: ScenarioContext): Promise<FaultRecord> {
   return { faultMs, movedSlots, marks: { spread: spreadMs, back: backMs } };
 }
 
+/**
+ * Whoever wakes may hear that it is fenced by its next beat, before it has sent what it wrote
+ * meanwhile. So it is stopped again, until a commit of its comes too late.
+ */
 async function pause(context: ScenarioContext): Promise<FaultRecord> {
-  const { fleet, phaseMs, times } = context;
-  const zombie = lastOf(fleet);
+  const { fleet, servers, phaseMs } = context;
+  const name = lastOf(fleet);
   await Bun.sleep(phaseMs);
-  const movedSlots = await slotsNow(context, zombie);
-  const faultMs = Date.now();
-  fleet.pause(zombie);
+  const { incarnations, ...fault } = await pauseOnce(context, name);
+  await Bun.sleep(phaseMs);
+  const untilMs = Date.now();
+  const slept = [...incarnations];
+  for (let pauses = 1; ; pauses++) {
+    const refused = await servers.readRefused();
+    if (pauses === PAUSES_MAX || refused.some((id) => slept.includes(id))) {
+      return { ...fault, untilMs, zombie: { name, pauses, incarnations: slept } };
+    }
+    context.log(`no commit of ${name} came too late; once more`);
+    slept.push(...(await pauseOnce(context, name)).incarnations);
+    await Bun.sleep(phaseMs);
+  }
+}
+
+async function pauseOnce(
+  context: ScenarioContext,
+  name: string,
+): Promise<FaultRecord & { readonly incarnations: readonly string[] }> {
+  const { fleet, database, times } = context;
+  const movedSlots = await slotsNow(context, name);
+  const incarnations = await database.incarnations(name);
+  const faultMs = await stopBetweenCommits(context, name);
   await untilSpread(context);
   const spreadMs = Date.now() - faultMs;
   const pauseMs = Math.max(times.sessionMs, times.silentMs) + PAUSE_MARGIN_MS;
   await Bun.sleep(Math.max(0, pauseMs - spreadMs));
   const awakeMs = Date.now();
-  fleet.resume(zombie);
+  fleet.resume(name);
   await untilSpread(context);
   const backMs = Date.now() - awakeMs;
   context.log(
-    `${zombie} slept ${awakeMs - faultMs} ms: its ${movedSlots.size} slots owned ${spreadMs} ms, ` +
+    `${name} slept ${awakeMs - faultMs} ms: its ${movedSlots.size} slots owned ${spreadMs} ms, ` +
       `owns slots again ${backMs} ms after it woke`,
   );
-  await Bun.sleep(phaseMs);
-  return { faultMs, movedSlots, zombie, marks: { spread: spreadMs, back: backMs } };
+  return { faultMs, movedSlots, incarnations, marks: { spread: spreadMs, back: backMs } };
+}
+
+/**
+ * In the middle of a transaction the database would end its connection, and it could not write
+ * anything when it wakes. When it was stopped, in milliseconds since the epoch.
+ */
+async function stopBetweenCommits(
+  { fleet, database }: ScenarioContext,
+  name: string,
+): Promise<number> {
+  for (let tries = 1; ; tries++) {
+    const stoppedMs = Date.now();
+    fleet.pause(name);
+    await Bun.sleep(STOPPED_MS);
+    const isBetween = (await database.openTransactions(STOPPED_MS / 2)) === 0;
+    if (isBetween || tries === STOPS_MAX) return stoppedMs;
+    fleet.resume(name);
+    await Bun.sleep(POLL_MS);
+  }
 }
 
 async function brokerRestart(context: ScenarioContext): Promise<FaultRecord> {

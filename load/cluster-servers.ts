@@ -30,6 +30,8 @@ export interface ClusterServersOptions {
   readonly slots: number;
   readonly times: ClusterTimes;
   readonly seed: number;
+  /** Payments take a second, and are waited for however long: there are always some. */
+  readonly hasSlowPayments: boolean;
 }
 
 export interface ClusterServers {
@@ -38,6 +40,10 @@ export interface ClusterServers {
   /** What each process of the shop is told of them. */
   readonly environment: Readonly<Record<string, string>>;
   readBooks(): Promise<Books>;
+  /** Incarnations of shards whose commits the database refused, once for each refusal. */
+  readRefused(): Promise<readonly string[]>;
+  /** Transactions that the database rolled back because whoever began them fell silent. */
+  countCut(): Promise<number>;
   dispose(): Promise<void>;
 }
 
@@ -51,9 +57,14 @@ const PROVIDER = {
   "hang-rate": 0.002,
   "hang-ms": 3_000,
 };
+const SLOW_PAYMENT_MS = 1_000;
+const SLOW_TIMEOUT_MS = 30_000;
 const DELIVERY_MS = 500;
-/** What a process on a busy machine needs to leave five groups. */
-const SHUTDOWN_MS = 20_000;
+/** The time, and the code of what went wrong. */
+const LOG_PREFIX = "%m %e ";
+const CUT = / 25P03 FATAL: /g;
+/** What the database says when an incarnation that was fenced commits. */
+const REFUSED = / SS002 ERROR: +relay (\S+) is fenced$/gm;
 
 export async function startClusterServers(options: ClusterServersOptions): Promise<ClusterServers> {
   const started: { dispose(): Promise<void> }[] = [];
@@ -63,7 +74,8 @@ export async function startClusterServers(options: ClusterServersOptions): Promi
   try {
     const kafka = await startTestServer("kafka", { brokers: options.brokers });
     started.push(kafka);
-    const postgres = await startTestServer("postgres");
+    const settings = { log_line_prefix: LOG_PREFIX };
+    const postgres = await startTestServer("postgres", { settings });
     started.push(postgres);
     const provider = await startProvider(options);
     started.push({ dispose: () => provider.kill() });
@@ -77,6 +89,12 @@ export async function startClusterServers(options: ClusterServersOptions): Promi
         // Served by `payment-provider.ts` of this folder.
         return (await response.json()) as Books;
       },
+      async readRefused() {
+        return [...(await logOf(postgres)).matchAll(REFUSED)].map(([, relay = ""]) => relay);
+      },
+      async countCut() {
+        return [...(await logOf(postgres)).matchAll(CUT)].length;
+      },
     };
   } catch (error) {
     await dispose();
@@ -84,9 +102,15 @@ export async function startClusterServers(options: ClusterServersOptions): Promi
   }
 }
 
-function startProvider({ directory, seed }: ClusterServersOptions): Promise<ServerProcess> {
+function logOf({ directory }: TestServer): Promise<string> {
+  return Bun.file(join(directory, "process-1.log")).text();
+}
+
+function startProvider(options: ClusterServersOptions): Promise<ServerProcess> {
+  const { directory, seed, hasSlowPayments } = options;
   const port = findFreePort();
-  const flags = { port, ledger: join(directory, "ledger.jsonl"), seed, ...PROVIDER };
+  const slow = hasSlowPayments ? { "latency-ms": SLOW_PAYMENT_MS } : {};
+  const flags = { port, ledger: join(directory, "ledger.jsonl"), seed, ...PROVIDER, ...slow };
   const words = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
   return startServer({
     command: [process.execPath, "load/provider.ts", ...words],
@@ -99,7 +123,7 @@ function startProvider({ directory, seed }: ClusterServersOptions): Promise<Serv
 }
 
 function environmentOf(
-  { brokers, slots, times }: ClusterServersOptions,
+  { brokers, slots, times, hasSlowPayments }: ClusterServersOptions,
   kafka: TestServer,
   postgres: TestServer,
   provider: ServerProcess,
@@ -122,7 +146,7 @@ function environmentOf(
     SHOPSTREAM_DEMO_STOCK: "false",
     SHOPSTREAM_PAYMENT_PROVIDER: "http",
     SHOPSTREAM_PAYMENT_URL: provider.url,
+    ...(hasSlowPayments ? { SHOPSTREAM_PAYMENT_TIMEOUT_MS: String(SLOW_TIMEOUT_MS) } : {}),
     SHOPSTREAM_SHIPPING_DELIVERY_MS: String(DELIVERY_MS),
-    SHOPSTREAM_SHUTDOWN_MS: String(SHUTDOWN_MS),
   };
 }

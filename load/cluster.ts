@@ -100,7 +100,7 @@ function describe({ recovery, accepted, failures, cancels, ...rest }: ClusterRep
     `accepted   ${accepted.count}, ${describeLatency(accepted)}`,
     `tries lost ${failed.length === 0 ? "none" : failed.join("; ")}`,
     `cancels    ${JSON.stringify(cancels)}`,
-    `fenced     late commits of ${rest.lateCommits} incarnations of shards were refused`,
+    `fenced     ${rest.lateCommits} late commits were refused by the database`,
     withoutPlatform(describeVerdict(rest.verdict)),
   ].join("\n");
 }

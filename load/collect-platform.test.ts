@@ -44,8 +44,8 @@ function clientWith(lags: readonly number[], figures: readonly ReadonlyMap<strin
       asked.push("figures");
       return figures[Math.min(figuresRead++, figures.length - 1)] ?? new Map();
     },
-    countAudit: async () => 7,
-    verifyChain: async (after) => ({ grown: after, verified: after }),
+    readAudit: async () => ({ count: 7, lastSeq: 70 }),
+    verifyChain: async ({ count, lastSeq }) => ({ grown: count, verified: lastSeq }),
     readAudited: async () => [],
     readNotices: async () => [],
     readBooks: async () => ({ isBalanced: true, rows: [], totals: [] }),
@@ -74,12 +74,12 @@ test("what was counted before the run is taken off, to the cent", async () => {
     "orders USD": { count: 1, sumMinor: undefined },
   });
   expect(found.deadLetters).toBe(0);
-  expect(found.chain.grown).toBe(7);
+  expect(found.chain).toEqual({ grown: 7, verified: 70 });
 });
 
 test("the stores are asked once the views have caught up, and not before", async () => {
   const { client, asked } = clientWith([3, 1, 0], [new Map()]);
-  const base = { sinceMs: 0, figures: new Map(), audited: 0, deadLetters: 0 };
+  const base = { sinceMs: 0, figures: new Map(), audit: { count: 0, lastSeq: 0 }, deadLetters: 0 };
   const found = await collectPlatform(client, evidenceOf(new Map()), base, OPTIONS);
   expect(asked).toEqual(["views", "views", "views", "figures"]);
   expect(found.views).toEqual([{ view: "audit", lagRecords: 0, isFailing: false }]);
@@ -87,7 +87,7 @@ test("the stores are asked once the views have caught up, and not before", async
 
 test("a view that does not catch up is reported as it is when the time is over", async () => {
   const { client } = clientWith([4], [new Map()]);
-  const base = { sinceMs: 0, figures: new Map(), audited: 0, deadLetters: 0 };
+  const base = { sinceMs: 0, figures: new Map(), audit: { count: 0, lastSeq: 0 }, deadLetters: 0 };
   const late = { ...OPTIONS, restDeadlineMs: 0 };
   const found = await collectPlatform(client, evidenceOf(new Map()), base, late);
   expect(found.views).toEqual([{ view: "audit", lagRecords: 4, isFailing: false }]);

@@ -11,6 +11,7 @@ import { forEachOf } from "./collect-evidence.ts";
 import { readOutbox } from "./outbox-texts.ts";
 import type { Evidence } from "./evidence.ts";
 import type {
+  AuditStanding,
   Figures,
   OrderSample,
   PlatformEvidence,
@@ -23,7 +24,7 @@ import type { PlatformClient } from "./platform-client.ts";
 export interface PlatformBase {
   readonly sinceMs: number;
   readonly figures: Figures;
-  readonly audited: number;
+  readonly audit: AuditStanding;
   readonly deadLetters: number;
 }
 
@@ -51,11 +52,11 @@ export async function readPlatformBase(
 ): Promise<PlatformBase> {
   const sinceMs = Date.now();
   // An empty shop has nothing to catch up with.
-  if ((await client.countAudit()) > 0) await awaitQuiet(client, restDeadlineMs, quietMs);
+  if ((await client.readAudit()).count > 0) await awaitQuiet(client, restDeadlineMs, quietMs);
   return {
     sinceMs,
     figures: await client.readFigures(sinceMs),
-    audited: await client.countAudit(),
+    audit: await client.readAudit(),
     deadLetters: await client.countDeadLetters(),
   };
 }
@@ -76,7 +77,7 @@ export async function collectPlatform(
     views,
     samples,
     figures: since(base.figures, await client.readFigures(base.sinceMs)),
-    chain: await client.verifyChain(base.audited),
+    chain: await client.verifyChain(base.audit),
     books: await client.readBooks(),
     deadLetters: (await client.countDeadLetters()) - base.deadLetters,
     ...(options.dataDirectory === undefined ? {} : { outbox: readOutbox(options.dataDirectory) }),

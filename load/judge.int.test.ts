@@ -29,6 +29,11 @@ async function judge(
   arrivals = CLOSED,
   restDeadlineMs = 20_000,
 ): Promise<OrderRunReport> {
+  return await openJudge(lies)("judge", arrivals, restDeadlineMs);
+}
+
+/** Judges one run after another in the same shop. */
+function openJudge(lies: readonly Lie[]) {
   const directory = mkdtempSync(join(tmpdir(), "judge-"));
   const provider = startPaymentProvider({
     port: 0,
@@ -48,19 +53,22 @@ async function judge(
     await provider.stop();
     rmSync(directory, { recursive: true });
   });
-  return runOrders({
-    host: "127.0.0.1",
-    port: shop.port,
-    dataDirectory: directory,
-    arrivals,
-    seed: 9,
-    runId: "judge",
-    connectionsMax: 20,
-    twinEvery: 10,
-    restDeadlineMs,
-    quietMs: 0,
-    readLedger: async () => provider.books().effects,
-  });
+  return (runId: string, arrivals = CLOSED, restDeadlineMs = 20_000): Promise<OrderRunReport> => {
+    const before = provider.books().effects.length;
+    return runOrders({
+      host: "127.0.0.1",
+      port: shop.port,
+      dataDirectory: directory,
+      arrivals,
+      seed: 9,
+      runId,
+      connectionsMax: 20,
+      twinEvery: 10,
+      restDeadlineMs,
+      quietMs: 0,
+      readLedger: async () => provider.books().effects.slice(before),
+    });
+  };
 }
 
 describe("an honest shop", () => {
@@ -87,6 +95,28 @@ describe("an honest shop", () => {
     const { verdict } = await judge([], { model: "open", ratePerSecond: 200, seconds: 1 });
     expect(verdict.violations).toEqual([]);
     expect(verdict.counts.acknowledged).toBe(200);
+  });
+});
+
+describe("a shop that had orders before", () => {
+  const few: Arrivals = { model: "closed", rounds: 2, batch: 20 };
+
+  test("passes: only the orders of the run are counted, in the chain too", async () => {
+    const run = openJudge([]);
+    const [first, second] = [await run("one", few), await run("two", few)];
+    expect(first.verdict.violations).toEqual([]);
+    expect(second.verdict.violations).toEqual([]);
+    for (const { verdict } of [first, second]) {
+      expect(verdict.counts.audited).toBeGreaterThan(5 * 40);
+      expect(verdict.counts.audited).toBeLessThan(10 * 40);
+    }
+  });
+
+  test("is caught when it breaks what it wrote during the run", async () => {
+    const run = openJudge(["break_chain"]);
+    await run("one", few);
+    const { verdict } = await run("two", few);
+    expect(verdict.violations.map(({ check }) => check)).toContain("audit");
   });
 });
 

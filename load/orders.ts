@@ -1,24 +1,25 @@
 /**
  * `bun load/orders.ts`: posts orders, lets them finish, and verifies every single one.
  *
- * Without `--url` it starts the shop itself on an empty temporary directory. 100 rounds of 100
- * orders at once by default (closed model); `--rate` sends at a fixed rate for `--seconds` instead
- * (open model). Ends with 1 on any violation, or when more than `--errors-max` of the tries
- * failed; with 2 on a flag it does not know.
+ * Without `--url` it starts the shop itself on an empty temporary directory, or with `--config` on
+ * the servers that the file and the environment name. 100 rounds of 100 orders at once by default
+ * (closed model); `--rate` sends at a fixed rate for `--seconds` instead (open model). Ends with 1
+ * on any violation, or when more than `--errors-max` of the tries failed; with 2 on a flag it does
+ * not know.
  */
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { describeError, isShopError } from "../runtime/errors.ts";
+import { describeError, isShopError, ShopError } from "../runtime/errors.ts";
 import { describeRun } from "./report-text.ts";
-import { findFreePort, startServer } from "./shop-process.ts";
 import { parseFlags } from "./flags.ts";
+import { dataOf, startOwnShop } from "./own-shop.ts";
 import { runOrders } from "./order-run.ts";
 import type { OrderRunReport } from "./order-run.ts";
 import type { Flags } from "./flags.ts";
-import type { ServerProcess } from "./shop-process.ts";
+import type { OwnShop } from "./own-shop.ts";
 
 const SPECS = {
   url: { kind: "text", initial: "", help: "a running shop; without it one is started" },
@@ -27,6 +28,11 @@ const SPECS = {
   rate: { kind: "number", initial: 0, low: 0, high: 100_000, help: "open: orders per second" },
   seconds: { kind: "number", initial: 10, low: 1, high: 86_400, help: "open: how long" },
   connections: { kind: "number", initial: 100, low: 1, high: 5_000, help: "sockets at most" },
+  config: {
+    kind: "text",
+    initial: "",
+    help: "configuration file of the shop that is started; SHOPSTREAM_… count with it",
+  },
   shards: { kind: "text", initial: "auto", help: "of the shop that is started" },
   "twin-every": {
     kind: "number",
@@ -41,14 +47,11 @@ const SPECS = {
   json: { kind: "text", initial: "", help: "file for the report" },
 } as const;
 
-const READY_DEADLINE_MS = 30_000;
-const STOP_DEADLINE_MS = 20_000;
-
 async function main(flags: Flags<typeof SPECS>): Promise<number> {
   const directory = await mkdtemp(join(tmpdir(), "shopstream-orders-"));
-  let shop: ServerProcess | undefined;
+  let shop: OwnShop | undefined;
   try {
-    if (flags.url === "") shop = await startShop(flags.shards, directory);
+    if (flags.url === "") shop = await startOwnShop({ ...flags, directory });
     const url = new URL(shop?.url ?? flags.url);
     const report = await runOrders({
       host: url.hostname,
@@ -65,7 +68,7 @@ async function main(flags: Flags<typeof SPECS>): Promise<number> {
       restDeadlineMs: flags["rest-s"] * 1_000,
     });
     console.log(describeRun(report));
-    const exitCode = shop === undefined ? 0 : await shop.stop(STOP_DEADLINE_MS);
+    const exitCode = shop === undefined ? 0 : await shop.stopInOrder();
     if (exitCode !== 0) console.log(`the shop did not stop in order: ${String(exitCode)}`);
     const passed = exitCode === 0 && isPassed(report, flags["errors-max"]);
     const json = JSON.stringify({ script: "orders", passed, exitCode, ...report });
@@ -82,32 +85,19 @@ async function main(flags: Flags<typeof SPECS>): Promise<number> {
   }
 }
 
-function startShop(shards: string, directory: string): Promise<ServerProcess> {
-  const port = findFreePort();
-  return startServer({
-    command: [process.execPath, "gateway/main.ts"],
-    port,
-    environment: {
-      SHOPSTREAM_PORT: String(port),
-      SHOPSTREAM_DATA: dataOf(directory),
-      SHOPSTREAM_SHARDS: shards,
-    },
-    readyPath: "/ready",
-    readyDeadlineMs: READY_DEADLINE_MS,
-    logFile: join(directory, "shop.log"),
-  });
-}
-
-function dataOf(directory: string): string {
-  return join(directory, "data");
-}
-
 function isPassed(report: OrderRunReport, errorsMax: number): boolean {
   return report.verdict.ok && report.figures.errorShare <= errorsMax;
 }
 
+function readFlags(): Flags<typeof SPECS> {
+  const flags = parseFlags(SPECS, process.argv.slice(2));
+  if (flags.url === "" || flags.config === "") return flags;
+  const problem = "--config is of a shop that is started, and --url names one that runs";
+  throw new ShopError("BAD_CONFIGURATION", problem, "never");
+}
+
 try {
-  process.exitCode = await main(parseFlags(SPECS, process.argv.slice(2)));
+  process.exitCode = await main(readFlags());
 } catch (error) {
   if (!isShopError(error, "BAD_CONFIGURATION")) throw error;
   console.error(error.message);

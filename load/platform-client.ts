@@ -12,6 +12,7 @@ import type { Fields } from "./answer-fields.ts";
 import type { HttpPool, HttpRequest } from "./http-pool.ts";
 import type {
   AuditedEvent,
+  AuditStanding,
   BookRow,
   BooksState,
   ChainState,
@@ -26,9 +27,9 @@ export interface PlatformClient {
   readViews(): Promise<readonly ViewState[]>;
   /** Everything that is compared, counted from the hour of `sinceMs` on. */
   readFigures(sinceMs: number): Promise<Figures>;
-  countAudit(): Promise<number>;
-  /** Verifies everything behind the first `after` records. */
-  verifyChain(after: number): Promise<ChainState>;
+  readAudit(): Promise<AuditStanding>;
+  /** Verifies everything that came after `since`. */
+  verifyChain(since: AuditStanding): Promise<ChainState>;
   readAudited(orderId: string): Promise<readonly AuditedEvent[]>;
   readNotices(orderId: string): Promise<readonly Notice[]>;
   readBooks(): Promise<BooksState>;
@@ -47,8 +48,18 @@ const QUESTIONS: readonly (readonly [metric: string, groupBy?: string])[] = [
 const MONEY: readonly string[] = ["orders", "revenue", "payments"];
 /** An order has some ten events; a page that is full says that something is badly wrong. */
 const AUDITED_MAX = 100;
+/** Of the last records, looked at for the highest number. */
+const NEWEST = 10;
 const LAG = /^shopstream_view_lag_records\{view="([^"]+)"\} (\S+)$/gm;
 const FAILING = /^shopstream_view_failing\{view="([^"]+)"\} (\S+)$/gm;
+
+/** `head`: how many records there are in all. */
+interface ChainWalk {
+  readonly head: number;
+  readonly verified: number;
+  readonly upTo: number;
+  readonly problem?: string;
+}
 
 export function createPlatformClient(pool: HttpPool): PlatformClient {
   const read = async (path: string): Promise<Fields> =>
@@ -58,6 +69,27 @@ export function createPlatformClient(pool: HttpPool): PlatformClient {
     const body = JSON.stringify({ fromSeq });
     const request: HttpRequest = { method: "POST", path: "/admin/audit/verify", body };
     return fields(parse(await ask(pool, request, [200])));
+  }
+
+  /** Verifies slice by slice what is numbered higher than `afterSeq`. */
+  async function walk(afterSeq: number): Promise<ChainWalk> {
+    let verified = 0;
+    let upTo = 0;
+    for (let fromSeq = afterSeq + 1; ;) {
+      const slice = await verifySlice(fromSeq);
+      verified += number(slice, "verified");
+      upTo = Math.max(upTo, number(slice, "upTo"));
+      const head = number(fields(slice["head"]), "count");
+      const next = optional(slice, "next", number);
+      if (!flag(slice, "ok")) {
+        const { seq, fault, detail } = fields(slice["problem"]);
+        const problem = `record ${String(seq)}, ${String(fault)}: ${String(detail)}`;
+        return { head, verified, upTo, problem };
+      }
+      if (next === undefined) return { head, verified, upTo };
+      if (next <= fromSeq) throw new ShopError("BAD_MESSAGE", `verify stands still`, "never");
+      fromSeq = next;
+    }
   }
 
   return {
@@ -80,25 +112,19 @@ export function createPlatformClient(pool: HttpPool): PlatformClient {
       }
       return figures;
     },
-    async countAudit() {
-      return number(await read("/v1/audit/head"), "count");
+    async readAudit() {
+      const count = number(await read("/v1/audit/head"), "count");
+      const page = await read(`/v1/audit?limit=${NEWEST}`);
+      const shown = list(page, "records").map((record) => number(fields(record), "seq"));
+      const shownLast = Math.max(0, ...shown);
+      // What is shown once may be kept twice, the second time behind everything that is shown.
+      const lastSeq = Math.max(shownLast, (await walk(shownLast)).upTo);
+      return { count, lastSeq };
     },
-    async verifyChain(after) {
-      let verified = 0;
-      for (let fromSeq = after + 1; ;) {
-        const slice = await verifySlice(fromSeq);
-        verified += number(slice, "verified");
-        const grown = number(fields(slice["head"]), "count") - after;
-        const next = optional(slice, "next", number);
-        if (!flag(slice, "ok")) {
-          const { seq, fault, detail } = fields(slice["problem"]);
-          const problem = `record ${String(seq)}, ${String(fault)}: ${String(detail)}`;
-          return { grown, verified, problem };
-        }
-        if (next === undefined) return { grown, verified };
-        if (next <= fromSeq) throw new ShopError("BAD_MESSAGE", `verify stands still`, "never");
-        fromSeq = next;
-      }
+    async verifyChain(since) {
+      const { head, verified, problem } = await walk(since.lastSeq);
+      const grown = head - since.count;
+      return { grown, verified, ...(problem === undefined ? {} : { problem }) };
     },
     async readAudited(orderId) {
       const page = await read(`/v1/audit?orderId=${orderId}&limit=${AUDITED_MAX}`);

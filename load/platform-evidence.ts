@@ -21,6 +21,13 @@ export interface Tally {
 /** By metric, or `metric/value`; with the currency behind it where there is money. */
 export type Figures = ReadonlyMap<string, Tally>;
 
+/** Where the audit stands. */
+export interface AuditStanding {
+  readonly count: number;
+  /** Number of its last record; 0: there is none. Numbers may be far apart. */
+  readonly lastSeq: number;
+}
+
 /** The audit's chain from the first record of the run on. */
 export interface ChainState {
   /** Records in it. */

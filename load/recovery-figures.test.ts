@@ -88,6 +88,18 @@ describe("a recovery", () => {
     expect(found.worstMs).toBe(4_000);
   });
 
+  test("is not mixed up with what was done on purpose after it", () => {
+    const orders = [
+      { id: "a", dueMs: 900, tookMs: 10 },
+      { id: "b", dueMs: 1_200, tookMs: 2_000 },
+      { id: "c", dueMs: 9_000, tookMs: 5_000 },
+    ];
+    const terms = { faultMs: 1_000, slots: SLOTS };
+    expect(recoveryOf(evidenceOf(orders), terms)).toMatchObject({ slow: 2, worstMs: 5_000 });
+    const figures = recoveryOf(evidenceOf(orders), { ...terms, untilMs: 8_000 });
+    expect(figures).toMatchObject({ slow: 1, steadyMs: 2_200, worstMs: 2_000 });
+  });
+
   test("that nobody felt took no time", () => {
     const found = recoveryOf(evidenceOf([before]), { faultMs: FAULT_MS, slots: SLOTS });
     expect(found).toMatchObject({ movedMs: undefined, slow: 0, steadyMs: 0 });

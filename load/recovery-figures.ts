@@ -33,6 +33,8 @@ export interface RecoveryTerms {
   /** Absent: all. */
   readonly movedSlots?: ReadonlySet<number>;
   readonly movedFromMs?: number;
+  /** Orders that were due later are not looked at. */
+  readonly untilMs?: number;
   readonly slots: number;
 }
 
@@ -47,9 +49,9 @@ interface Passage {
 
 export function recoveryOf(
   evidence: Pick<Evidence, "attempts" | "timelines">,
-  { faultMs, movedSlots, movedFromMs = faultMs, slots }: RecoveryTerms,
+  { faultMs, movedSlots, movedFromMs = faultMs, untilMs = Infinity, slots }: RecoveryTerms,
 ): RecoveryFigures {
-  const passages = passagesOf(evidence, slots);
+  const passages = passagesOf(evidence, slots).filter(({ dueMs }) => dueMs <= untilMs);
   const tookMs = ({ dueMs, throughMs }: Passage): number => throughMs - dueMs;
   const firstDueMs = passages.reduce((least, { dueMs }) => Math.min(least, dueMs), faultMs);
   const warmMs = (firstDueMs + faultMs) / 2;

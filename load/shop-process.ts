@@ -4,7 +4,8 @@
  * The port is chosen here, below the range from which the system takes ports for outgoing
  * connections: a client that keeps knocking on a closed port inside that range can be given that
  * very port as its own and end up talking to itself. Output goes to a file, of which the end is
- * shown when the program fails. Settings of the caller's own shop are not inherited.
+ * shown when the program fails. Settings of the caller's own shop are not inherited unless asked
+ * for.
  */
 
 import { closeSync, openSync } from "node:fs";
@@ -39,6 +40,8 @@ export interface ServerOptions {
   readonly readyDeadlineMs: number;
   /** Appended to. */
   readonly logFile: string;
+  /** With the `SHOPSTREAM_…` of this process, those of `environment` before them. */
+  readonly inheritsSettings?: boolean;
   /** Kills it this long after its start, ready or not. */
   readonly killAfterMs?: number;
 }
@@ -117,7 +120,9 @@ export function findFreePort(): number {
 }
 
 function spawnServer(options: ServerOptions): Bun.Subprocess {
-  const inherited = Object.entries(Bun.env).filter(([name]) => !name.startsWith("SHOPSTREAM_"));
+  const inherited = Object.entries(Bun.env).filter(
+    ([name]) => options.inheritsSettings === true || !name.startsWith("SHOPSTREAM_"),
+  );
   const log = openSync(options.logFile, "a");
   try {
     return Bun.spawn([...options.command], {

@@ -62,14 +62,52 @@ export async function askRabbit(port: number): Promise<boolean> {
 }
 
 /** Kafka: how many brokers the broker at `port` knows of; 0 when it is not ready. */
-export async function countKafkaBrokers(port: number): Promise<number> {
-  // Metadata, version 4: length, api key, version, correlation id, client id, no topics, no
-  // creation of topics.
-  const question = Buffer.from([0, 0, 0, 16, 0, 3, 0, 4, 0, 0, 0, 7, 0, 1, 0x73, 0, 0, 0, 0, 0]);
-  const answer = await ask(port, question, (bytes) => {
-    return bytes.length >= 4 && bytes.length >= 4 + bytes.readInt32BE(0);
+export async function countKafkaBrokers(port: number, login?: KafkaLogin): Promise<number> {
+  const requests = login === undefined ? [BROKERS] : [...loggingIn(login), BROKERS];
+  const answer = await ask(port, Buffer.concat(requests.map(framed)), (bytes) => {
+    return kafkaAnswers(bytes).length === requests.length;
   });
-  return answer === undefined || answer.length < 16 ? 0 : answer.readInt32BE(12);
+  const last = answer === undefined ? undefined : kafkaAnswers(answer).at(-1);
+  // Correlation id, throttle time, count.
+  return last === undefined || last.length < 12 ? 0 : last.readInt32BE(8);
+}
+
+export interface KafkaLogin {
+  readonly user: string;
+  readonly password: string;
+}
+
+/** Metadata, version 4: correlation id, client id, no topics, no creation of topics. */
+const BROKERS = Buffer.from([0, 3, 0, 4, 0, 0, 0, 7, 0, 1, 0x73, 0, 0, 0, 0, 0]);
+/** SaslHandshake, version 1: as above, and `PLAIN`. */
+const HANDSHAKE = Buffer.from([0, 17, 0, 1, 0, 0, 0, 5, 0, 1, 0x73, 0, 5]);
+/** SaslAuthenticate, version 0: as above, and what is to come. */
+const AUTHENTICATE = Buffer.from([0, 36, 0, 0, 0, 0, 0, 6, 0, 1, 0x73]);
+
+function loggingIn({ user, password }: KafkaLogin): readonly Buffer[] {
+  const token = Buffer.from(`\0${user}\0${password}`);
+  return [
+    Buffer.concat([HANDSHAKE, Buffer.from("PLAIN")]),
+    Buffer.concat([AUTHENTICATE, framed(token)]),
+  ];
+}
+
+function framed(bytes: Buffer): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeInt32BE(bytes.length, 0);
+  return Buffer.concat([length, bytes]);
+}
+
+/** Those that are there to the end. */
+function kafkaAnswers(bytes: Buffer): readonly Buffer[] {
+  const answers: Buffer[] = [];
+  for (let at = 0; bytes.length >= at + 4;) {
+    const end = at + 4 + bytes.readInt32BE(at);
+    if (bytes.length < end) break;
+    answers.push(bytes.subarray(at + 4, end));
+    at = end;
+  }
+  return answers;
 }
 
 /** MongoDB: a ping by OP_MSG, answered with anything of that kind. */

@@ -2,7 +2,8 @@
  * Apache Kafka in KRaft mode from the jars of Maven Central: one broker, or a quorum of three.
  *
  * Every process is broker and controller. Topics are never created by using them, groups balance
- * without waiting, and a broker that was killed may come back within seconds.
+ * without waiting, and a broker that was killed may come back within seconds. With a password,
+ * clients log in by SASL/PLAIN, and only the user `shopstream` may do everything.
  */
 
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -13,8 +14,10 @@ import { countKafkaBrokers } from "./ask-server.ts";
 import { cacheDirectory, DEBIAN_PROGRAMS } from "./needs.ts";
 import { portAt } from "./recipe.ts";
 
+import type { KafkaLogin } from "./ask-server.ts";
 import type { Recipe, Site } from "./recipe.ts";
 
+const USER = "shopstream";
 const FOLDER = "kafka-4.3.0";
 const PORTS_PER_BROKER = 2;
 /** Compiles quickly and not well. */
@@ -39,13 +42,26 @@ export const kafkaRecipe: Recipe = {
     })),
   async isReady(site) {
     const known = await Promise.all(
-      brokers(site).map((index) => countKafkaBrokers(brokerPort(site, index))),
+      brokers(site).map((index) => countKafkaBrokers(brokerPort(site, index), loginOf(site))),
     );
     return known.every((count) => count === known.length);
   },
   url: addresses,
-  variables: (site) => ({ SHOPSTREAM_KAFKA_BROKERS: addresses(site) }),
+  variables: (site) => ({ SHOPSTREAM_KAFKA_BROKERS: addresses(site), ...loginVariables(site) }),
 };
+
+function loginOf({ options: { password } }: Site): KafkaLogin | undefined {
+  return password === undefined ? undefined : { user: USER, password };
+}
+
+function loginVariables({ options: { password } }: Site): Readonly<Record<string, string>> {
+  if (password === undefined) return {};
+  return {
+    SHOPSTREAM_KAFKA_SASL_MECHANISM: "plain",
+    SHOPSTREAM_KAFKA_USERNAME: USER,
+    SHOPSTREAM_KAFKA_PASSWORD: password,
+  };
+}
 
 function brokers(site: Site): readonly number[] {
   return Array.from({ length: site.options.brokers ?? 1 }, (_, index) => index);
@@ -90,7 +106,8 @@ async function prepare(site: Site): Promise<void> {
   const tool = [...java(["-Xmx128m", QUICK_COMPILER]), "kafka.tools.StorageTool"];
   await Promise.all(
     brokers(site).map((index) =>
-      runToEnd([...tool, "format", "-t", clusterId, "-c", file(site, index)]),
+      // One word: an id may begin with a dash.
+      runToEnd([...tool, "format", `--cluster-id=${clusterId}`, "-c", file(site, index)]),
     ),
   );
 }
@@ -135,6 +152,31 @@ export function kafkaProperties(site: Site, index: number): Readonly<Record<stri
     "broker.heartbeat.interval.ms": "500",
     "controlled.shutdown.max.retries": "1",
     "log.cleaner.dedupe.buffer.size": "16777216",
+    ...guarded(site, index),
     ...site.options.settings,
+  };
+}
+
+/** What changes when there is a password. */
+function guarded(site: Site, index: number): Readonly<Record<string, string>> {
+  const { password, users = {} } = site.options;
+  if (password === undefined) return {};
+  const clients = `CLIENTS://127.0.0.1:${brokerPort(site, index)}`;
+  const controllers = `CONTROLLER://127.0.0.1:${portAt(site, index * PORTS_PER_BROKER + 1)}`;
+  const known = Object.entries({ ...users, [USER]: password });
+  const module = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+  const own = `username="${USER}" password="${password}"`;
+  const logins = known.map(([name, secret]) => `user_${name}="${secret}"`).join(" ");
+  return {
+    listeners: `${clients},${controllers}`,
+    "advertised.listeners": clients,
+    "inter.broker.listener.name": "CLIENTS",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,CLIENTS:SASL_PLAINTEXT",
+    "sasl.enabled.mechanisms": "PLAIN",
+    "sasl.mechanism.inter.broker.protocol": "PLAIN",
+    "listener.name.clients.plain.sasl.jaas.config": `${module} ${own} ${logins};`,
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    // Who comes by the controllers' own door has no name.
+    "super.users": `User:${USER};User:ANONYMOUS`,
   };
 }

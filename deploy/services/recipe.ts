@@ -21,6 +21,8 @@ export type ServiceName = (typeof SERVICE_NAMES)[number];
 export interface ServiceOptions {
   /** Asked of clients: of the only user of Redis, and of the user `shopstream` of the others. */
   readonly password?: string;
+  /** Of Kafka with a password: others, by name, with theirs. They may do nothing until allowed. */
+  readonly users?: Readonly<Record<string, string>>;
   /** Of Kafka. Default 1. */
   readonly brokers?: 1 | 3;
   /** Settings of the server's own, by its own names; they win over the recipe's. */

@@ -51,6 +51,13 @@ describe("every recipe", () => {
   });
 });
 
+test.each(["elasticsearch", "opensearch"] as const)(
+  "%s does without the second compiler",
+  (name) => {
+    expect(RECIPES[name].commands(site())[0]?.argv).toContain("-XX:TieredStopAtLevel=1");
+  },
+);
+
 describe("Kafka", () => {
   test("one broker is its own quorum and keeps one copy", () => {
     expect(kafkaProperties(site(), 0)).toMatchObject({
@@ -73,6 +80,26 @@ describe("Kafka", () => {
     });
     expect(RECIPES.kafka.url(three)).toBe("127.0.0.1:11,127.0.0.1:13,127.0.0.1:15");
     expect(RECIPES.kafka.commands(three)).toHaveLength(3);
+  });
+
+  test("with a password clients log in, and only one of them may do everything", () => {
+    const guarded = site({ password: "x", users: { guest: "y" } });
+    const properties = kafkaProperties(guarded, 0);
+    expect(properties).toMatchObject({
+      listeners: "CLIENTS://127.0.0.1:11,CONTROLLER://127.0.0.1:12",
+      "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,CLIENTS:SASL_PLAINTEXT",
+      "super.users": "User:shopstream;User:ANONYMOUS",
+    });
+    const logins = properties["listener.name.clients.plain.sasl.jaas.config"];
+    expect(logins).toEndWith(
+      'username="shopstream" password="x" user_guest="y" user_shopstream="x";',
+    );
+    expect(RECIPES.kafka.variables(guarded)).toEqual({
+      SHOPSTREAM_KAFKA_BROKERS: "127.0.0.1:11",
+      SHOPSTREAM_KAFKA_SASL_MECHANISM: "plain",
+      SHOPSTREAM_KAFKA_USERNAME: "shopstream",
+      SHOPSTREAM_KAFKA_PASSWORD: "x",
+    });
   });
 
   test("settings of one's own win", () => {

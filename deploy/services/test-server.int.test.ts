@@ -181,7 +181,7 @@ describe.skipIf(lacks("kafka"))("a test server of Kafka with three brokers", () 
       expect(await isListening(server.brokerAddresses[1] ?? "")).toBe(false);
       while ((await countKafkaBrokers(ports[0] ?? 0)) !== 2) await Bun.sleep(50);
       await server.startBroker(1);
-      expect(await Promise.all(ports.map(countKafkaBrokers))).toEqual([3, 3, 3]);
+      expect(await Promise.all(ports.map((port) => countKafkaBrokers(port)))).toEqual([3, 3, 3]);
     },
     TIMEOUT_MS,
   );

@@ -24,7 +24,10 @@ export type { ServiceName };
 
 const STARTS_MAX = 3;
 
-/** `password`: asked of clients. `brokers`, `startsFast`: Kafka's. `settings`: the server's own. */
+/**
+ * `password`: asked of clients. `brokers`, `startsFast`, `users`: Kafka's. `settings`: the server's
+ * own.
+ */
 export type TestServerOptions = ServiceOptions;
 
 export interface TestServer {

@@ -12,7 +12,7 @@ import type { FakeOrder, Lie, TimelineRecord } from "./fake-life.ts";
 
 export interface FakePlatform {
   /** `undefined`: none of its paths. */
-  answer(method: string, url: URL): Response | undefined;
+  answer(method: string, url: URL, body: () => Promise<unknown>): Promise<Response | undefined>;
   /** Writes down what is told about `entry`, before anything else does. */
   tell(order: FakeOrder, entry: TimelineRecord): void;
   metrics(): string;
@@ -38,13 +38,17 @@ export function createFakePlatform(
   const written = new Set(outbox === undefined ? [] : idsIn(outbox));
   const tells = (order: FakeOrder, lie: Lie): boolean => order.lying && lies.includes(lie);
   const countRecords = (): number => [...orders.values()].flatMap(typesOf).length;
+  /** Of all records: by their times and far apart, as of a store that has many chains. */
+  const numbers = (): readonly number[] =>
+    [...orders.values()].flatMap((order) => numbersOf(order).map(({ seq }) => seq));
   const isLyingNow = (): boolean => [...orders.values()].some(({ lying }) => lying);
 
-  function auditOf(order: FakeOrder): readonly object[] {
+  function auditOf(order: FakeOrder): readonly { readonly seq: number }[] {
     const { id: orderId, customerId, totalMinor } = order;
-    const types = typesOf(order);
-    const kept = tells(order, "forget_event") ? types.slice(1) : types;
-    return kept.map((type) => ({
+    const records = numbersOf(order);
+    const kept = tells(order, "forget_event") ? records.slice(1) : records;
+    return kept.map(({ type, seq }) => ({
+      seq,
       type,
       orderId,
       customerId,
@@ -77,10 +81,16 @@ export function createFakePlatform(
     return [...rows.values()].map(({ minor, ...row }) => ({ ...row, sum: (minor + extra) / 100 }));
   }
 
-  function verify(): object {
-    const count = countRecords();
-    const head = { count, hash: HASH };
-    if (!lies.includes("break_chain")) return { ok: true, verified: count, upTo: count, head };
+  function newest(limit: number): readonly object[] {
+    const all = [...orders.values()].flatMap(auditOf);
+    return all.toSorted((one, other) => other.seq - one.seq).slice(0, limit);
+  }
+
+  function verify(fromSeq: number): object {
+    const head = { count: countRecords(), hash: HASH };
+    const verified = numbers().filter((seq) => seq >= fromSeq).length;
+    const upTo = Math.max(0, ...numbers());
+    if (!lies.includes("break_chain")) return { ok: true, verified, upTo, head };
     const problem = { seq: 1, fault: "altered", detail: "its hash is another" };
     return { ok: false, verified: 0, upTo: 0, head, problem };
   }
@@ -107,6 +117,7 @@ export function createFakePlatform(
       case "v1/audit/head":
         return { count: countRecords(), hash: HASH };
       case "v1/audit":
+        if (orderId === null) return { records: newest(Number(url.searchParams.get("limit"))) };
         return { records: order === undefined ? [] : auditOf(order) };
       case "notifications":
         return { orderId: id, notifications: order === undefined ? [] : notices(order) };
@@ -120,9 +131,12 @@ export function createFakePlatform(
   }
 
   return {
-    answer(method, url) {
+    async answer(method, url, readBody) {
       if (method === "POST") {
-        return url.pathname === "/admin/audit/verify" ? Response.json(verify()) : undefined;
+        if (url.pathname !== "/admin/audit/verify") return undefined;
+        // Comes from this repository's own load scripts.
+        const { fromSeq } = (await readBody()) as { readonly fromSeq: number };
+        return Response.json(verify(fromSeq));
       }
       const body = read(url);
       return body === undefined ? undefined : Response.json(body);
@@ -150,14 +164,26 @@ export function createFakePlatform(
   };
 }
 
+const REPORTS: Readonly<Record<string, string>> = {
+  "order.shipped": "shipment.packed",
+  "order.delivered": "shipment.delivered",
+};
+const NUMBERS_PER_MS = 1_000;
+
 /** What happened, with the reports of the carrier. */
-function typesOf({ timeline }: FakeOrder): readonly string[] {
-  const types = timeline.map(({ type }) => type);
-  const reports = [
-    ...(types.includes("order.shipped") ? ["shipment.packed"] : []),
-    ...(types.includes("order.delivered") ? ["shipment.delivered"] : []),
-  ];
-  return [...types, ...reports];
+function typesOf(order: FakeOrder): readonly string[] {
+  return numbersOf(order).map(({ type }) => type);
+}
+
+function numbersOf({ timeline }: FakeOrder): readonly {
+  readonly type: string;
+  readonly seq: number;
+}[] {
+  return timeline.flatMap(({ type, atMs, version }) => {
+    const seq = Math.floor(atMs) * NUMBERS_PER_MS + 2 * version;
+    const report = REPORTS[type];
+    return [{ type, seq }, ...(report === undefined ? [] : [{ type: report, seq: seq + 1 }])];
+  });
 }
 
 function isCounted(metric: string, type: string, status: string): boolean {

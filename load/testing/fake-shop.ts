@@ -135,7 +135,7 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
     if (url.pathname === "/metrics") {
       return new Response(`process_resident_memory_bytes 1\n${platform.metrics()}`);
     }
-    const around = platform.answer(request.method, url);
+    const around = await platform.answer(request.method, url, () => request.json());
     if (around !== undefined) return around;
     if (request.method === "GET") return read(url);
     // Bodies come from this repository's own load scripts.
