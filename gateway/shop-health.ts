@@ -24,8 +24,8 @@ const ERROR_RATE_DEGRADED = 0.5;
 const ATTEMPTS_MIN = 5;
 const REFUSAL_MEMORY_MS = 5_000;
 
-/** What the journal counts of itself, without a label that says so. */
-const JOURNAL_OF: ReadonlyMap<string, string> = new Map([
+/** What a store counts of itself: the journal is a service of this process, a server is not. */
+const STORE_OF: ReadonlyMap<string, string> = new Map([
   ["shopstream_store_commit_duration_seconds", "journal"],
   ["shopstream_store_units_total", "journal"],
 ]);
@@ -197,7 +197,7 @@ export class ShopHealth {
 function totalsByService(samples: readonly Sample[]): Snapshot {
   const totals = new Map<string, { ok: number; failed: number; seconds: number; timed: number }>();
   for (const sample of samples) {
-    const service = sample.labels["service"] ?? JOURNAL_OF.get(sample.name);
+    const service = sample.labels["service"] ?? STORE_OF.get(sample.name);
     if (service === undefined) continue;
     const of = totals.get(service) ?? { ok: 0, failed: 0, seconds: 0, timed: 0 };
     totals.set(service, of);

@@ -14,7 +14,12 @@ const LAG_DEGRADED_MS = 10 * SECOND_MS;
 export const ViewsConfig = group({
   batchRecords: integer(1, 100_000, VIEW_SETTINGS.recordsMax, "records a view applies together"),
   batchBytes: integer(MIB, 64 * MIB, VIEW_SETTINGS.bytesMax, "bytes a view applies together"),
-  flushMs: integer(10, MINUTE_MS, VIEW_SETTINGS.flushMs, "longest wait for a batch to fill"),
+  flushMs: integer(
+    10,
+    MINUTE_MS,
+    VIEW_SETTINGS.flushMs,
+    "on the journal: longest wait for a batch to fill",
+  ),
   gatherMs: integer(
     0,
     10 * SECOND_MS,

@@ -121,6 +121,16 @@ describe("a user", () => {
     const text = await refusalOf({ url, username: "me", password: "secret" });
     expect(text).toStartWith('elasticsearch.url: user "me" must be allowed to manage index');
   });
+
+  test("is told so by a server that takes its time over templates, having answered", async () => {
+    const { url } = stubOf(async ({ method }) => {
+      if (method === "GET") return Response.json(GREETING);
+      await Bun.sleep(600);
+      return Response.json({}, { status: 403 });
+    });
+    const text = await refusalOf({ url, connectTimeoutMs: 300 });
+    expect(text).toContain("must be allowed to manage index");
+  });
 });
 
 test("a certificate that cannot be read is refused by the setting's name", async () => {

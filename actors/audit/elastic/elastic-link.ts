@@ -122,7 +122,8 @@ export class ElasticLink {
   async prepare(call: ElasticCall): Promise<number> {
     let answer: ElasticAnswer<unknown>;
     try {
-      answer = await this.#send(call, this.#settings.connectTimeoutMs);
+      // It has answered before: what takes longer now is the work of a server that has just begun.
+      answer = await this.#send(call, this.#settings.requestTimeoutMs);
     } catch (error) {
       const hosts = hostsOf(this.#settings.url);
       throw unusable(`the server at ${hosts} does not answer (${reasonOf(causeOf(error))})`);

@@ -2,9 +2,9 @@
  * When frames that were given to be published go out: at once, or together with what comes next.
  *
  * A server pays for every time it is woken, many times what a frame costs; so under traffic frames
- * leave at most once in `gatherMs`. Traffic is what the time before had: somebody who publishes one
- * frame after the other, each when the last is confirmed, is not held up. Decides by the times it
- * is told; refuses nothing, and `gatherMs` of 0 holds nothing back.
+ * leave at most once in `gatherMs`. Traffic is what the time before had, and it was eight frames or
+ * more: who publishes one after the other is held up only when the server confirms that fast.
+ * Decides by the times it is told; refuses nothing, and `gatherMs` of 0 holds nothing back.
  */
 
 /** Fewer frames than these in one time are not worth a wait in the next. */

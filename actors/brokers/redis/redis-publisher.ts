@@ -1,9 +1,9 @@
 /**
  * Publishes frames: what was given in one turn goes to the server as one script.
  *
- * All frames of a script are stored or none is, and they are stored in the order they were given
- * in. What the server did not answer is `INDETERMINATE`, and never sent twice. Refuses with
- * `SATURATED` when too many bytes wait for their confirmation.
+ * No frame of anybody else comes between those of a script, and they are stored in the order they
+ * were given in, but for those that the server refuses by themselves. What it did not answer is
+ * `INDETERMINATE`, and never sent twice. Refuses with `SATURATED` when too many bytes wait.
  */
 
 import type { Environment } from "../../../runtime/environment.ts";
