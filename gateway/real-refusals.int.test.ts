@@ -131,13 +131,17 @@ describe.skipIf(!haveServers())("a shop on servers of which one cannot be used",
     silent = await startSilentServer();
     right = settingsOn(servers, PASSWORD);
     // Topics, queues and indices of fresh servers take a while, and are not what is asked about.
+    await openAndStop();
+  }, 2 * TEST_TIMEOUT_MS);
+
+  async function openAndStop(): Promise<void> {
     const shop = await ShopProcess.open(right);
     try {
       expect(await shop.stop()).toBe(0);
     } finally {
       await shop.dispose();
     }
-  }, 2 * TEST_TIMEOUT_MS);
+  }
 
   afterAll(async () => {
     await silent.close();

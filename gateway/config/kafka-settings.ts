@@ -82,7 +82,7 @@ export const KafkaGroup = group({
     0,
     SECOND_MS,
     initial.fetchGatherMs,
-    "between two fetches under traffic, so that each brings more; 0: at once",
+    "between two fetches under traffic, so that each brings more; 0: at once; platformatic only",
   ),
   publishGatherMs: integer(
     0,

@@ -61,3 +61,44 @@ test("a passing state does not end an outage", () => {
   watch.attempted(loading);
   expect(told).toEqual([{ isUp: false, detail: "nobody there" }]);
 });
+
+test("passing states with a long silence between them are no outage", async () => {
+  const { environment, told, watch } = setUp();
+  for (let minute = 0; minute < 5; minute++) {
+    watch.attempted(loading);
+    await environment.advance(60_000);
+  }
+  expect(told).toEqual([]);
+});
+
+test("a run of passing states counts from its own begin", async () => {
+  const { environment, told, watch } = setUp();
+  watch.attempted(loading);
+  await environment.advance(60_000);
+  for (let time = 0; time < 2; time++) {
+    watch.attempted(loading);
+    await environment.advance(5_000);
+  }
+  expect(told).toEqual([]);
+  watch.attempted(loading);
+  expect(told).toEqual([{ isUp: false, detail: "kafka: COORDINATOR_LOAD_IN_PROGRESS" }]);
+});
+
+test("what cannot be read is told beside what works, until the last of it can be", () => {
+  const { told, watch } = setUp();
+  watch.unreadable("a", "a is odd");
+  watch.attempted(undefined);
+  watch.unreadable("b", "b is odd");
+  watch.attempted(gone);
+  watch.attempted(undefined);
+  watch.unreadable("a", undefined);
+  watch.unreadable("b", undefined);
+  watch.unreadable("b", undefined);
+  expect(told.map(({ isUp, detail }) => (isUp ? "up" : detail))).toEqual([
+    "a is odd",
+    "nobody there",
+    "a is odd",
+    "b is odd",
+    "up",
+  ]);
+});

@@ -57,17 +57,33 @@ test("what is not wanted any more is forgotten once, and named again when it is 
   expect(again.forgotten).toEqual(new Map());
 });
 
-test("what went wrong begins a new session that names everything", () => {
+test("what went wrong begins a new session that names everything, in place of the old", () => {
   const session = begun(place("a/0", 5), place("a/1", 0));
   session.ask([place("a/0", 5), place("a/1", 0)]);
   session.forget();
+  // Epoch 0 with an id: the node drops that session and makes another.
   const ask = session.ask([place("a/0", 5)]);
   expect(ask).toEqual({
-    sessionId: 0,
+    sessionId: 7,
     epoch: 0,
     places: [place("a/0", 5)],
     forgotten: new Map(),
   });
+  session.answered(8);
+  expect(session.ask([place("a/0", 5)])).toMatchObject({ sessionId: 8, epoch: 1, places: [] });
+});
+
+test("a session that the node does not have is not named any more", () => {
+  const session = begun(place("a/0", 5));
+  session.lost();
+  const ask = session.ask([place("a/0", 5)]);
+  expect(ask).toMatchObject({ sessionId: 0, epoch: 0, places: [place("a/0", 5)] });
+});
+
+test("a session that there is can be ended, with its last epoch and nothing to read", () => {
+  expect(new FetchSession().ending()).toBeUndefined();
+  const ending = begun(place("a/0", 5)).ending();
+  expect(ending).toEqual({ sessionId: 7, epoch: -1, places: [], forgotten: new Map() });
 });
 
 test("a node that keeps no session is told everything every time", () => {

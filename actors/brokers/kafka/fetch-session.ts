@@ -3,11 +3,14 @@
  *
  * The first request names every partition and makes the session; later ones name those that are to
  * be read from elsewhere, those that are new, and those that are not wanted any more, and answers
- * name those with something to say. Whatever goes wrong begins a new one. Pure.
+ * name those with something to say. Whatever goes wrong begins a new one in place of the old, for a
+ * node keeps only so many. Pure.
  */
 
 const NO_ID = 0;
 const FIRST_EPOCH = 0;
+/** Ends the session, or asks for none. */
+const LAST_EPOCH = -1;
 const EPOCH_MAX = 0x7fff_ffff;
 
 export interface FetchPlace {
@@ -27,7 +30,7 @@ export interface FetchAsk {
 /** For one question and no more. */
 export const NO_SESSION: Pick<FetchAsk, "epoch" | "forgotten" | "sessionId"> = {
   sessionId: NO_ID,
-  epoch: -1,
+  epoch: LAST_EPOCH,
   forgotten: new Map(),
 };
 
@@ -82,17 +85,28 @@ export class FetchSession {
 
   /** `sessionId` 0: the node keeps none for us. */
   answered(sessionId: number): void {
-    if (sessionId === NO_ID) this.forget();
+    if (sessionId === NO_ID) this.lost();
     else if (sessionId !== this.#id) {
       this.#id = sessionId;
       this.#epoch = 1;
     } else this.#epoch = this.#epoch === EPOCH_MAX ? 1 : this.#epoch + 1;
   }
 
-  /** The next request begins a new one. */
+  /** The next request begins a new one, and ends this if the node still has it. */
   forget(): void {
-    this.#id = NO_ID;
     this.#epoch = FIRST_EPOCH;
     this.#told.clear();
+  }
+
+  /** The node does not have it. */
+  lost(): void {
+    this.#id = NO_ID;
+    this.forget();
+  }
+
+  /** What to ask for, to end it; undefined: there is none. */
+  ending(): FetchAsk | undefined {
+    if (this.#id === NO_ID) return undefined;
+    return { sessionId: this.#id, epoch: LAST_EPOCH, places: [], forgotten: new Map() };
   }
 }

@@ -5,6 +5,7 @@
 
 import { describe, expect, test } from "bun:test";
 
+import type { Environment } from "../../../runtime/environment.ts";
 import type { SubscribeOptions } from "../broker.ts";
 import type { DriverMember, JoinOptions, KafkaDriver } from "./kafka-driver.ts";
 
@@ -69,17 +70,11 @@ function setUp() {
       numberOf: () => undefined,
       onLog: (_, text) => void calls.push(text),
       onAttempt: () => undefined,
+      onUnreadable: () => undefined,
     },
     subscribe,
     member: new RemoteMember({ environment, subscribe }),
-    committer: new OffsetCommitter({
-      environment,
-      intervalMs: 10,
-      snapshot: () => undefined,
-      commit: async () => undefined,
-      onStale: () => undefined,
-      onAttempt: () => undefined,
-    }),
+    committer: idleCommitter(environment),
     onBegin: () => undefined,
     onRecords: () => undefined,
     onFailure: () => undefined,
@@ -98,6 +93,17 @@ function setUp() {
     },
     settle: () => environment.settle(),
   };
+}
+
+function idleCommitter(environment: Environment): OffsetCommitter {
+  return new OffsetCommitter({
+    environment,
+    intervalMs: 10,
+    snapshot: () => undefined,
+    commit: async () => undefined,
+    onStale: () => undefined,
+    onAttempt: () => undefined,
+  });
 }
 
 describe("slots that go elsewhere while the subscriber claims them", () => {

@@ -156,6 +156,7 @@ export class GroupSeat {
         if (last !== undefined) this.#next.set(`${topic}/${partition}`, last.offset + 1);
         onRecords(topic, partition, records);
       },
+      onUnreadable: site.onUnreadable,
       onEnded: (error) => this.#ended(error),
     });
   }

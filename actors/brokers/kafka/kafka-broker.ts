@@ -92,6 +92,8 @@ export class KafkaBroker implements Broker {
   readonly #letters: LetterBox;
   readonly #watch: ConnectionWatch;
   readonly #members = new Set<KafkaMember>();
+  /** So many there were. */
+  #subscriptions = 0;
   #closing: Promise<void> | undefined;
 
   constructor(options: KafkaBrokerOptions) {
@@ -136,6 +138,7 @@ export class KafkaBroker implements Broker {
     const { environment, settings, driver, slots, types } = this.#options;
     this.#refuseClosed();
     for (const topic of options.topics) this.#refuseUnknown(topic);
+    const number = ++this.#subscriptions;
     const member = new KafkaMember(
       {
         environment,
@@ -146,6 +149,7 @@ export class KafkaBroker implements Broker {
         numberOf: types.numberOf,
         onLog: this.#options.onLog ?? (() => undefined),
         onAttempt: (error) => this.#watch.attempted(error),
+        onUnreadable: (what, why) => this.#unreadable(number, what, why),
       },
       options,
     );
@@ -179,6 +183,13 @@ export class KafkaBroker implements Broker {
       ...[...this.#members].map((member) => member.close()),
     ]);
     await driver.close();
+  }
+
+  /** For one subscription: another may be able to. */
+  #unreadable(subscription: number, what: string, why: string | undefined): void {
+    const text = why === undefined ? undefined : `kafka: ${what} cannot be read: ${why}`;
+    if (text !== undefined) this.#options.onLog?.("warning", text);
+    this.#watch.unreadable(`${subscription} ${what}`, text);
   }
 
   #refuseClosed(): void {

@@ -3,8 +3,8 @@
  *
  * The library's writer makes a buffer for every number and its reader a view for every field, which
  * is most of what a record costs; this writes and reads in place. Whole numbers of 64 bits are
- * plain numbers, exact below 2^53. A reader that comes to the end too early refuses with
- * `BAD_MESSAGE`.
+ * plain numbers, exact below 2^53. A reader that comes to the end too early, or to a number that
+ * does not end, refuses with `BAD_MESSAGE`.
  */
 
 import { ShopError } from "../../../runtime/errors.ts";
@@ -14,6 +14,9 @@ const BYTES_MIN = 4_096;
 const TWO_32 = 2 ** 32;
 /** Of a variable-length number below 2^53. */
 const VARINT_BYTES_MAX = 8;
+/** Of those that Kafka writes, of 32 bits and of 64. */
+const VARINT_32_BYTES_MAX = 5;
+const VARINT_64_BYTES_MAX = 10;
 /** UTF-8 of one UTF-16 unit. */
 const TEXT_BYTES_MAX = 3;
 
@@ -172,18 +175,17 @@ export class KafkaReader {
   }
 
   unsignedVarint(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = this.#bytes[this.#take(1)]!; // `!`: it was just checked to be there
-      if (byte < 128) return value + byte * scale;
-      value += (byte - 128) * scale;
-    }
+    return this.#variable(VARINT_32_BYTES_MAX);
   }
 
-  /** Zigzag. */
+  /** Zigzag, of 32 bits. */
   varint(): number {
-    const value = this.unsignedVarint();
-    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+    return signed(this.#variable(VARINT_32_BYTES_MAX));
+  }
+
+  /** Zigzag, of 64 bits. */
+  varlong(): number {
+    return signed(this.#variable(VARINT_64_BYTES_MAX));
   }
 
   /** A view of so many bytes. */
@@ -225,15 +227,33 @@ export class KafkaReader {
     }
   }
 
+  #variable(bytesMax: number): number {
+    let value = 0;
+    let scale = 1;
+    for (let left = bytesMax; left > 0; left--) {
+      const byte = this.#bytes[this.#take(1)]!; // `!`: it was just checked to be there
+      if (byte < 128) return value + byte * scale;
+      value += (byte - 128) * scale;
+      scale *= 128;
+    }
+    const message = `an answer of Kafka has a number of more than ${bytesMax} bytes`;
+    throw new ShopError("BAD_MESSAGE", message, "later");
+  }
+
   /** Where `bytes` bytes are, which are passed. */
   #take(bytes: number): number {
     const at = this.#at;
-    if (bytes < 0 || at + bytes > this.#end) {
+    // Not the other way round: of what is no number every comparison is false.
+    if (!(bytes >= 0 && at + bytes <= this.#end)) {
       throw new ShopError("BAD_MESSAGE", "an answer of Kafka ends too early", "later");
     }
     this.#at = at + bytes;
     return at;
   }
+}
+
+function signed(zigzag: number): number {
+  return zigzag % 2 === 0 ? zigzag / 2 : -(zigzag + 1) / 2;
 }
 
 function varintBytes(value: number): number {

@@ -113,6 +113,12 @@ export interface JoinOptions {
   /** Records of one partition, ascending. Must not throw and must not block. */
   readonly onRecords: (topic: string, partition: number, records: readonly FetchedRecord[]) => void;
   /**
+   * Of what is a partition, or a node, no records come, although the member goes on: why. Told once
+   * for each reason, and with `undefined` when they come again or are not wanted any more. Must not
+   * throw and must not block.
+   */
+  readonly onUnreadable: (what: string, why: string | undefined) => void;
+  /**
    * The membership is over and everything it had is lost; the driver does not try again.
    * `BAD_CONFIGURATION`: the group works in another way (`protocol`). Called once at most.
    */

@@ -19,7 +19,7 @@ import type {
   Subscription,
 } from "../broker.ts";
 import type { MemberPosition, RemoteRecord } from "../remote-member.ts";
-import type { CommittedOffset, FetchedRecord, KafkaDriver } from "./kafka-driver.ts";
+import type { CommittedOffset, FetchedRecord, JoinOptions, KafkaDriver } from "./kafka-driver.ts";
 import type { KafkaSettings } from "./kafka-options.ts";
 import type { LetterBox } from "./letter-box.ts";
 
@@ -48,6 +48,8 @@ export interface MemberSite {
   readonly onLog: (level: "info" | "warning", text: string) => void;
   /** An exchange with the server: undefined when it worked. */
   readonly onAttempt: (error: unknown) => void;
+  /** See `JoinOptions`. */
+  readonly onUnreadable: JoinOptions["onUnreadable"];
 }
 
 export class KafkaMember implements Subscription {

@@ -40,7 +40,7 @@ export interface KafkaSettings {
   /** How long the server may hold back an empty answer. */
   readonly fetchWaitMs: number;
   readonly fetchBytesMax: number;
-  /** Between two fetches under traffic; the first after a rest wait for nothing. */
+  /** Between two fetches under traffic; the first after a rest wait for nothing. `platformatic`. */
   readonly fetchGatherMs: number;
   /** Between two requests to store frames, in the same way. */
   readonly publishGatherMs: number;
@@ -72,7 +72,7 @@ export const KAFKA_SETTINGS: KafkaSettings = {
   fetchBytesMax: 8 * 1_048_576,
   fetchGatherMs: 10,
   publishGatherMs: 5,
-  commitIntervalMs: 500,
+  commitIntervalMs: 250,
 };
 
 /** Throws `BAD_CONFIGURATION` naming what does not go together. */

@@ -21,6 +21,7 @@ import type {
   TopicShape,
 } from "./kafka-driver.ts";
 import type { KafkaSettings } from "./kafka-options.ts";
+import type { NodeFailure } from "./platformatic-errors.ts";
 import type { PartitionedRecords, ProduceAnswer } from "./platformatic-produce.ts";
 
 import {
@@ -36,6 +37,7 @@ import {
   connectFailure,
   createFailure,
   isProducerLost,
+  jointFailure,
   produceFailure,
   protocolNames,
   responseOf,
@@ -63,12 +65,14 @@ export interface PlatformaticOptions {
   readonly environment: Environment;
   readonly settings: KafkaSettings;
   readonly onLog: (level: "debug" | "info" | "warning", text: string) => void;
+  /** Absent: to the cluster of the settings. */
+  readonly link?: PlatformaticLink;
 }
 
 interface ProduceVerdict {
   readonly confirmed: ReadonlySet<string>;
-  readonly error: unknown;
-  readonly wasSent: boolean;
+  /** Absent: all is stored. */
+  readonly failure: NodeFailure | undefined;
 }
 
 export class PlatformaticDriver implements KafkaDriver {
@@ -80,7 +84,7 @@ export class PlatformaticDriver implements KafkaDriver {
 
   constructor(options: PlatformaticOptions) {
     this.#options = options;
-    this.#link = new PlatformaticLink(options.settings);
+    this.#link = options.link ?? new PlatformaticLink(options.settings);
   }
 
   async connect(): Promise<void> {
@@ -194,11 +198,11 @@ export class PlatformaticDriver implements KafkaDriver {
       [...byNode].map(([node, ofNode]) => this.#produceTo(node, ofNode, numbers)),
     );
     const confirmed = new Set(verdicts.flatMap((verdict) => [...verdict.confirmed]));
-    const failed = verdicts.find(({ error }) => error !== undefined);
-    if (failed !== undefined) {
+    const failures = verdicts.flatMap(({ failure }) => failure ?? []);
+    if (failures.length > 0) {
       this.#link.forget();
-      if (isProducerLost(failed.error)) this.#numbers = undefined;
-      throw produceFailure(failed.error, failed.wasSent, confirmed.size > 0);
+      if (failures.some(({ error }) => isProducerLost(error))) this.#numbers = undefined;
+      throw jointFailure(failures, confirmed.size > 0);
     }
     const missing = [...byNode.values()].flatMap(placesOf).filter((each) => !confirmed.has(each));
     if (missing.length > 0) {
@@ -226,9 +230,9 @@ export class PlatformaticDriver implements KafkaDriver {
       const limits = { waitMs: 0, bytesMax, partitionBytesMax: bytesMax };
       const answer = await fetchOnce(connection, ask, limits, () => offset);
       const [fetched] = answer.fetched;
-      const errorCode = fetched?.errorCode ?? answer.errorCode;
-      if (fetched === undefined || errorCode !== 0) {
-        const message = `kafka: ${topic}/${partition} cannot be read (${errorCode})`;
+      if (fetched === undefined || fetched.fault !== undefined) {
+        const why = fetched?.fault?.why ?? `error ${answer.errorCode}`;
+        const message = `kafka: ${topic}/${partition} cannot be read: ${why}`;
         throw new ShopError("STORAGE_FAULT", message, "later");
       }
       return fetched.records;
@@ -311,7 +315,7 @@ export class PlatformaticDriver implements KafkaDriver {
         timeoutMs: settings.requestTimeoutMs,
         nowMs: environment.nowMs(),
       });
-      return { confirmed: confirmedBy(answer), error: undefined, wasSent };
+      return { confirmed: confirmedBy(answer), failure: undefined };
     } catch (error) {
       // The library's own answer to this request, if there is one.
       const answer = responseOf(error) as ProduceAnswer | undefined;
@@ -319,7 +323,8 @@ export class PlatformaticDriver implements KafkaDriver {
         (name) => name === "DUPLICATE_SEQUENCE_NUMBER",
       );
       const isStored = answer !== undefined && isOnlyRepeated;
-      return { confirmed: confirmedBy(answer), error: isStored ? undefined : error, wasSent };
+      const failure = isStored ? undefined : { error, wasSent };
+      return { confirmed: confirmedBy(answer), failure };
     }
   }
 

@@ -48,9 +48,9 @@ export function isProducerLost(error: unknown): boolean {
 
 /** `wasSent`: the server may have got the request. `isPartial`: some of it is stored. */
 export function produceFailure(error: unknown, wasSent: boolean, isPartial = false): ShopError {
-  if (isShopError(error)) return error;
+  if (isShopError(error) && !isPartial) return error;
   const names = protocolNames(error);
-  const message = `kafka: ${summaryOf(error)}`;
+  const message = isShopError(error) ? error.message : `kafka: ${summaryOf(error)}`;
   const options = { cause: error };
   const isOpen = names.length === 0 ? wasSent : names.some((name) => PERHAPS.has(name));
   if (isOpen || isPartial) return new ShopError("INDETERMINATE", message, "later", options);
@@ -58,6 +58,18 @@ export function produceFailure(error: unknown, wasSent: boolean, isPartial = fal
     return new ShopError("PAYLOAD_TOO_LARGE", message, "never", options);
   }
   return faultOf(names, message, error);
+}
+
+/** What one of the nodes that a request was for has not stored, or not told of. */
+export interface NodeFailure {
+  readonly error: unknown;
+  readonly wasSent: boolean;
+}
+
+/** Of at least one: what any node leaves open is open. `isPartial`: some of it is stored. */
+export function jointFailure(failures: readonly NodeFailure[], isPartial: boolean): ShopError {
+  const all = failures.map(({ error, wasSent }) => produceFailure(error, wasSent, isPartial));
+  return all.find((each) => isShopError(each, "INDETERMINATE")) ?? all[0]!; // `!`: there is one
 }
 
 /** `isPassing`: the member is joining anew, or has, and the same commit may succeed after that. */

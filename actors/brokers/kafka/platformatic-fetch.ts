@@ -2,8 +2,8 @@
  * One fetch over a connection of @platformatic/kafka: places to read in, records of each out.
  *
  * The library's own decoder reads every field of every record into objects; here only what the
- * adapter needs is. A partition that cannot be read says so beside those that can. Refuses an
- * answer that ends too early.
+ * adapter needs is. A partition that cannot be read says so beside those that can, whether the
+ * node refuses it or what it has makes no sense. Refuses an answer that ends too early.
  */
 
 import type { Connection, Reader } from "@platformatic/kafka";
@@ -11,8 +11,9 @@ import type { FetchAsk, FetchPlace } from "./fetch-session.ts";
 import type { FetchedRecord } from "./kafka-driver.ts";
 import type { Aborted } from "./record-batch.ts";
 
-import { createAPI, Writer } from "@platformatic/kafka";
+import { createAPI, protocolErrors, protocolErrorsCodesById, Writer } from "@platformatic/kafka";
 
+import { describeError } from "../../../runtime/errors.ts";
 import { KafkaReader, KafkaWriter } from "./kafka-bytes.ts";
 import { readBatches } from "./record-batch.ts";
 
@@ -32,11 +33,19 @@ export interface FetchLimits {
   readonly partitionBytesMax: number;
 }
 
+export interface FetchFault {
+  readonly why: string;
+  /** It is expected to end by itself. */
+  readonly isPassing: boolean;
+}
+
 export interface Fetched {
   readonly topic: string;
   readonly partition: number;
   /** 0, or Kafka's. */
   readonly errorCode: number;
+  /** Why it cannot be read; absent: it can. */
+  readonly fault?: FetchFault;
   readonly records: readonly FetchedRecord[];
   /** Where to read on. */
   readonly next: number;
@@ -87,10 +96,32 @@ export async function fetchOnce(
     const offset = offsetOf(topic, partition);
     if (offset === undefined) continue;
     bytes += batches.length;
-    const read = readBatches(batches, aborted, offset);
+    const read =
+      fault === 0
+        ? readOrFault(batches, aborted, offset)
+        : { fault: faultOf(fault), records: [], next: offset };
     fetched.push({ topic, partition, errorCode: fault, ...read });
   }
   return { errorCode, sessionId, bytes, fetched };
+}
+
+function readOrFault(
+  batches: Buffer,
+  aborted: readonly Aborted[],
+  offset: number,
+): Pick<Fetched, "fault" | "next" | "records"> {
+  try {
+    return readBatches(batches, aborted, offset);
+  } catch (error) {
+    const why = `offset ${offset}: ${describeError(error)}`;
+    return { fault: { why, isPassing: false }, records: [], next: offset };
+  }
+}
+
+function faultOf(code: number): FetchFault {
+  const name = protocolErrorsCodesById[code];
+  const isPassing = name !== undefined && protocolErrors[name]?.canRetry === true;
+  return { why: name ?? `error ${code}`, isPassing };
 }
 
 function writeRequest(ask: FetchAsk, limits: FetchLimits): Writer {

@@ -73,6 +73,7 @@ export class PlatformaticMember implements DriverMember {
       settings,
       link: link.another(settings.fetchWaitMs + settings.requestTimeoutMs),
       onRecords: join.onRecords,
+      onUnreadable: join.onUnreadable,
     });
   }
 
@@ -125,7 +126,7 @@ export class PlatformaticMember implements DriverMember {
     this.#reader.stop();
     const ending = async (): Promise<void> => {
       if (leaves && this.#memberId !== "") await this.#leave();
-      await Promise.all([this.#control.close(), this.#patient.close(), this.#reader.close()]);
+      await Promise.all([this.#control.close(), this.#patient.close(), this.#reader.close(leaves)]);
     };
     await settledWithin(environment, CLOSE_WITHIN_MS, ending());
     onClosed();

@@ -1,13 +1,16 @@
 /**
- * Numbers of records, and what counts as stored. No I/O.
+ * Numbers of records, what goes over the wire, and what counts as stored. No I/O.
  */
 
 import { expect, test } from "bun:test";
 
+import { NumericMap, produceV9 } from "@platformatic/kafka";
+
+import type { Connection } from "@platformatic/kafka";
 import type { KafkaRecord } from "./kafka-driver.ts";
 import type { ProduceAnswer } from "./platformatic-produce.ts";
 
-import { confirmedBy, ProducerNumbers } from "./platformatic-produce.ts";
+import { confirmedBy, produceOnce, ProducerNumbers } from "./platformatic-produce.ts";
 
 function records(count: number): KafkaRecord[] {
   const value = new Uint8Array(0);
@@ -51,3 +54,59 @@ test("stored is what the server says it has, for the first time or from before",
   expect([...confirmedBy(answer)]).toEqual(["t:0", "t:1"]);
   expect([...confirmedBy(undefined)]).toEqual([]);
 });
+
+test("a request is what the library makes of the same records, byte by byte", async () => {
+  const partitioned = new Map([
+    ["orders", new Map([0, 3].map((partition) => [partition, written("orders", partition)]))],
+    ["payments", new Map([[1, written("payments", 1)]])],
+  ]);
+  const numbers = new ProducerNumbers(4_711, 3);
+  numbers.advance(new Map([["orders", new Map([[0, records(300)]])]]));
+  let ours = Buffer.alloc(0);
+  const send: Connection["send"] = (
+    key,
+    version,
+    createPayload,
+    _parser,
+    _tags,
+    _more,
+    callback,
+  ) => {
+    expect([key, version]).toEqual([0, 9]);
+    const payload = createPayload();
+    if (!(payload instanceof Promise)) ours = Buffer.from(payload.buffer);
+    callback(null, undefined); // the answer is not looked at
+  };
+  const connection = { send } as unknown as Connection; // all of it that is used
+  await produceOnce(connection, partitioned, { numbers, timeoutMs: 9_000, nowMs: 1 });
+  const messages = [...partitioned.values()]
+    .flatMap((byPartition) => [...byPartition.values()].flat())
+    .map(({ topic, partition, key, value, headers, timestampMs }) => ({
+      topic,
+      partition,
+      ...(key === null ? {} : { key: Buffer.from(key) }),
+      value: Buffer.from(value),
+      headers: new Map(
+        Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text)]),
+      ),
+      timestamp: BigInt(timestampMs),
+    }));
+  const theirs = produceV9.createRequest(-1, 9_000, messages, {
+    producerId: 4_711n,
+    producerEpoch: 3,
+    partitionLeaderEpoch: -1,
+    sequences: new NumericMap([["orders:0", 300]]),
+  });
+  expect(ours.equals(Buffer.from(theirs.buffer))).toBe(true);
+});
+
+function written(topic: string, partition: number): KafkaRecord[] {
+  return ["a", "b".repeat(9_000)].map((text, index) => ({
+    topic,
+    partition,
+    key: index === 0 ? Buffer.from("key") : null,
+    value: Buffer.from(text),
+    headers: { name: "value" },
+    timestampMs: 1_700_000_000_000 + index,
+  }));
+}

@@ -243,3 +243,20 @@ test("a request does not wait that has company enough, nor when the queue closes
   await closed;
   expect(outcomes["last"]).toBe("stored");
 });
+
+test("after a flood of full requests a single frame waits no longer than any other", async () => {
+  const { publish, sent, pass, answer } = setUp({
+    gatherMs: 10,
+    framesMax: 1_000,
+    batchFramesMax: 1_000,
+  });
+  for (let request = 0; request < 200; request++) {
+    publish(...Array.from({ length: 256 }, (_, index) => `${request}/${index}`));
+    await pass(1);
+    await answer();
+  }
+  expect(sent).toHaveLength(200);
+  publish("single");
+  await pass(10);
+  expect(sent.slice(200)).toEqual([["single"]]);
+});

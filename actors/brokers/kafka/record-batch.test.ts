@@ -67,6 +67,15 @@ function at(batch: Buffer, offset: number): Buffer {
   return batch;
 }
 
+function refusalOf(act: () => unknown): string | undefined {
+  try {
+    act();
+    return undefined;
+  } catch (error) {
+    return isShopError(error) ? error.code : String(error);
+  }
+}
+
 function values(records: readonly FetchedRecord[]): (string | undefined)[] {
   return records.map(({ value }) => (value === null ? undefined : Buffer.from(value).toString()));
 }
@@ -188,27 +197,59 @@ describe("batches that are read", () => {
   test("of a format that Kafka has no more are refused", () => {
     const bytes = byLibrary([message("a")]);
     bytes.writeInt8(1, 16);
-    try {
-      readBatches(bytes, [], 0);
-      expect.unreachable();
-    } catch (error) {
-      expect(isShopError(error, "STORAGE_FAULT")).toBe(true);
+    expect(refusalOf(() => readBatches(bytes, [], 0))).toBe("STORAGE_FAULT");
+  });
+
+  test("that make no sense are refused, after what comes before them was read", () => {
+    const cases: readonly [spoil: (batch: Buffer) => void, refusal: string][] = [
+      [(batch) => batch.writeInt8(1, 16), "STORAGE_FAULT"],
+      [(batch) => batch.writeInt16BE(7, 21), "STORAGE_FAULT"],
+      [(batch) => batch.writeInt32BE(-5, 8), "BAD_MESSAGE"],
+      [(batch) => batch.writeInt32BE(20, 8), "BAD_MESSAGE"],
+      [(batch) => batch.writeInt32BE(9, 57), "BAD_MESSAGE"],
+    ];
+    for (const [spoil, refusal] of cases) {
+      const spoilt = at(byLibrary([message("c"), message("d")]), 12);
+      spoil(spoilt);
+      const good = at(byLibrary([message("a"), message("b")]), 10);
+      const read = readBatches(Buffer.concat([good, spoilt]), [], 10);
+      expect(values(read.records)).toEqual(["a", "b"]);
+      expect(read.next).toBe(12);
+      expect(refusalOf(() => readBatches(spoilt, [], 12))).toBe(refusal);
     }
+  });
+
+  test("of which not even the first is whole are refused: the server gives one at least", () => {
+    const batch = byLibrary([message("a")]);
+    batch.writeInt32BE(2 ** 30, 8);
+    expect(refusalOf(() => readBatches(batch, [], 0))).toBe("BAD_MESSAGE");
+    expect(refusalOf(() => readBatches(batch.subarray(0, 7), [], 0))).toBe("BAD_MESSAGE");
+  });
+
+  test("have the server's time if that is what the topic keeps", () => {
+    const times = [NOW_MS, NOW_MS - 1_000, NOW_MS + 1_000];
+    const bytes = encoded(times.map((timestampMs) => record("v", { timestampMs })));
+    bytes.writeInt16BE(0b1000, 21);
+    bytes.writeBigInt64BE(BigInt(NOW_MS + 7_000), 35);
+    const read = readBatches(bytes, [], 0).records.map((each) => each.timestampMs);
+    expect(read).toEqual(times.map(() => NOW_MS + 7_000));
   });
 });
 
 describe("numbers", () => {
   test("go round in every form they have", () => {
-    const numbers = [0, 1, -1, 63, 64, -64, -65, 127, 128, 16_383, 16_384, 2 ** 31, -(2 ** 40)];
-    numbers.push(Number.MAX_SAFE_INTEGER / 2 - 0.5);
+    const small = [0, 1, -1, 63, 64, -64, -65, 127, 128, 16_383, 16_384, 2 ** 31 - 1, -(2 ** 31)];
+    const numbers = [...small, 2 ** 31, -(2 ** 40), Number.MAX_SAFE_INTEGER / 2 - 0.5];
     const writer = new KafkaWriter();
+    for (const each of small) writer.varint(each);
     for (const each of numbers) {
       writer.varint(each);
       writer.int64(each);
     }
     const reader = new KafkaReader(writer.written());
+    for (const each of small) expect(reader.varint()).toBe(each);
     for (const each of numbers) {
-      expect(reader.varint()).toBe(each);
+      expect(reader.varlong()).toBe(each);
       expect(reader.int64()).toBe(each);
     }
     expect(reader.remaining).toBe(0);
@@ -216,11 +257,27 @@ describe("numbers", () => {
 
   test("that are not there any more are refused", () => {
     const reader = new KafkaReader(Buffer.from([0x80]));
-    try {
-      reader.unsignedVarint();
-      expect.unreachable();
-    } catch (error) {
-      expect(isShopError(error, "BAD_MESSAGE")).toBe(true);
+    expect(refusalOf(() => reader.unsignedVarint())).toBe("BAD_MESSAGE");
+  });
+
+  test("that do not end are refused, after five bytes or ten", () => {
+    const endless = Buffer.alloc(2_000, 0xff);
+    for (const [bytes, read] of [
+      [5, (reader: KafkaReader) => reader.unsignedVarint()],
+      [5, (reader: KafkaReader) => reader.varint()],
+      [10, (reader: KafkaReader) => reader.varlong()],
+    ] as const) {
+      const reader = new KafkaReader(endless);
+      expect(refusalOf(() => read(reader))).toBe("BAD_MESSAGE");
+      expect(reader.at).toBe(bytes);
+    }
+  });
+
+  test("that are none are no length", () => {
+    const reader = new KafkaReader(Buffer.alloc(8));
+    for (const bytes of [Number.NaN, Number.POSITIVE_INFINITY, -1, 9]) {
+      expect(refusalOf(() => reader.skip(bytes))).toBe("BAD_MESSAGE");
+      expect(reader.at).toBe(0);
     }
   });
 });

@@ -3,7 +3,8 @@
  *
  * What a transaction took back is left out, as are the marks that end one. Values are copied, for
  * views would keep the whole answer of the server alive. Of the headers of a frame of ours only its
- * content type is read: the rest is in the frame. Refuses the formats that Kafka 4 has no more.
+ * content type is read: the rest is in the frame. Refuses the formats that Kafka 4 has no more, and
+ * whatever else cannot be read, but only when nothing before it can.
  */
 
 import type { FetchedRecord, KafkaRecord } from "./kafka-driver.ts";
@@ -17,6 +18,8 @@ import { KafkaReader, KafkaWriter } from "./kafka-bytes.ts";
 const FORMAT = 2;
 const NO_LEADER_EPOCH = -1;
 const COMPRESSION = 0b111;
+/** Of its records only the server's time counts. */
+const HAS_APPEND_TIME = 0b1000;
 const IS_TRANSACTIONAL = 0b1_0000;
 const IS_CONTROL = 0b10_0000;
 /** In the key of a mark: version, then this for a transaction that was taken back. */
@@ -105,33 +108,67 @@ export function readBatches(
   from: number,
 ): { readonly records: readonly FetchedRecord[]; readonly next: number } {
   const records: FetchedRecord[] = [];
-  const pending = aborted.toSorted((one, other) => one.firstOffset - other.firstOffset);
-  const takenBack = new Set<number>();
+  const transactions = new Transactions(aborted);
   const reader = new KafkaReader(bytes);
   let next = from;
   while (reader.remaining >= PREFIX_BYTES) {
-    const firstOffset = reader.int64();
-    const length = reader.int32();
-    // The last may be cut off: it is read with the next fetch.
-    if (reader.remaining < length) break;
-    const batch = readHead(reader, firstOffset, length);
-    next = Math.max(next, firstOffset + batch.lastOffsetDelta + 1);
-    while ((pending[0]?.firstOffset ?? firstOffset + 1) <= firstOffset) {
-      const begun = pending.shift();
-      if (begun !== undefined) takenBack.add(begun.producerId);
-    }
-    if ((batch.attributes & IS_CONTROL) !== 0) {
-      if (isAbort(batch)) takenBack.delete(batch.producerId);
-      continue;
-    }
-    const isTransactional = (batch.attributes & IS_TRANSACTIONAL) !== 0;
-    if (isTransactional && takenBack.has(batch.producerId)) continue;
-    for (let left = batch.count; left > 0; left--) {
-      const record = readRecord(batch);
-      if (record.offset >= from) records.push(record);
+    const sound = records.length;
+    try {
+      const firstOffset = reader.int64();
+      const length = reader.int32();
+      // The last may be cut off: it is read with the next fetch.
+      if (reader.remaining < length && next > from) break;
+      const batch = readHead(reader, firstOffset, length);
+      readRecords(batch, transactions, from, records);
+      next = Math.max(next, firstOffset + batch.lastOffsetDelta + 1);
+    } catch (error) {
+      // What comes before it is good; the next fetch begins with this one.
+      if (next === from) throw error;
+      records.length = sound;
+      break;
     }
   }
+  if (next === from && reader.remaining > 0) {
+    throw new ShopError("BAD_MESSAGE", "kafka: less than a batch of records", "later");
+  }
   return { records, next };
+}
+
+/** Which of them were taken back, from batch to batch. */
+class Transactions {
+  readonly #pending: Aborted[];
+  readonly #takenBack = new Set<number>();
+
+  constructor(aborted: readonly Aborted[]) {
+    this.#pending = aborted.toSorted((one, other) => one.firstOffset - other.firstOffset);
+  }
+
+  /** Whether records of the batch count. */
+  isStanding(batch: Batch): boolean {
+    const { attributes, firstOffset, producerId } = batch;
+    while ((this.#pending[0]?.firstOffset ?? firstOffset + 1) <= firstOffset) {
+      const begun = this.#pending.shift();
+      if (begun !== undefined) this.#takenBack.add(begun.producerId);
+    }
+    if ((attributes & IS_CONTROL) !== 0) {
+      if (isAbort(batch)) this.#takenBack.delete(producerId);
+      return false;
+    }
+    return (attributes & IS_TRANSACTIONAL) === 0 || !this.#takenBack.has(producerId);
+  }
+}
+
+function readRecords(
+  batch: Batch,
+  transactions: Transactions,
+  from: number,
+  records: FetchedRecord[],
+): void {
+  if (!transactions.isStanding(batch)) return;
+  for (let left = batch.count; left > 0; left--) {
+    const record = readRecord(batch);
+    if (record.offset >= from) records.push(record);
+  }
 }
 
 interface Batch {
@@ -139,6 +176,7 @@ interface Batch {
   readonly attributes: number;
   readonly lastOffsetDelta: number;
   readonly firstMs: number;
+  readonly lastMs: number;
   readonly producerId: number;
   readonly count: number;
   readonly body: KafkaReader;
@@ -157,12 +195,13 @@ function readHead(reader: KafkaReader, firstOffset: number, length: number): Bat
   const attributes = head.int16();
   const lastOffsetDelta = head.int32();
   const firstMs = head.int64();
-  head.skip(8);
+  const lastMs = head.int64();
   const producerId = head.int64();
   head.skip(6);
   const count = head.int32();
   const body = bodyOf(head, bytes, attributes & COMPRESSION);
-  return { firstOffset, attributes, lastOffsetDelta, firstMs, producerId, count, body };
+  const times = { firstMs, lastMs };
+  return { firstOffset, attributes, lastOffsetDelta, ...times, producerId, count, body };
 }
 
 function bodyOf(head: KafkaReader, bytes: Buffer, compression: number): KafkaReader {
@@ -178,16 +217,17 @@ function isAbort({ body, count }: Batch): boolean {
   if (count === 0) return false;
   body.varint();
   body.skip(1);
-  body.varint();
+  body.varlong();
   body.varint();
   const keyBytes = body.varint();
   return keyBytes >= 4 && body.view(keyBytes).readInt16BE(2) === ABORT;
 }
 
-function readRecord({ body, firstOffset, firstMs }: Batch): FetchedRecord {
+function readRecord({ body, firstOffset, attributes, firstMs, lastMs }: Batch): FetchedRecord {
   body.varint();
   body.skip(1);
-  const timestampMs = firstMs + body.varint();
+  const deltaMs = body.varlong();
+  const timestampMs = (attributes & HAS_APPEND_TIME) === 0 ? firstMs + deltaMs : lastMs;
   const offset = firstOffset + body.varint();
   const key = readBytes(body);
   const value = readBytes(body);

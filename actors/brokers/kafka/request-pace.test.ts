@@ -36,8 +36,22 @@ test("the first requests after a rest wait for nothing, the next an interval eac
 test("no request waits longer than an interval, however many went before", async () => {
   const environment = createVirtualEnvironment();
   const pace = new RequestPace(environment, INTERVAL_MS);
-  await times(1_000, pace, environment);
+  for (let request = 0; request < 1_000; request++) {
+    pace.noted();
+    if (request % 8 === 0) await environment.advance(1);
+  }
+  expect(pace.waitMs()).toBeGreaterThan(0);
   expect(pace.waitMs()).toBeLessThanOrEqual(INTERVAL_MS);
+  await environment.advance(pace.waitMs());
+  expect(pace.waitMs()).toBe(0);
+});
+
+test("requests that wait for nothing leave the pace of those after them as it is", async () => {
+  const environment = createVirtualEnvironment();
+  const pace = new RequestPace(environment, INTERVAL_MS);
+  for (let request = 0; request < 1_000; request++) pace.noted();
+  await environment.advance(pace.waitMs());
+  expect(await times(5, pace, environment)).toEqual([0, 10, 20, 30, 40]);
 });
 
 test("requests that are an interval apart anyway never wait", async () => {

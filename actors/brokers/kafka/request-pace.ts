@@ -3,8 +3,8 @@
  *
  * A request costs client and server far more than the records in it. The first few after a rest go
  * at once; who goes on asking gets one an interval, and what comes in between goes together. The
- * algorithm is the generic cell rate algorithm (ITU-T I.371): one time, and no counters. Refuses
- * nothing: it only says how long to wait.
+ * algorithm is the generic cell rate algorithm (ITU-T I.371): one time, and no counters. Who goes
+ * without asking owes one interval at most. Refuses nothing: it only says how long to wait.
  */
 
 import type { Environment } from "../../../runtime/environment.ts";
@@ -33,6 +33,7 @@ export class RequestPace {
   /** A request goes out. */
   noted(): void {
     const nowMs = this.#environment.monotonicMs();
-    this.#dueMs = Math.max(this.#dueMs, nowMs) + this.#intervalMs;
+    const dueMs = Math.max(this.#dueMs, nowMs) + this.#intervalMs;
+    this.#dueMs = Math.min(dueMs, nowMs + BURST * this.#intervalMs);
   }
 }
