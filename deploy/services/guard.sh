@@ -19,9 +19,11 @@ orphaned=$directory/orphaned
 watcher=$!
 exec < /dev/null
 
-# A server that is stopped by SIGSTOP makes `wait` return as well.
+# A server that is stopped by SIGSTOP makes `wait` return as well. Not `wait -f`: when the end of the
+# server comes at the wrong moment it asks in a circle for a process of which nothing is known.
 while kill -0 "$server" 2> /dev/null; do
-  wait -f "$server" 2> /dev/null || sleep 0.5
+  wait "$server" 2> /dev/null
+  kill -0 "$server" 2> /dev/null && sleep 0.2
 done
 kill -KILL -- "-$watcher" "-$server" 2> /dev/null
 [ -e "$orphaned" ] || exit 0
