@@ -19,6 +19,8 @@ import type { Command, Recipe, ServiceName, Site } from "./recipe.ts";
 import type { StartedProcess } from "./service-state.ts";
 
 const STOP_TIMEOUT_MS = 20_000;
+/** Who died a moment ago may still be on its ports. */
+const RELEASED_WITHIN_MS = 2_000;
 const LOOK_EVERY_MS = 50;
 
 export type ServiceCondition = "ready" | "starting" | "stopped";
@@ -100,9 +102,13 @@ async function choosePorts(
   recipe: Recipe,
   last: readonly number[] | undefined,
 ): Promise<readonly number[]> {
+  const byMs = performance.now() + RELEASED_WITHIN_MS;
   for (const ports of [last, recipe.usualPorts]) {
     if (ports?.length !== recipe.portsPerProcess) continue;
-    if ((await Promise.all(ports.map(isFree))).every(Boolean)) return ports;
+    do {
+      if ((await Promise.all(ports.map(isFree))).every(Boolean)) return ports;
+      await Bun.sleep(LOOK_EVERY_MS);
+    } while (ports === last && performance.now() < byMs);
   }
   return await findFreePorts(recipe.portsPerProcess);
 }
