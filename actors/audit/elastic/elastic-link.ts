@@ -23,6 +23,8 @@ import { serverOf } from "./server-version.ts";
 
 import type { SearchServer } from "./server-version.ts";
 
+/** Of one call that makes templates or indices: a start is refused within ten seconds. */
+const PREPARE_MS_MAX = 10_000;
 const LOOK_MS_MIN = 100;
 const LOOK_MS_MAX = 5_000;
 
@@ -123,7 +125,7 @@ export class ElasticLink {
     let answer: ElasticAnswer<unknown>;
     try {
       // It has answered before: what takes longer now is the work of a server that has just begun.
-      answer = await this.#send(call, this.#settings.requestTimeoutMs);
+      answer = await this.#send(call, Math.min(this.#settings.requestTimeoutMs, PREPARE_MS_MAX));
     } catch (error) {
       const hosts = hostsOf(this.#settings.url);
       throw unusable(`the server at ${hosts} does not answer (${reasonOf(causeOf(error))})`);
