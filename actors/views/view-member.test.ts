@@ -222,6 +222,20 @@ describe("a view as a member", () => {
     expect(world.counts().maintained).toBeGreaterThan(3);
   });
 
+  test("keeps house under traffic that never ends as well", async () => {
+    const world = createWorld();
+    await world.start();
+    await world.environment.advance(1_000);
+    const { maintained: before } = world.counts();
+    for (let turn = 0; turn < 600; turn++) {
+      await world.publish("a");
+      await world.environment.advance(50);
+    }
+    expect(world.counts().maintained - before).toBeGreaterThan(1);
+    await world.environment.advance(1_000);
+    expect(world.stored).toHaveLength(600);
+  });
+
   test("says how old the oldest record is that it has not stored", async () => {
     const world = createWorld();
     await world.start();

@@ -24,6 +24,8 @@ import { checkFrame, frameTimeMs } from "../../runtime/frames/frame.ts";
 const CREDIT_BATCHES = 4;
 /** What comes after a rest comes in several parts. */
 const FIRST_MS = 5;
+/** Housekeeping may be late by so many times the time between two. */
+const MAINTAIN_LATE_SHARES = 4;
 /** Nothing of a view takes so long; what does is given to somebody else. */
 const LEASE_MS = 120_000;
 
@@ -180,7 +182,7 @@ class ViewMember implements RunningChild {
     try {
       if (this.#batch.length === 0) this.#takeBatch();
       if (this.#batch.length > 0) await this.#store();
-      else if (!this.#isStopping) await this.#maintain();
+      if (!this.#isStopping && this.#mayMaintain()) await this.#maintain();
       if (this.#queue.length === 0) this.#wait();
       else this.#wait(this.#isFull() ? 0 : this.#gatheredInMs());
     } catch (error) {
@@ -218,6 +220,13 @@ class ViewMember implements RunningChild {
     this.#isWorking = true;
     const durationMs = environment.monotonicMs() - startedMs;
     onEvent({ kind: "applied", records: batch.length, durationMs });
+  }
+
+  /** When it is idle, or late with it: seals and roll-ups must not wait for a rest for ever. */
+  #mayMaintain(): boolean {
+    const { environment, settings } = this.#options;
+    const latestMs = this.#maintainDueMs + MAINTAIN_LATE_SHARES * settings.maintainMs;
+    return this.#queue.length === 0 || environment.monotonicMs() >= latestMs;
   }
 
   async #maintain(): Promise<void> {

@@ -16,7 +16,7 @@ export interface ViewSink {
    * (retry `later`): all of them are given again.
    */
   append(records: readonly FeedRecord[]): Promise<void>;
-  /** Housekeeping in idle time: retention, roll-ups. */
+  /** Housekeeping, in idle time where there is any: retention, roll-ups, seals. */
   maintain(nowMs: number): Promise<void>;
   /** Idempotent. */
   close(): Promise<void>;
