@@ -8,7 +8,7 @@
 import { join } from "node:path";
 
 import { ShopError } from "../../runtime/errors.ts";
-import { hasFamily, signalFamily, signalProcess } from "./process-family.ts";
+import { hasFamily, killFamily, signalFamily, signalProcess } from "./process-family.ts";
 
 import type { Command } from "./recipe.ts";
 
@@ -44,7 +44,7 @@ export async function startGuarded(
     while (hasFamily(leader)) await Bun.sleep(GONE_EVERY_MS);
   };
   const kill = async (): Promise<void> => {
-    if (isRunning()) signalFamily(leader, "SIGKILL");
+    if (isRunning()) await killFamily(leader);
     await gone();
   };
   return {
@@ -54,7 +54,7 @@ export async function startGuarded(
       if (!isRunning()) return;
       signalFamily(leader, "SIGCONT");
       signalProcess(leader, signal);
-      const timer = setTimeout(() => signalFamily(leader, "SIGKILL"), STOP_TIMEOUT_MS);
+      const timer = setTimeout(() => void killFamily(leader), STOP_TIMEOUT_MS);
       await gone();
       clearTimeout(timer);
     },

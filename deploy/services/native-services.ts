@@ -10,7 +10,7 @@ import { join } from "node:path";
 
 import { ShopError } from "../../runtime/errors.ts";
 import { findFreePorts, isFree } from "./free-ports.ts";
-import { hasFamily, signalFamily, signalProcess } from "./process-family.ts";
+import { killFamily, signalProcess } from "./process-family.ts";
 import { RECIPES } from "./recipes.ts";
 import { isOurs, readIdentity, readState, serviceDirectory, writeState } from "./service-state.ts";
 import { untilReady } from "./until-ready.ts";
@@ -59,7 +59,7 @@ export async function bringUp(root: string, name: ServiceName): Promise<ServiceR
     try {
       await untilReady(recipe, site, watch(site, processes));
     } catch (error) {
-      for (const each of processes) signalFamily(each.pid, "SIGKILL");
+      await Promise.all(processes.map((each) => killFamily(each.pid)));
       throw error;
     }
     return await report(root, name);
@@ -148,8 +148,7 @@ async function end(recipe: Recipe, started: StartedProcess): Promise<void> {
   const deadlineMs = performance.now() + STOP_TIMEOUT_MS;
   while (isOurs(started) && performance.now() < deadlineMs) await Bun.sleep(LOOK_EVERY_MS);
   // Also what it left behind in its process group.
-  if (hasFamily(started.pid)) signalFamily(started.pid, "SIGKILL");
-  while (hasFamily(started.pid)) await Bun.sleep(LOOK_EVERY_MS);
+  await killFamily(started.pid);
 }
 
 /** One `up` of a server at a time; a lock whose holder is gone is taken over. */

@@ -7,10 +7,22 @@
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 
+const LOOK_EVERY_MS = 20;
+/** A process in the middle of a call to a disk stops only after it: it is not waited for longer. */
+const FREEZE_LOOKS_MAX = 100;
+const FREEZE_EVERY_MS = 5;
+/** By a signal or a tracer, or dead. */
+const STOPPED: ReadonlySet<string> = new Set(["T", "t", "X"]);
+
 export interface ProcessRow {
   readonly pid: number;
   readonly parent: number;
   readonly group: number;
+}
+
+interface LiveProcess extends ProcessRow {
+  /** One letter, as the kernel says it. */
+  readonly state: string;
 }
 
 /** Sends `signal` to the family of `leader`; who is gone by then is no error. */
@@ -25,6 +37,35 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): void {
     // It ended between the look and the signal.
     if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
   }
+}
+
+/**
+ * Kills the family of `leader`; resolves when all of it is gone.
+ *
+ * All are stopped first: a server that is killed while it forks leaves a child that belongs to
+ * nobody, and PostgreSQL does not start again as long as there is one.
+ */
+export async function killFamily(leader: number): Promise<void> {
+  const pids = await freezeFamily(leader);
+  for (const pid of pids) signalProcess(pid, "SIGKILL");
+  while (listProcesses().some(({ pid }) => pids.has(pid))) await Bun.sleep(LOOK_EVERY_MS);
+}
+
+/** Who is in it, all stopped, so that there will be no more of them. */
+async function freezeFamily(leader: number): Promise<ReadonlySet<number>> {
+  const known = new Set<number>();
+  for (let look = 0; look < FREEZE_LOOKS_MAX; look++) {
+    const rows = listProcesses();
+    const family = new Set(pickFamily(rows, leader));
+    const isQuiet = rows.every(({ pid, state }) => !family.has(pid) || STOPPED.has(state));
+    if (isQuiet) break;
+    for (const pid of family) {
+      known.add(pid);
+      signalProcess(pid, "SIGSTOP");
+    }
+    await Bun.sleep(FREEZE_EVERY_MS);
+  }
+  return known.union(new Set(pickFamily(listProcesses(), leader)));
 }
 
 /** Whether anything of the family still runs. */
@@ -43,9 +84,10 @@ export function pickFamily(rows: readonly ProcessRow[], leader: number): readonl
   return [...family].sort((a, b) => a - b);
 }
 
-function listProcesses(): readonly ProcessRow[] {
-  if (!existsSync("/proc/self/stat")) return listByPs();
-  const rows: ProcessRow[] = [];
+/** Those that have not ended. */
+function listProcesses(): readonly LiveProcess[] {
+  if (!existsSync("/proc/self/stat")) return listByPs().filter(({ state }) => state !== "Z");
+  const rows: LiveProcess[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     const row = readStat(Number(name));
@@ -54,8 +96,7 @@ function listProcesses(): readonly ProcessRow[] {
   return rows;
 }
 
-interface Stat extends ProcessRow {
-  readonly state: string;
+interface Stat extends LiveProcess {
   /** Clock ticks since boot. */
   readonly startTicks: string;
 }
@@ -79,14 +120,15 @@ export function readStat(pid: number): Stat | undefined {
   };
 }
 
-function listByPs(): readonly ProcessRow[] {
-  const { stdout } = Bun.spawnSync(["ps", "-A", "-o", "pid=,ppid=,pgid="]);
+function listByPs(): readonly LiveProcess[] {
+  const { stdout } = Bun.spawnSync(["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="]);
   return stdout
     .toString()
     .trim()
     .split("\n")
     .map((line) => {
-      const [pid = 0, parent = 0, group = 0] = line.trim().split(/\s+/).map(Number);
-      return { pid, parent, group };
+      const fields = line.trim().split(/\s+/);
+      const [pid = 0, parent = 0, group = 0] = fields.map(Number);
+      return { pid, parent, group, state: fields[3]?.slice(0, 1) ?? "" };
     });
 }
