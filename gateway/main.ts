@@ -56,11 +56,12 @@ async function main(argv: readonly string[]): Promise<void> {
     log,
     onGiveUp: (code) => process.exit(code),
   });
+  // At no time is a signal heard by nobody: whoever reads that it is ready may send one at once.
+  stopOnSignal(shop, config.shutdownMs, (text) => log.info("{text}", { text }));
   process.off("SIGINT", abandon);
   process.off("SIGTERM", abandon);
   const readyMs = Math.round(systemEnvironment.monotonicMs() - startedMs);
   process.stdout.write(greeting(shop, config.data, readyMs));
-  stopOnSignal(shop, config.shutdownMs, (text) => log.info("{text}", { text }));
 }
 
 function greeting(shop: Shop, directory: string, readyMs: number): string {

@@ -6,25 +6,31 @@
  */
 
 import { connect } from "node:net";
+import { connect as connectSecurely } from "node:tls";
 
 const ANSWER_TIMEOUT_MS = 2_000;
 const ANSWER_BYTES_MAX = 65_536;
 
-/** Sends `question` and collects until `isEnough`; what has come by then, else `undefined`. */
+/**
+ * Sends `question` and collects until `isEnough`; what has come by then, else `undefined`.
+ * `isSecure`: by TLS, whoever signed the certificate.
+ */
 function ask(
   port: number,
   question: Uint8Array,
   isEnough: (answer: Buffer) => boolean,
+  isSecure = false,
 ): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
     let answer = Buffer.alloc(0);
-    const socket = connect({ host: "127.0.0.1", port, timeout: ANSWER_TIMEOUT_MS });
+    const at = { host: "127.0.0.1", port, timeout: ANSWER_TIMEOUT_MS };
+    const socket = isSecure ? connectSecurely({ ...at, rejectUnauthorized: false }) : connect(at);
     const end = (result: Buffer | undefined): void => {
       resolve(result);
       socket.destroy();
     };
     const deadline = setTimeout(() => end(undefined), ANSWER_TIMEOUT_MS);
-    socket.on("connect", () => socket.write(question));
+    socket.on(isSecure ? "secureConnect" : "connect", () => socket.write(question));
     socket.on("data", (chunk) => {
       answer = Buffer.concat([answer, Buffer.from(chunk)]);
       if (isEnough(answer)) end(answer);
@@ -39,34 +45,43 @@ function ask(
 }
 
 /** Redis: PING, answered also by one that wants a password first; not while it loads. */
-export async function askRedis(port: number): Promise<boolean> {
-  const answer = await ask(port, Buffer.from("PING\r\n"), (bytes) => bytes.includes("\r\n"));
+export async function askRedis(port: number, isSecure: boolean): Promise<boolean> {
+  const isEnough = (bytes: Buffer): boolean => bytes.includes("\r\n");
+  const answer = await ask(port, Buffer.from("PING\r\n"), isEnough, isSecure);
   return answer !== undefined && /^(\+PONG|-NOAUTH)/.test(answer.toString());
 }
 
-/** PostgreSQL: a startup message, answered with any request for authentication. */
-export async function askPostgres(port: number, user: string): Promise<boolean> {
+/**
+ * PostgreSQL: a startup message, answered with any request for authentication. One that hears TLS
+ * alone refuses it once it has started, by the code of its rules.
+ */
+export async function askPostgres(port: number, user: string, isSecure: boolean): Promise<boolean> {
   const words = Buffer.from(`user\0${user}\0database\0postgres\0\0`);
   const head = Buffer.alloc(8);
   head.writeInt32BE(head.length + words.length, 0);
   head.writeInt32BE(196_608, 4);
   const answer = await ask(port, Buffer.concat([head, words]), (bytes) => bytes.length > 0);
-  return answer?.toString("latin1", 0, 1) === "R";
+  const text = answer?.toString("latin1") ?? "";
+  return isSecure ? text.startsWith("E") && text.includes("C28000") : text.startsWith("R");
 }
 
 /** RabbitMQ: the protocol header, answered with Connection.Start; it listens last of all. */
-export async function askRabbit(port: number): Promise<boolean> {
+export async function askRabbit(port: number, isSecure: boolean): Promise<boolean> {
   const header = Buffer.from([0x41, 0x4d, 0x51, 0x50, 0, 0, 9, 1]);
-  const answer = await ask(port, header, (bytes) => bytes.length >= 11);
+  const answer = await ask(port, header, (bytes) => bytes.length >= 11, isSecure);
   return answer?.readUInt32BE(7) === 0x00_0a_00_0a;
 }
 
 /** Kafka: how many brokers the broker at `port` knows of; 0 when it is not ready. */
-export async function countKafkaBrokers(port: number, login?: KafkaLogin): Promise<number> {
+export async function countKafkaBrokers(
+  port: number,
+  login?: KafkaLogin,
+  isSecure = false,
+): Promise<number> {
   const requests = login === undefined ? [BROKERS] : [...loggingIn(login), BROKERS];
-  const answer = await ask(port, Buffer.concat(requests.map(framed)), (bytes) => {
-    return kafkaAnswers(bytes).length === requests.length;
-  });
+  const question = Buffer.concat(requests.map(framed));
+  const isEnough = (bytes: Buffer): boolean => kafkaAnswers(bytes).length === requests.length;
+  const answer = await ask(port, question, isEnough, isSecure);
   const last = answer === undefined ? undefined : kafkaAnswers(answer).at(-1);
   // Correlation id, throttle time, count.
   return last === undefined || last.length < 12 ? 0 : last.readInt32BE(8);
@@ -111,7 +126,7 @@ function kafkaAnswers(bytes: Buffer): readonly Buffer[] {
 }
 
 /** MongoDB: a ping by OP_MSG, answered with anything of that kind. */
-export async function askMongo(port: number): Promise<boolean> {
+export async function askMongo(port: number, isSecure: boolean): Promise<boolean> {
   const document = Buffer.concat([
     Buffer.from([0, 0, 0, 0, 0x10]),
     Buffer.from("ping\0"),
@@ -125,7 +140,8 @@ export async function askMongo(port: number): Promise<boolean> {
   head.writeInt32LE(head.length + document.length, 0);
   head.writeInt32LE(1, 4);
   head.writeInt32LE(2013, 12);
-  const answer = await ask(port, Buffer.concat([head, document]), (bytes) => bytes.length >= 16);
+  const question = Buffer.concat([head, document]);
+  const answer = await ask(port, question, (bytes) => bytes.length >= 16, isSecure);
   return answer?.readInt32LE(12) === 2013;
 }
 

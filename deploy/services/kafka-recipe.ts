@@ -3,21 +3,23 @@
  *
  * Every process is broker and controller. Topics are never created by using them, groups balance
  * without waiting, and a broker that was killed may come back within seconds. With a password,
- * clients log in by SASL/PLAIN, and only the user `shopstream` may do everything.
+ * clients log in by SASL/PLAIN, or by SCRAM as the user `shopstream`, who alone may do everything.
+ * With TLS, what clients and brokers say to each other is encrypted, and not what controllers do.
  */
 
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { runToEnd } from "./account.ts";
 import { countKafkaBrokers } from "./ask-server.ts";
 import { cacheDirectory, DEBIAN_PROGRAMS } from "./needs.ts";
-import { portAt } from "./recipe.ts";
+import { isSecure, portAt } from "./recipe.ts";
 
 import type { KafkaLogin } from "./ask-server.ts";
 import type { Recipe, Site } from "./recipe.ts";
 
 const USER = "shopstream";
+const SCRAM = ["SCRAM-SHA-256", "SCRAM-SHA-512"] as const;
 const FOLDER = "kafka-4.3.0";
 const PORTS_PER_BROKER = 2;
 /** Compiles quickly and not well. */
@@ -41,14 +43,20 @@ export const kafkaRecipe: Recipe = {
       ],
     })),
   async isReady(site) {
-    const known = await Promise.all(
-      brokers(site).map((index) => countKafkaBrokers(brokerPort(site, index), loginOf(site))),
-    );
+    const known = await Promise.all(brokers(site).map((index) => asked(site, index)));
     return known.every((count) => count === known.length);
   },
   url: addresses,
-  variables: (site) => ({ SHOPSTREAM_KAFKA_BROKERS: addresses(site), ...loginVariables(site) }),
+  variables: (site) => ({
+    SHOPSTREAM_KAFKA_BROKERS: addresses(site),
+    ...(isSecure(site) ? { SHOPSTREAM_KAFKA_TLS: "true" } : {}),
+    ...loginVariables(site),
+  }),
 };
+
+function asked(site: Site, index: number): Promise<number> {
+  return countKafkaBrokers(brokerPort(site, index), loginOf(site), isSecure(site));
+}
 
 function loginOf({ options: { password } }: Site): KafkaLogin | undefined {
   return password === undefined ? undefined : { user: USER, password };
@@ -93,6 +101,7 @@ async function prepare(site: Site): Promise<void> {
   mkdirSync(site.directory, { recursive: true });
   const clusterId = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64url");
   const isNew = brokers(site).some((index) => !existsSync(formattedPath(site, index)));
+  writeKeyStore(site);
   for (const index of brokers(site)) {
     const properties = Object.entries(kafkaProperties(site, index));
     writeFileSync(
@@ -107,9 +116,22 @@ async function prepare(site: Site): Promise<void> {
   await Promise.all(
     brokers(site).map((index) =>
       // One word: an id may begin with a dash.
-      runToEnd([...tool, "format", `--cluster-id=${clusterId}`, "-c", file(site, index)]),
+      runToEnd([
+        ...tool,
+        "format",
+        `--cluster-id=${clusterId}`,
+        ...scramLogins(site),
+        "-c",
+        file(site, index),
+      ]),
     ),
   );
+}
+
+/** What the cluster knows of passwords from its first start; those of PLAIN it is told. */
+function scramLogins({ options: { password } }: Site): readonly string[] {
+  if (password === undefined) return [];
+  return SCRAM.map((name) => `--add-scram=${name}=[name=${USER},password=${password}]`);
 }
 
 function formattedPath(site: Site, index: number): string {
@@ -153,6 +175,7 @@ export function kafkaProperties(site: Site, index: number): Readonly<Record<stri
     "controlled.shutdown.max.retries": "1",
     "log.cleaner.dedupe.buffer.size": "16777216",
     ...guarded(site, index),
+    ...encrypted(site, index),
     ...site.options.settings,
   };
 }
@@ -172,11 +195,48 @@ function guarded(site: Site, index: number): Readonly<Record<string, string>> {
     "advertised.listeners": clients,
     "inter.broker.listener.name": "CLIENTS",
     "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,CLIENTS:SASL_PLAINTEXT",
-    "sasl.enabled.mechanisms": "PLAIN",
+    "sasl.enabled.mechanisms": ["PLAIN", ...SCRAM].join(","),
     "sasl.mechanism.inter.broker.protocol": "PLAIN",
     "listener.name.clients.plain.sasl.jaas.config": `${module} ${own} ${logins};`,
+    ...Object.fromEntries(SCRAM.map(scramModule)),
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     // Who comes by the controllers' own door has no name.
     "super.users": `User:${USER};User:ANONYMOUS`,
   };
+}
+
+function scramModule(name: string): readonly [string, string] {
+  const module = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+  return [`listener.name.clients.${name.toLowerCase()}.sasl.jaas.config`, module];
+}
+
+/** What changes with TLS; after what changes with a password. */
+function encrypted(site: Site, index: number): Readonly<Record<string, string>> {
+  const { password, tls } = site.options;
+  if (tls === undefined) return {};
+  const clients = `CLIENTS://127.0.0.1:${brokerPort(site, index)}`;
+  const controllers = `CONTROLLER://127.0.0.1:${portAt(site, index * PORTS_PER_BROKER + 1)}`;
+  const protocol = password === undefined ? "SSL" : "SASL_SSL";
+  return {
+    listeners: `${clients},${controllers}`,
+    "advertised.listeners": clients,
+    "inter.broker.listener.name": "CLIENTS",
+    "listener.security.protocol.map": `CONTROLLER:PLAINTEXT,CLIENTS:${protocol}`,
+    "ssl.keystore.type": "PEM",
+    "ssl.keystore.location": keyStorePath(site),
+    "ssl.truststore.type": "PEM",
+    "ssl.truststore.location": tls.authorityPath,
+  };
+}
+
+function keyStorePath(site: Site): string {
+  return join(site.directory, "keystore.pem");
+}
+
+/** Key and certificate in one file, as Kafka wants them. */
+function writeKeyStore(site: Site): void {
+  const { tls } = site.options;
+  if (tls === undefined) return;
+  const parts = [tls.keyPath, tls.certificatePath].map((path) => readFileSync(path, "utf8"));
+  writeFileSync(keyStorePath(site), parts.join(""), { mode: 0o600 });
 }

@@ -10,11 +10,12 @@ import { join } from "node:path";
 
 import { askMongo } from "./ask-server.ts";
 import { cacheDirectory } from "./needs.ts";
-import { clientPort } from "./recipe.ts";
+import { clientPort, isSecure } from "./recipe.ts";
 
 import type { Recipe, Site } from "./recipe.ts";
 
-const FOLDER = "ferretdb-1.24.2";
+/** The last word: what our own main knows beside it. */
+const FOLDER = "ferretdb-1.24.2-tls";
 
 export const mongodbRecipe: Recipe = {
   name: "mongodb",
@@ -33,16 +34,22 @@ export const mongodbRecipe: Recipe = {
         join(cacheDirectory(), FOLDER, "ferretdb"),
         `127.0.0.1:${clientPort(site)}`,
         dataDirectory(site),
+        ...certificate(site),
       ],
     },
   ],
-  isReady: (site) => askMongo(clientPort(site)),
+  isReady: (site) => askMongo(clientPort(site), isSecure(site)),
   url,
   variables: (site) => ({ SHOPSTREAM_MONGODB_URL: url(site) }),
 };
 
 function url(site: Site): string {
-  return `mongodb://127.0.0.1:${clientPort(site)}/shopstream`;
+  const query = isSecure(site) ? "?tls=true" : "";
+  return `mongodb://127.0.0.1:${clientPort(site)}/shopstream${query}`;
+}
+
+function certificate({ options: { tls } }: Site): readonly string[] {
+  return tls === undefined ? [] : [tls.certificatePath, tls.keyPath];
 }
 
 function dataDirectory(site: Site): string {

@@ -5,12 +5,12 @@
  * is let in; with one, nobody without it.
  */
 
-import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { asAccount, giveDirectory, runToEnd } from "./account.ts";
 import { askPostgres } from "./ask-server.ts";
-import { clientPort } from "./recipe.ts";
+import { clientPort, isSecure } from "./recipe.ts";
 
 import type { Recipe, Site } from "./recipe.ts";
 
@@ -29,7 +29,7 @@ export const postgresRecipe: Recipe = {
   stopSignal: "SIGINT",
   prepare,
   commands: (site) => [{ argv: asAccount(ACCOUNT, postgresCommand(site)) }],
-  isReady: (site) => askPostgres(clientPort(site), NAME),
+  isReady: (site) => askPostgres(clientPort(site), NAME, isSecure(site)),
   url,
   variables: (site) => ({ SHOPSTREAM_POSTGRES_URL: url(site) }),
 };
@@ -37,7 +37,8 @@ export const postgresRecipe: Recipe = {
 function url(site: Site): string {
   const { password } = site.options;
   const user = password === undefined ? NAME : `${NAME}:${encodeURIComponent(password)}`;
-  return `postgres://${user}@127.0.0.1:${clientPort(site)}/${NAME}`;
+  const query = isSecure(site) ? "?sslmode=verify-full" : "";
+  return `postgres://${user}@127.0.0.1:${clientPort(site)}/${NAME}${query}`;
 }
 
 function dataDirectory(site: Site): string {
@@ -50,6 +51,11 @@ function completePath(site: Site): string {
 }
 
 async function prepare(site: Site): Promise<void> {
+  await makeCluster(site);
+  await giveCertificate(site);
+}
+
+async function makeCluster(site: Site): Promise<void> {
   const data = dataDirectory(site);
   if (existsSync(completePath(site))) return;
   rmSync(data, { recursive: true, force: true });
@@ -93,8 +99,37 @@ function postgresCommand(site: Site): readonly string[] {
     unix_socket_directories: "",
     max_connections: "200",
     logging_collector: "off",
+    ...encrypted(site),
     ...site.options.settings,
   };
   const flags = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   return [`${PROGRAMS}/postgres`, "-D", dataDirectory(site), ...flags];
+}
+
+function encrypted(site: Site): Readonly<Record<string, string>> {
+  if (!isSecure(site)) return {};
+  return {
+    ssl: "on",
+    ssl_cert_file: ownPath(site, "server.crt"),
+    ssl_key_file: ownPath(site, "server.key"),
+    hba_file: ownPath(site, "hba.conf"),
+  };
+}
+
+/** Copies that the account may read, and nobody else; and the rule that lets in TLS alone. */
+async function giveCertificate(site: Site): Promise<void> {
+  const { tls, password } = site.options;
+  if (tls === undefined) return;
+  const method = password === undefined ? "trust" : "scram-sha-256";
+  copyFileSync(tls.certificatePath, ownPath(site, "server.crt"));
+  copyFileSync(tls.keyPath, ownPath(site, "server.key"));
+  writeFileSync(ownPath(site, "hba.conf"), `hostssl all all 127.0.0.1/32 ${method}\n`);
+  for (const name of ["server.crt", "server.key", "hba.conf"]) {
+    chmodSync(ownPath(site, name), 0o600);
+    if (process.getuid?.() === 0) await runToEnd(["chown", ACCOUNT, ownPath(site, name)]);
+  }
+}
+
+function ownPath(site: Site, name: string): string {
+  return join(dataDirectory(site), name);
 }

@@ -9,7 +9,7 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { askRabbit } from "./ask-server.ts";
-import { clientPort, portAt } from "./recipe.ts";
+import { clientPort, isSecure, portAt } from "./recipe.ts";
 
 import type { Command, Recipe, Site } from "./recipe.ts";
 
@@ -34,7 +34,7 @@ export const rabbitmqRecipe: Recipe = {
     writeFileSync(join(site.directory, "enabled_plugins"), "[].\n");
   },
   commands: (site) => [command(site)],
-  isReady: (site) => askRabbit(clientPort(site)),
+  isReady: (site) => askRabbit(clientPort(site), isSecure(site)),
   url,
   variables: (site) => ({ SHOPSTREAM_RABBITMQ_URL: url(site) }),
 };
@@ -43,13 +43,13 @@ function url(site: Site): string {
   const { password } = site.options;
   const user =
     password === undefined ? "guest:guest" : `shopstream:${encodeURIComponent(password)}`;
-  return `amqp://${user}@127.0.0.1:${clientPort(site)}`;
+  return `${isSecure(site) ? "amqps" : "amqp"}://${user}@127.0.0.1:${clientPort(site)}`;
 }
 
 export function rabbitConfiguration(site: Site): string {
   const { password } = site.options;
   const settings: Record<string, string> = {
-    "listeners.tcp.1": `127.0.0.1:${clientPort(site)}`,
+    ...listeners(site),
     "disk_free_limit.absolute": "50MB",
     "vm_memory_high_watermark.absolute": "1GB",
     ...(password === undefined ? {} : { default_user: "shopstream", default_pass: password }),
@@ -57,6 +57,20 @@ export function rabbitConfiguration(site: Site): string {
   };
   const lines = Object.entries(settings).map(([name, value]) => `${name} = ${value}\n`);
   return lines.join("");
+}
+
+function listeners(site: Site): Readonly<Record<string, string>> {
+  const { tls } = site.options;
+  const clients = `127.0.0.1:${clientPort(site)}`;
+  if (tls === undefined) return { "listeners.tcp.1": clients };
+  return {
+    "listeners.tcp": "none",
+    "listeners.ssl.1": clients,
+    "ssl_options.certfile": tls.certificatePath,
+    "ssl_options.keyfile": tls.keyPath,
+    "ssl_options.verify": "verify_none",
+    "ssl_options.fail_if_no_peer_cert": "false",
+  };
 }
 
 function command(site: Site): Command {

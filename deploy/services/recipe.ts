@@ -18,6 +18,14 @@ export const SERVICE_NAMES = [
 
 export type ServiceName = (typeof SERVICE_NAMES)[number];
 
+/** A server's own certificate and key, and who signed it. Absolute paths of files in PEM. */
+export interface ServiceCertificate {
+  readonly certificatePath: string;
+  readonly keyPath: string;
+  /** For a server that is a client of its own, as Kafka is. */
+  readonly authorityPath: string;
+}
+
 export interface ServiceOptions {
   /** Asked of clients: of the only user of Redis, and of the user `shopstream` of the others. */
   readonly password?: string;
@@ -27,6 +35,8 @@ export interface ServiceOptions {
   readonly brokers?: 1 | 3;
   /** Settings of the server's own, by its own names; they win over the recipe's. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Clients are heard by TLS alone. Not of the search servers, which have none of their own. */
+  readonly tls?: ServiceCertificate;
   /** Of Kafka: half the work at every start, for less speed later. */
   readonly startsFast?: boolean;
 }
@@ -69,6 +79,11 @@ export interface Recipe {
   url(site: Site): string;
   /** What the shop calls it: names and values of environment variables. */
   variables(site: Site): Readonly<Record<string, string>>;
+}
+
+/** Clients are heard by TLS alone. */
+export function isSecure({ options: { tls } }: Site): boolean {
+  return tls !== undefined;
 }
 
 /** The port of the clients. */

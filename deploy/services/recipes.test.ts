@@ -51,6 +51,34 @@ describe("every recipe", () => {
   });
 });
 
+describe("with a certificate", () => {
+  const tls = { certificatePath: "/s.pem", keyPath: "/s.key", authorityPath: "/a.pem" };
+  const secret = site({ tls });
+
+  test.each([
+    ["redis", "rediss://127.0.0.1:11"],
+    ["rabbitmq", "amqps://guest:guest@127.0.0.1:11"],
+    ["postgres", "postgres://shopstream@127.0.0.1:11/shopstream?sslmode=verify-full"],
+    ["mongodb", "mongodb://127.0.0.1:11/shopstream?tls=true"],
+  ] as const)("%s is found at %s", (name, url) => {
+    expect(RECIPES[name].url(secret)).toBe(url);
+  });
+
+  test("Kafka tells the shop, and encrypts with and without a login", () => {
+    expect(RECIPES.kafka.variables(secret)).toMatchObject({ SHOPSTREAM_KAFKA_TLS: "true" });
+    const protocols = "listener.security.protocol.map";
+    expect(kafkaProperties(secret, 0)[protocols]).toBe("CONTROLLER:PLAINTEXT,CLIENTS:SSL");
+    const guarded = kafkaProperties(site({ tls, password: "p" }), 0);
+    expect(guarded[protocols]).toBe("CONTROLLER:PLAINTEXT,CLIENTS:SASL_SSL");
+  });
+
+  test("Redis and RabbitMQ have no port for plain text", () => {
+    expect(redisArguments(secret).join(" ")).toContain("--port 0 ");
+    expect(rabbitConfiguration(secret)).toContain("listeners.tcp = none\n");
+    expect(rabbitConfiguration(secret)).not.toContain("listeners.tcp.1");
+  });
+});
+
 test.each(["elasticsearch", "opensearch"] as const)(
   "%s does without the second compiler",
   (name) => {

@@ -7,7 +7,7 @@
 import { mkdirSync } from "node:fs";
 
 import { askRedis } from "./ask-server.ts";
-import { clientPort } from "./recipe.ts";
+import { clientPort, isSecure } from "./recipe.ts";
 
 import type { Recipe, Site } from "./recipe.ts";
 
@@ -25,7 +25,7 @@ export const redisRecipe: Recipe = {
     mkdirSync(site.directory, { recursive: true });
   },
   commands: (site) => [{ argv: ["redis-server", ...redisArguments(site)] }],
-  isReady: (site) => askRedis(clientPort(site)),
+  isReady: (site) => askRedis(clientPort(site), isSecure(site)),
   url,
   variables: (site) => ({ SHOPSTREAM_REDIS_URL: url(site) }),
 };
@@ -33,7 +33,7 @@ export const redisRecipe: Recipe = {
 function url(site: Site): string {
   const { password } = site.options;
   const user = password === undefined ? "" : `:${encodeURIComponent(password)}@`;
-  return `redis://${user}127.0.0.1:${clientPort(site)}`;
+  return `${isSecure(site) ? "rediss" : "redis"}://${user}127.0.0.1:${clientPort(site)}`;
 }
 
 export function redisArguments(site: Site): readonly string[] {
@@ -47,7 +47,20 @@ export function redisArguments(site: Site): readonly string[] {
     appendfsync: "always",
     "maxmemory-policy": "noeviction",
     ...(site.options.password === undefined ? {} : { requirepass: site.options.password }),
+    ...encrypted(site),
     ...site.options.settings,
   };
   return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+}
+
+function encrypted(site: Site): Readonly<Record<string, string>> {
+  const { tls } = site.options;
+  if (tls === undefined) return {};
+  return {
+    port: "0",
+    "tls-port": String(clientPort(site)),
+    "tls-cert-file": tls.certificatePath,
+    "tls-key-file": tls.keyPath,
+    "tls-auth-clients": "no",
+  };
 }

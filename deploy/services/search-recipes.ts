@@ -1,8 +1,8 @@
 /**
  * Elasticsearch 7.17 and OpenSearch 2.19 from the jars of Maven Central, one node each.
  *
- * Java starts a small main of ours from its source. No security, no plugins: a password is not
- * asked for, whatever the options say.
+ * Java starts a small main of ours from its source. No security, no plugins: neither a password nor
+ * TLS is asked for, whatever the options say.
  */
 
 import { mkdirSync } from "node:fs";

@@ -13,7 +13,7 @@ import { group, integer, KIB, MIB, MINUTE_MS, SECOND_MS, text } from "./setting-
 const START_MAX_MS = 10 * SECOND_MS;
 
 export const PostgresGroup = group({
-  url: text(DEFAULTS.url, "postgres://user:password@host:port/database; ?sslmode=require for TLS"),
+  url: text(DEFAULTS.url, "postgres://user:password@host:port/database; ?sslmode=verify-full: TLS"),
   schema: Type.String({
     pattern: "^[a-z_][a-z0-9_]{0,62}$",
     default: DEFAULTS.schema,

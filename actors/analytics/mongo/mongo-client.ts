@@ -16,6 +16,7 @@ import type { ConnectionState } from "../../brokers/broker.ts";
 import type { MongoSettings } from "./mongo-settings.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { isCertificateFault } from "../../../runtime/tls-fault.ts";
 import { addressParts, unusable } from "./mongo-failure.ts";
 
 /** MongoDB 4.4. */
@@ -45,7 +46,7 @@ export async function openMongoClient(
   const link = new MongoLink(settings, environment, hooks);
   try {
     const { database } = link;
-    const hello = await database.command({ hello: 1 });
+    const hello = await Promise.race([database.command({ hello: 1 }), link.hopeless]);
     checkWireVersion(hello["maxWireVersion"], settings.url);
     // Whoever may not read is told so now: greeting is allowed to everybody.
     await database.listCollections({}, { nameOnly: true }).toArray();
@@ -66,6 +67,9 @@ class MongoLink implements MongoHandle {
   readonly #environment: MongoTimers;
   readonly #hooks: MongoHooks;
   readonly #looks = new Map<string, Timer>();
+  /** Rejects when no server has a certificate to be trusted; the driver would go on looking. */
+  readonly hopeless: Promise<never>;
+  readonly #giveUp: (error: Error) => void;
   #client: MongoClient;
   #isUp: boolean | undefined;
   #isClosed = false;
@@ -74,6 +78,10 @@ class MongoLink implements MongoHandle {
     this.#settings = settings;
     this.#environment = environment;
     this.#hooks = hooks;
+    const { promise, reject } = Promise.withResolvers<never>();
+    promise.catch(() => undefined); // once it is open, nobody waits for it
+    this.hopeless = promise;
+    this.#giveUp = reject;
     this.#client = this.#create();
   }
 
@@ -94,7 +102,12 @@ class MongoLink implements MongoHandle {
       if (client === this.#client && !this.#isClosed) then();
     };
     client.on("topologyDescriptionChanged", ({ newDescription }) => {
-      unlessOld(() => this.#tell(hasWriter(newDescription)));
+      unlessOld(() => {
+        this.#tell(hasWriter(newDescription));
+        const errors = [...newDescription.servers.values()].map(({ error }) => error);
+        const [first] = errors;
+        if (first && errors.every(isCertificateFault)) this.#giveUp(first);
+      });
     });
     client.on("serverHeartbeatStarted", ({ connectionId }) => {
       unlessOld(() => this.#watchLook(connectionId));

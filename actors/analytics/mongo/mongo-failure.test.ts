@@ -51,6 +51,18 @@ for (const [fields, url, text] of refusals) {
   });
 }
 
+const networkFailures = [
+  ["connection <monitor> to h:1 closed", "h:1 ends the connection; ?tls=true where it wants TLS"],
+  ["unable to verify the first certificate", "of h:1 is signed by nobody who is trusted here"],
+] as const;
+for (const [message, text] of networkFailures) {
+  test(`${message} is told as: ${text}`, () => {
+    const { message: told } = unusable(new MongoNetworkError(message), "mongodb://h:1/d");
+    expect(told).toStartWith("mongodb.url: ");
+    expect(told).toContain(text);
+  });
+}
+
 test("only a key that exists is a repeat", () => {
   const errorOf = (codes: readonly number[]) => {
     const writeErrors = codes.map((code, index) => ({ code, index }));

@@ -10,6 +10,7 @@
 import { MongoBulkWriteError, MongoError, MongoServerError } from "mongodb";
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { tlsFault } from "../../../runtime/tls-fault.ts";
 
 const DUPLICATE_KEY = 11_000;
 const AUTHENTICATION_FAILED = 18;
@@ -85,7 +86,12 @@ function reasonOf(error: unknown, hosts: string, user: string): string {
   if (causes.some((one) => one.name === "MongoCompatibilityError")) {
     return `the server at ${hosts} is too old, needed is MongoDB 4.4 or later`;
   }
+  const secret = tlsFault(causes, hosts);
+  if (secret !== undefined) return secret;
   const code = causes.map(codeOf).find((text) => text !== "");
+  if (code === undefined && causes.some(isEnded)) {
+    return `what answers at ${hosts} ends the connection; ?tls=true where it wants TLS`;
+  }
   return `nothing answers at ${hosts} (${code ?? "no answer in time"})`;
 }
 
@@ -112,6 +118,11 @@ function serverErrors(description: unknown): readonly unknown[] {
   return [...description.servers.values()].map(
     (server: { readonly error?: unknown }) => server.error,
   );
+}
+
+/** Without a code it was the other side; one that is silent has a name of its own. */
+function isEnded(error: Error): boolean {
+  return error.name === "MongoNetworkError";
 }
 
 function codeOf(error: Error): string {

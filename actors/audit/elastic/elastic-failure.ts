@@ -11,6 +11,7 @@ import { errors } from "@opensearch-project/opensearch";
 import type { ElasticSettings } from "./elastic-settings.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { tlsFault } from "../../../runtime/tls-fault.ts";
 
 const DETAIL_CHARS_MAX = 300;
 const NETWORK_CODE = /^E[A-Z]{3,}$/;
@@ -56,6 +57,18 @@ export function reasonOf(error: unknown): string {
   // The client keeps the code of the network in its message alone.
   const words = error.message.slice(0, DETAIL_CHARS_MAX).split(" ");
   return words.find((word) => NETWORK_CODE.test(word)) ?? words.join(" ");
+}
+
+/** Why there was no answer at all from a server that was never heard before. */
+export function unreached(error: unknown, { url, caPath }: ElasticSettings): string {
+  const hosts = hostsOf(url);
+  const setting = { name: "elasticsearch.caPath", path: caPath };
+  const secret = tlsFault([error], hosts, { setting });
+  if (secret !== undefined) return secret;
+  const reason = reasonOf(error);
+  const isPlain = !url.includes("https://");
+  const hint = isPlain && reason === "socket hang up" ? "; https:// where it wants TLS" : "";
+  return `nothing answers at ${hosts} (${reason})${hint}`;
 }
 
 /** The hosts of the address, never what else it holds. */

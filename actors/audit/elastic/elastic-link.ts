@@ -17,7 +17,7 @@ import type { FaultBody } from "./elastic-failure.ts";
 import type { ElasticSettings } from "./elastic-settings.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
-import { answerFailure, callFailure, hostsOf, reasonOf } from "./elastic-failure.ts";
+import { answerFailure, callFailure, hostsOf, reasonOf, unreached } from "./elastic-failure.ts";
 import { refusal, unusable } from "./elastic-failure.ts";
 import { serverOf } from "./server-version.ts";
 
@@ -105,7 +105,7 @@ export class ElasticLink {
     try {
       answer = await this.#send({ method: "GET", path: "/" }, connectTimeoutMs);
     } catch (error) {
-      throw unusable(`nothing answers at ${hostsOf(url)} (${reasonOf(causeOf(error))})`);
+      throw unusable(unreached(causeOf(error), this.#settings));
     }
     if (answer.status !== 200) throw refusal(answer.status, faultOf(answer.body), this.#settings);
     this.#server = serverOf(answer.body, hostsOf(url));

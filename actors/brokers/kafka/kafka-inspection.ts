@@ -55,6 +55,8 @@ const RIGHTS = [
   ["DESCRIBE_CONFIGS", 10],
 ] as const;
 const GROUP_KEY = 0;
+/** What the client says of a server that ends the connection without a word of its own. */
+const GOING: ReadonlySet<string> = new Set(["Connection closed", "Broker requires TLS."]);
 /** The server does not say what is allowed. */
 const UNTOLD = -2_147_483_648;
 
@@ -79,12 +81,15 @@ export async function inspectKafka(inspection: KafkaInspection): Promise<boolean
   }
 }
 
-function refusalOf(error: unknown, { brokers, username, saslMechanism }: KafkaSettings): ShopError {
+function refusalOf(error: unknown, settings: KafkaSettings): ShopError {
+  const { brokers, username, saslMechanism, tls } = settings;
   const places = brokers.join(", ");
-  if (saslMechanism !== "none" || summaryOf(error) !== "Connection closed") {
+  const isAnonymous = saslMechanism === "none";
+  if (!GOING.has(summaryOf(error)) || (tls && !isAnonymous)) {
     return connectFailure(error, places, username);
   }
-  const wanted = "needed may be a login (kafka.saslMechanism) or kafka.tls";
+  const login = isAnonymous ? ["a login (kafka.saslMechanism)"] : [];
+  const wanted = `needed may be ${[...login, ...(tls ? [] : ["kafka.tls"])].join(" or ")}`;
   const message = `kafka.brokers: what answers at ${places} ends the connection; ${wanted}`;
   return new ShopError("SERVER_UNUSABLE", message, "never", { cause: error });
 }

@@ -9,6 +9,7 @@
 import { KafkaJSError, KafkaJSProtocolError } from "kafkajs";
 
 import { describeError, isShopError, ShopError } from "../../../runtime/errors.ts";
+import { tlsFault } from "../../../runtime/tls-fault.ts";
 import { PASSING_STATES, PassingFault } from "./kafka-driver.ts";
 
 /** The server's word for: perhaps. */
@@ -96,6 +97,10 @@ export function connectFailure(error: unknown, addresses: string, username: stri
     const who = username === "" ? "a client without a password" : `user "${username}"`;
     const message = `kafka.username: the server refuses ${who} (wrong password or mechanism?)`;
     return new ShopError("SERVER_UNUSABLE", message, "never", options);
+  }
+  const secret = tlsFault(causesOf(error), addresses);
+  if (secret !== undefined) {
+    return new ShopError("SERVER_UNUSABLE", `kafka.tls: ${secret}`, "never", options);
   }
   const code = /E[A-Z]{4,}/.exec(text)?.[0] ?? text;
   const message = `kafka.brokers: nothing answers as Kafka at ${addresses} (${code})`;

@@ -9,6 +9,7 @@
 import { GenericError, MultipleErrors, ProtocolError, ResponseError } from "@platformatic/kafka";
 
 import { describeError, isShopError, ShopError } from "../../../runtime/errors.ts";
+import { tlsFault } from "../../../runtime/tls-fault.ts";
 import { PASSING_STATES, PassingFault } from "./kafka-driver.ts";
 
 /** The server's word for: perhaps. */
@@ -116,6 +117,10 @@ export function connectFailure(error: unknown, addresses: string, username: stri
     const who = username === "" ? "a client without a password" : `user "${username}"`;
     const message = `kafka.username: the server refuses ${who} (wrong password or mechanism?)`;
     return new ShopError("SERVER_UNUSABLE", message, "never", options);
+  }
+  const secret = tlsFault(causes, addresses);
+  if (secret !== undefined) {
+    return new ShopError("SERVER_UNUSABLE", `kafka.tls: ${secret}`, "never", options);
   }
   const code = causes.map(codeOf).find((each) => /^E[A-Z]+$/.test(each)) ?? summaryOf(error);
   const message = `kafka.brokers: nothing answers as Kafka at ${addresses} (${code})`;

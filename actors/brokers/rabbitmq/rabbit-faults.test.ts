@@ -16,11 +16,21 @@ function failure(message: string, code?: string | number): Error {
 }
 
 test("an address tells place, user and vhost, with the protocol's own defaults", () => {
-  expect(ADDRESS).toEqual({ place: "rabbit.example:5673", user: "alice", vhost: "shop" });
+  expect(ADDRESS).toEqual({
+    place: "rabbit.example:5673",
+    user: "alice",
+    vhost: "shop",
+    isSecure: false,
+  });
   expect(parseRabbitUrl("amqp://localhost")).toEqual({
     place: "localhost:5672",
     user: "guest",
     vhost: "/",
+    isSecure: false,
+  });
+  expect(parseRabbitUrl("amqps://localhost")).toMatchObject({
+    place: "localhost:5671",
+    isSecure: true,
   });
   expect(parseRabbitUrl("amqps://h/%2Fa").place).toBe("h:5671");
   expect(parseRabbitUrl("amqps://h/%2Fa").vhost).toBe("/a");
@@ -55,6 +65,8 @@ test("each failure of a server is said in the words of the setting that is wrong
       /nothing answers at rabbit.example:5673 \(ECONN/,
     ],
     [failure("Failed to connect", "ENOTFOUND"), /nothing answers at .* \(ENOTFOUND\)/],
+    [failure("read", "ECONNRESET"), /\(ECONNRESET\); amqps:\/\/ where it wants TLS$/],
+    [failure("x", "ERR_TLS_CERT_ALTNAME_INVALID"), /rabbit.example:5673 is for another host/],
     [failure("connect ETIMEDOUT"), /does not speak AMQP in time/],
     [failure(login, 403), /refuses user "alice" \(wrong password\?\)/],
     [failure(right, 403), /user "alice" lacks a right on vhost "shop": .*shopstream\.orders/],
@@ -67,6 +79,11 @@ test("each failure of a server is said in the words of the setting that is wrong
     expect(text).toMatch(/^rabbitmq\.(url|prefix): /);
     expect(text).not.toContain("secret");
   }
+});
+
+test("an encrypted connection that is reset is not told to encrypt", () => {
+  const text = describeRabbitFault(failure("read", "ECONNRESET"), parseRabbitUrl("amqps://h"));
+  expect(text).toBe("rabbitmq.url: nothing answers at h:5671 (ECONNRESET)");
 });
 
 test("a server that is too old, or another, is named with what is needed", () => {

@@ -6,6 +6,7 @@
  */
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { tlsFault } from "../../../runtime/tls-fault.ts";
 
 const VERSION_NEEDED = "3.10";
 /** AMQP reply codes. */
@@ -18,6 +19,8 @@ export interface RabbitAddress {
   readonly place: string;
   readonly user: string;
   readonly vhost: string;
+  /** `amqps://`. */
+  readonly isSecure: boolean;
 }
 
 export function unusable(problem: string, cause?: unknown): ShopError {
@@ -40,6 +43,7 @@ export function parseRabbitUrl(url: string): RabbitAddress {
     place: `${hostname}:${port === "" ? (protocol === "amqp:" ? "5672" : "5671") : port}`,
     user: username === "" ? "guest" : decodeURIComponent(username),
     vhost: path === "" ? "/" : decodeURIComponent(path),
+    isSecure: protocol === "amqps:",
   };
 }
 
@@ -61,8 +65,11 @@ export function versionFault(product: string, version: string): string | undefin
 export function describeRabbitFault(error: unknown, address: RabbitAddress): string {
   const { place, user, vhost } = address;
   const { code, text } = factsOf(error);
+  const secret = tlsFault([error], place);
+  if (secret !== undefined) return `rabbitmq.url: ${secret}`;
   if (typeof code === "string" && /^E[A-Z_]+$/.test(code)) {
-    return `rabbitmq.url: nothing answers at ${place} (${code})`;
+    const hint = code === "ECONNRESET" && !address.isSecure ? "; amqps:// where it wants TLS" : "";
+    return `rabbitmq.url: nothing answers at ${place} (${code})${hint}`;
   }
   if (/ETIMEDOUT|timeout|no answer within/i.test(text)) {
     return `rabbitmq.url: ${place} takes the connection and does not speak AMQP in time`;

@@ -8,6 +8,7 @@
 import type { ErrorCode } from "../../../runtime/errors.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { tlsFault } from "../../../runtime/tls-fault.ts";
 
 /** The server answered, with an error. */
 export class RedisRefusal extends ShopError {
@@ -59,7 +60,11 @@ export function unusable(why: string, name = "redis.url"): ShopError {
 function reasonOf(url: URL, error: unknown): string {
   const address = `${url.hostname}:${url.port === "" ? "6379" : url.port}`;
   const refusal = refusalIn(error);
-  if (refusal === undefined) return `nothing usable answers at ${address} (${causeOf(error)})`;
+  if (refusal === undefined) {
+    const found = tlsFault([error], address);
+    if (found !== undefined) return found;
+    return `nothing usable answers at ${address} (${causeOf(error)})${hintOf(url, error)}`;
+  }
   switch (refusal.reply) {
     case "WRONGPASS":
       return `the server refuses user "${userOf(url)}" (wrong password?)`;
@@ -70,6 +75,13 @@ function reasonOf(url: URL, error: unknown): string {
     default:
       return `the server at ${address} refuses (${refusal.message})`;
   }
+}
+
+/** One that speaks the other way says nothing, or goes. */
+function hintOf({ protocol }: URL, error: unknown): string {
+  const cause = causeOf(error);
+  if (protocol === "rediss:" && cause === "ETIMEDOUT") return "; does it speak TLS there?";
+  return protocol === "redis:" && cause === "ECONNRESET" ? "; rediss:// where it wants TLS" : "";
 }
 
 function userOf(url: URL): string {

@@ -8,6 +8,7 @@
 import type { PostgresSettings } from "./postgres-options.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { tlsFault } from "../../../runtime/tls-fault.ts";
 import { failureText } from "./postgres-failure.ts";
 
 const VERSION_MIN = 13;
@@ -113,14 +114,20 @@ export function unusableServer(
     ENOTFOUND: `there is no host named ${hostname}`,
     EAI_AGAIN: `the name of host ${hostname} cannot be resolved now`,
     "28P01": `the server refuses user "${user}" (wrong password?)`,
-    "28000": `the server does not let user "${user}" in (its pg_hba.conf decides)`,
+    "28000": `the server does not let user "${user}" in (its pg_hba.conf decides)${hintOf(url)}`,
     "3D000": `there is no database "${decodeURIComponent(pathname.slice(1))}"; create it first`,
     "42501": `user "${user}" lacks a right: ${failureText(cause)}`,
     "53300": "the server has no connection left; raise its max_connections",
     "57P03": "the server is still starting up, or going down",
   };
-  const text = (code === undefined ? undefined : texts[code]) ?? failureText(cause);
+  const known = code === undefined ? undefined : texts[code];
+  const text = known ?? tlsFault([cause], address) ?? failureText(cause);
   return new ShopError("SERVER_UNUSABLE", `postgres.url: ${text}`, "never", { cause });
+}
+
+/** Its rules may be for encrypted connections alone. */
+function hintOf(url: string): string {
+  return /[?&]sslmode=(?!disable)/.test(url) ? "" : "; ?sslmode=verify-full where it wants TLS";
 }
 
 /** `setting`: what it is about, by name. */

@@ -18,6 +18,7 @@ import type { PostgresSettings } from "./postgres-options.ts";
 import { assert, isShopError } from "../../../runtime/errors.ts";
 import { OutageWatch } from "./outage-watch.ts";
 import { migrateUp, pendingMigrations } from "./migration-runner.ts";
+import { encryptionOf } from "./postgres-encryption.ts";
 import { errorCode } from "./postgres-failure.ts";
 import {
   checkRights,
@@ -92,6 +93,8 @@ async function onFirstConnection(
   work: (sql: Sql) => Promise<void>,
 ): Promise<void> {
   serverAddress(settings.url);
+  const { warning } = encryptionOf(settings.url);
+  if (warning !== undefined) options.onLog?.("warning", warning);
   const first = connect(settings, 1, options);
   try {
     await untilStarted(first, options.environment);
@@ -155,8 +158,10 @@ function connect(
   connectionsMax: number,
   { onLog }: Pick<PostgresOptions, "onLog">,
 ): Sql {
-  const { url, schema, connectTimeoutMs, statementTimeoutMs } = settings;
+  const { schema, connectTimeoutMs, statementTimeoutMs } = settings;
+  const { url, ssl } = encryptionOf(settings.url);
   return postgres(url, {
+    ssl,
     max: connectionsMax,
     connect_timeout: connectTimeoutMs / 1_000,
     keep_alive: KEEP_ALIVE_SECONDS,

@@ -8,6 +8,7 @@
 import type { ErrorCode } from "../../../runtime/errors.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { isTlsFault } from "../../../runtime/tls-fault.ts";
 
 /** Raised by `commit_units`. */
 const MOVED = "SS001";
@@ -77,6 +78,7 @@ export function postgresFailure(error: unknown): PostgresFailureKind | undefined
   if (code === DECIDED) return "decided";
   if (code === "53100") return "full";
   if (UNREACHED_CODES.has(code)) return "unreached";
+  if (isTlsFault(error)) return "unreached";
   if (LOST_CODES.has(code)) return "lost";
   return SQLSTATE.test(code) ? (CLASSES[code.slice(0, 2)] ?? "fault") : undefined;
 }

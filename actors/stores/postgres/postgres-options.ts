@@ -6,7 +6,7 @@
  */
 
 export interface PostgresSettings {
-  /** postgres://user:password@host:port/database, with ?sslmode=require where it should be. */
+  /** postgres://user:password@host:port/database, with ?sslmode=verify-full for TLS. */
   readonly url: string;
   /** Where the tables are; made when it is missing. */
   readonly schema: string;
