@@ -16,13 +16,12 @@ import type { Environment } from "../runtime/environment.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
 import type { AvailabilityPort, OrderEvents } from "./http/gateway-ports.ts";
 
-import { openAnalyticsReads } from "../actors/analytics/analytics-reads.ts";
-import { openAuditReads } from "../actors/audit/audit-reads.ts";
 import { openSharedAvailability } from "../actors/inventory/shared-availability.ts";
 import { decodeStock } from "../actors/inventory/stock-rows.ts";
 import { publicStock } from "../actors/inventory/stock.ts";
 import { openDeadLetterReads } from "../actors/stores/dead-letter-reads.ts";
 import { openJournalReads } from "../actors/stores/journal-reads.ts";
+import { openViewReads } from "./front-views.ts";
 import { pollOrders } from "./polled-order-watch.ts";
 
 export interface FrontGround {
@@ -148,41 +147,4 @@ export async function loadStock(
 ): Promise<StockState | undefined> {
   const row = await orders.stock(productId);
   return row === undefined ? undefined : publicStock(decodeStock(row));
-}
-
-/** The stores of the views may not exist yet and are opened when they are first asked for. */
-async function openViewReads(
-  options: FrontGroundOptions,
-): Promise<Pick<FrontGround, "audit" | "analytics">> {
-  const { config, environment } = options;
-  return {
-    audit:
-      config.audit.store === "embedded"
-        ? openAuditReads({ directory: config.data, environment })
-        : await openElastic(options),
-    analytics: await openAnalytics(options),
-  };
-}
-
-async function openElastic(options: FrontGroundOptions): Promise<AuditReads> {
-  const { openElasticAuditReads } = await import("../actors/audit/elastic/elastic-audit-reads.ts");
-  return await openElasticAuditReads(options.config.elasticsearch, {
-    environment: options.environment,
-    onConnection: (state) => options.onConnection("elasticsearch", state),
-  });
-}
-
-async function openAnalytics({
-  config,
-  environment,
-  onConnection,
-}: FrontGroundOptions): Promise<AnalyticsReads> {
-  const { store, ...analytics } = config.analytics;
-  if (store === "embedded") return openAnalyticsReads(config.data, environment);
-  const reads = await import("../actors/analytics/mongo/mongo-analytics-reads.ts");
-  return await reads.openMongoAnalyticsReads(config.mongodb, {
-    environment,
-    analytics,
-    onConnection: (state) => onConnection("mongodb", state),
-  });
 }

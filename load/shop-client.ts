@@ -39,7 +39,10 @@ export interface ShopClient {
     limit: number;
   }): Promise<ObservedOrder[]>;
   readTimeline(id: string): Promise<TimelineEvent[]>;
-  /** Creates the product; refuses one that is there already. */
+  /**
+   * Creates the product; refuses one that is there already, unless it is as a try of this very call
+   * has left it whose answer was lost.
+   */
   createStock(productId: string, available: number): Promise<void>;
   readStock(productId: string): Promise<StockCount>;
   /** Prometheus text. */
@@ -48,12 +51,25 @@ export interface ShopClient {
   sabotage(shard: number, how: string): Promise<void>;
 }
 
+/** Of a change that names no version: only a new product is taken. */
+const EXISTS = 428;
 /** Problems that say that nothing was done. */
 const SHED: readonly string[] = ["saturated", "not-ready"];
 
 export function createShopClient(pool: HttpPool): ShopClient {
   const expect = async (request: HttpRequest, ...statuses: readonly number[]) =>
     await ask(pool, request, statuses);
+
+  async function readVersioned(id: string): Promise<StockCount & { readonly version: number }> {
+    const response = await expect({ method: "GET", path: `/v1/inventory/${id}` }, 200);
+    const from = fields(parse(response));
+    return {
+      available: number(from, "available"),
+      reserved: number(from, "reserved"),
+      shipped: number(from, "shipped"),
+      version: number(from, "version"),
+    };
+  }
 
   return {
     async postOrder(order) {
@@ -78,16 +94,17 @@ export function createShopClient(pool: HttpPool): ShopClient {
     },
     async createStock(productId, available) {
       const body = JSON.stringify({ available });
-      await expect({ method: "PUT", path: `/v1/inventory/${productId}`, body }, 201);
+      const request: HttpRequest = { method: "PUT", path: `/v1/inventory/${productId}`, body };
+      const { status } = await expect(request, 201, EXISTS);
+      if (status === 201) return;
+      const { version, ...is } = await readVersioned(productId);
+      if (version === 1 && is.available === available) return;
+      const what = `${productId} is there already, version ${version}: ${JSON.stringify(is)}`;
+      throw new ShopError("BAD_MESSAGE", what, "never");
     },
     async readStock(productId) {
-      const response = await expect({ method: "GET", path: `/v1/inventory/${productId}` }, 200);
-      const from = fields(parse(response));
-      return {
-        available: number(from, "available"),
-        reserved: number(from, "reserved"),
-        shipped: number(from, "shipped"),
-      };
+      const { version: _, ...count } = await readVersioned(productId);
+      return count;
     },
     async readMetrics() {
       return (await expect({ method: "GET", path: "/metrics" }, 200)).body;

@@ -30,6 +30,8 @@ export interface AuditPage {
   readonly records: readonly AuditView[];
   /** Absent on the last page; a page before it may be short, or empty. */
   readonly nextBeforeSeq?: number;
+  /** What was stored last may be missing: the index was not brought up to date. */
+  readonly isStale?: true;
 }
 
 export interface AuditReads {

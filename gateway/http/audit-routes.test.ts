@@ -6,6 +6,7 @@ import type { AuditQuery } from "../../actors/audit/audit-query.ts";
 import type { AuditPage } from "../../actors/audit/audit-reads.ts";
 import type { VerifyRange } from "../../actors/audit/audit-verify.ts";
 
+import { ShopError } from "../../runtime/errors.ts";
 import { createVirtualEnvironment } from "../../runtime/virtual-environment.ts";
 import { auditRoutes } from "./audit-routes.ts";
 import { createDoor } from "./endpoint.ts";
@@ -29,7 +30,7 @@ const RECORD = {
 const AT = { at: "2025-10-02T09:30:00.000Z", storedAt: "2025-10-02T09:30:00.004Z" };
 
 /** The routes on an audit that remembers what it was asked. */
-function openAuditApi(page: AuditPage = { records: [] }, problemSeq?: number) {
+function openAuditApi(page: AuditPage = { records: [] }, problemSeq?: number, failure?: Error) {
   const environment = createVirtualEnvironment();
   const queries: AuditQuery[] = [];
   const ranges: VerifyRange[] = [];
@@ -40,7 +41,7 @@ function openAuditApi(page: AuditPage = { records: [] }, problemSeq?: number) {
       head: () => Promise.resolve(head),
       search(query) {
         queries.push(query);
-        return Promise.resolve(page);
+        return failure === undefined ? Promise.resolve(page) : Promise.reject(failure);
       },
       verify(range) {
         ranges.push(range);
@@ -66,6 +67,20 @@ function openAuditApi(page: AuditPage = { records: [] }, problemSeq?: number) {
 }
 
 describe("searching", () => {
+  test("an audit that this process cannot read is 503 and says what is missing", async () => {
+    const detail = "this process has no audit: see audit.store";
+    const failure = new ShopError("SERVER_UNUSABLE", detail, "never");
+    const { status, json } = await openAuditApi(undefined, 0, failure).search("");
+    expect(status).toBe(503);
+    expect(json).toMatchObject({ type: "urn:shopstream:problem:unavailable", detail });
+  });
+
+  test("says when the newest may be missing, and nothing of it otherwise", async () => {
+    const { json } = await openAuditApi({ records: [], isStale: true }).search("");
+    expect(json).toEqual({ records: [], newestMissing: true });
+    expect((await openAuditApi().search("")).json).not.toHaveProperty("newestMissing");
+  });
+
   test("without parameters asks for the newest page", async () => {
     const { send, queries } = openAuditApi();
     const reply = await send("GET", "/v1/audit");

@@ -190,9 +190,10 @@ function refused(parameter: string, detail: string): { readonly problem: Problem
   return { problem: invalidRequest([{ parameter, detail }]) };
 }
 
-function pageJson({ records, nextBeforeSeq }: AuditPage): string {
+function pageJson({ records, nextBeforeSeq, isStale }: AuditPage): string {
   const nextCursor = nextBeforeSeq === undefined ? undefined : encodeSeq(nextBeforeSeq);
-  return JSON.stringify({ records: records.map((record) => recordJson(record)), nextCursor });
+  const shown = records.map((record) => recordJson(record));
+  return JSON.stringify({ records: shown, nextCursor, newestMissing: isStale });
 }
 
 function recordJson({ atMs, storedAtMs, ...record }: AuditView): object {

@@ -57,6 +57,12 @@ const AuditPageSchema = Type.Object(
         description: "Absent on the last page. A page before it may be short, or empty.",
       }),
     ),
+    newestMissing: Type.Optional(
+      Type.Literal(true, {
+        description:
+          "What was stored last may be missing: the index could not be brought up to date.",
+      }),
+    ),
   },
   closed,
 );

@@ -3,8 +3,11 @@
  *
  * What an index leads to is checked on the record itself, so that an index can lose a record but
  * never invent one. A message that was stored at several places is shown once, at the first; later
- * events of an order are filed under the customer that placed it. Refuses nothing that the bounds
- * of a query allow; what the server does wrong is a `STORAGE_FAULT`.
+ * events of an order are filed under the customer that placed it. An index that cannot be brought
+ * up to date is searched as it is, and the page says so: what is found is as true as ever, and who
+ * looks into the past of an order need not wait until a shard is mended. A verdict over the chain
+ * rests on what is missing as well, and is not given then. Refuses nothing that the bounds of a
+ * query allow; what the server does wrong is a `STORAGE_FAULT`.
  */
 
 import type { Environment } from "../../../runtime/environment.ts";
@@ -66,7 +69,8 @@ class ElasticReads implements ElasticAuditReads {
   readonly #chains: ChainStore;
   readonly #options: ElasticReadsOptions;
   readonly #refreshMs: number;
-  #refreshing: Promise<void> = Promise.resolve();
+  /** True: it worked. */
+  #refreshing: Promise<boolean> = Promise.resolve(true);
   /** What was stored before is found. */
   #refreshedMs = Number.NEGATIVE_INFINITY;
 
@@ -86,7 +90,7 @@ class ElasticReads implements ElasticAuditReads {
 
   async search(query: AuditQuery): Promise<AuditPage> {
     assert(query.limit >= 1 && query.limit <= SEARCH_PAGE_MAX, `a page of ${query.limit}`);
-    await this.#refresh();
+    const isFresh = await this.#refresh();
     const orders = await this.#ordersOf(query.customerId);
     const { hits } = await this.#finder.search(pageBody(query, orders));
     const found = hits.hits.map(({ _source }) => unpacked(_source));
@@ -105,7 +109,7 @@ class ElasticReads implements ElasticAuditReads {
       };
       return matches(filed, query) ? [viewOf(recordOf(filed, filed.seq))] : [];
     });
-    return { records, ...next };
+    return { records, ...next, ...(isFresh ? {} : { isStale: true }) };
   }
 
   verify: AuditReads["verify"] = (range) =>
@@ -117,14 +121,14 @@ class ElasticReads implements ElasticAuditReads {
   }
 
   /** Nobody else sees to it while nobody searches. Searches of one time share one. */
-  async #refresh(): Promise<void> {
+  async #refresh(): Promise<boolean> {
     const nowMs = this.#options.environment.monotonicMs();
     if (nowMs - this.#refreshedMs >= this.#refreshMs) {
       this.#refreshedMs = nowMs;
-      this.#refreshing = this.#finder.refresh();
+      this.#refreshing = this.#finder.tryRefresh();
     }
     try {
-      await this.#refreshing;
+      return await this.#refreshing;
     } catch (error) {
       this.#refreshedMs = Number.NEGATIVE_INFINITY;
       throw error;

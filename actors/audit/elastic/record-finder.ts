@@ -29,6 +29,8 @@ export interface SearchAnswer<Source, Aggregations = unknown> {
   readonly status?: number;
 }
 
+/** A server that cannot do this now may yet be able to search. */
+const BUSY = [429, 500, 503];
 const LENIENT = { ignore_unavailable: true, allow_no_indices: true };
 const COMPLETE = { ...LENIENT, allow_partial_search_results: false };
 
@@ -81,13 +83,23 @@ export class RecordFinder {
 
   /** Everything that has been stored so far will be found. */
   async refresh(index = this.#pattern): Promise<void> {
-    const { body } = await this.#link.ask<{ readonly _shards: { readonly failed: number } }>({
+    if (await this.tryRefresh(index)) return;
+    throw answerFailure(503, { reason: "a shard did not refresh" });
+  }
+
+  /**
+   * False: what was stored last may not be found, all else is. Rejects when there is no answer:
+   * then there would be none to a search either.
+   */
+  async tryRefresh(index = this.#pattern): Promise<boolean> {
+    const { body } = await this.#link.ask<{ readonly _shards?: { readonly failed: number } }>({
       method: "POST",
       path: `/${index}/_refresh`,
       query: LENIENT,
+      allowed: BUSY,
     });
     const { _shards: shards } = body;
-    if (shards.failed > 0) throw answerFailure(503, { reason: "a shard did not refresh" });
+    return shards?.failed === 0;
   }
 
   /** The documents that are there, by id, whether they are found already or not. */
