@@ -4,14 +4,22 @@
  * Each publishes a batch and waits until it is confirmed as durably as the adapter's, and reads
  * what was published and acknowledges it, no sooner than it is asked to: what a client has fetched
  * ahead by itself is all that it may have when its time begins. No order per key, no credit, no
- * retry: what is left of a broker when the port above it is taken away.
+ * retry: what is left of a broker when the port above it is taken away. On Kafka the shop's
+ * contract has every record carry the key and headers of a CloudEvent, so that any consumer can
+ * read it; whoever keeps it with a bare client writes them too. Lanes of the frame alone show what
+ * that costs.
  */
 
 import amqp from "amqplib";
 import { Redis } from "ioredis";
 import { Kafka, logLevel } from "kafkajs";
 
-import { Consumer, ProduceAcks, Producer } from "@platformatic/kafka";
+import { Consumer, ProduceAcks, Producer, stringSerializer } from "@platformatic/kafka";
+
+import { EVENT_SOURCE, FRAME_CONTENT_TYPE } from "../actors/brokers/kafka/frame-record.ts";
+import { SHOP_EVENT_TYPES } from "../actors/brokers/kafka/open-kafka.ts";
+import { RABBIT_SETTINGS } from "../actors/brokers/rabbitmq/rabbit-settings.ts";
+import { frameId, frameKey, frameTimeMs, frameType } from "../runtime/frames/frame.ts";
 
 /** What a bench does with a broker, through an adapter or without. */
 export interface Lane {
@@ -24,11 +32,18 @@ export interface Lane {
 
 const TOPIC = "bare";
 const READ_COUNT = 1_000;
-const PREFETCH = 2_000;
+/**
+ * Of each consumer, and so of each queue, as the adapter has it: the window is a setting, no merit
+ * of either side. A larger one has most of a run in memory before its time begins.
+ */
+const PREFETCH = RABBIT_SETTINGS.prefetchFrames;
 
-export async function kafkaJsLane(address: string): Promise<Lane> {
+/** What a record has beside the frame: a CloudEvent's key and headers, or nothing. */
+export type KafkaRecords = "events" | "frames";
+
+export async function kafkaJsLane(address: string, records: KafkaRecords): Promise<Lane> {
   const kafka = new Kafka({ brokers: [address], clientId: "bench", logLevel: logLevel.NOTHING });
-  const topic = `${TOPIC}-kafkajs`;
+  const topic = `${TOPIC}-kafkajs-${records}`;
   const admin = kafka.admin();
   await admin.connect();
   await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 8 }] });
@@ -50,10 +65,9 @@ export async function kafkaJsLane(address: string): Promise<Lane> {
   return {
     publish: async (frames) => {
       const messages = frames.map((frame) => {
-        return {
-          value: Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength),
-          partition: turn++ % 8,
-        };
+        const value = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
+        const message = { value, partition: turn++ % 8 };
+        return records === "frames" ? message : { ...message, ...eventOf(frame) };
       });
       await producer.sendBatch({ acks: -1, topicMessages: [{ topic, messages }] });
     },
@@ -65,14 +79,24 @@ export async function kafkaJsLane(address: string): Promise<Lane> {
   };
 }
 
-export async function platformaticLane(address: string): Promise<Lane> {
-  const topic = `${TOPIC}-platformatic`;
+export async function platformaticLane(address: string, records: KafkaRecords): Promise<Lane> {
+  const topic = `${TOPIC}-platformatic-${records}`;
   const admin = new Kafka({ brokers: [address], logLevel: logLevel.NOTHING }).admin();
   await admin.connect();
   await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 8 }] });
   await admin.disconnect();
   const options = { clientId: "bench", bootstrapBrokers: [address] };
-  const producer = new Producer({ ...options, idempotent: true, acks: ProduceAcks.ALL });
+  const producer = new Producer<string, Buffer, string, string>({
+    ...options,
+    idempotent: true,
+    acks: ProduceAcks.ALL,
+    serializers: {
+      key: stringSerializer,
+      value: (value) => value,
+      headerKey: stringSerializer,
+      headerValue: stringSerializer,
+    },
+  });
   const consumer = new Consumer({ ...options, groupId: `${topic}-group`, maxWaitTime: 100 });
   const stream = await consumer.consume({
     topics: [topic],
@@ -88,7 +112,8 @@ export async function platformaticLane(address: string): Promise<Lane> {
     publish: async (frames) => {
       const messages = frames.map((frame) => {
         const value = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
-        return { topic, value, partition: turn++ % 8 };
+        const message = { topic, value, partition: turn++ % 8 };
+        return records === "frames" ? message : { ...message, ...eventOf(frame) };
       });
       await producer.send({ messages });
     },
@@ -178,6 +203,23 @@ export async function rabbitLane(url: string): Promise<Lane> {
       await connection.close();
     },
   };
+}
+
+/** What the contract has beside a frame, of what a producer of an event has at hand. */
+function eventOf(frame: Uint8Array) {
+  const type = frameType(frame);
+  const key = frameKey(frame);
+  const headers = {
+    "content-type": FRAME_CONTENT_TYPE,
+    ce_specversion: "1.0",
+    ce_id: frameId(frame),
+    ce_source: EVENT_SOURCE,
+    ce_type: SHOP_EVENT_TYPES.nameOf(type) ?? `shopstream.type-${type}`,
+    ce_subject: key,
+    ce_partitionkey: key,
+    ce_time: new Date(frameTimeMs(frame)).toISOString(),
+  };
+  return { key, headers };
 }
 
 /** What comes by itself, counted: kept until somebody asks for it. */

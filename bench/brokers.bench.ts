@@ -36,7 +36,7 @@ interface Contest {
   readonly service: "kafka" | "rabbitmq" | "redis";
   /** Of one run: many times what either side may have fetched ahead when its time begins. */
   readonly frames: number;
-  readonly adapters: readonly (readonly [name: string, rig: string, against: string])[];
+  readonly adapters: readonly (readonly [name: string, rig: string, ...against: string[]])[];
   readonly bare: Readonly<Record<string, (address: string) => Promise<Lane>>>;
 }
 
@@ -45,10 +45,20 @@ const CONTESTS: readonly Contest[] = [
     service: "kafka",
     frames: 60_000,
     adapters: [
-      ["kafka (kafkajs)", "kafka/kafka-rig.fixture.ts", "kafkajs"],
-      ["kafka (platformatic)", "kafka/platformatic-rig.fixture.ts", "@platformatic/kafka"],
+      ["kafka (kafkajs)", "kafka/kafka-rig.fixture.ts", "kafkajs", "kafkajs, frames alone"],
+      [
+        "kafka (platformatic)",
+        "kafka/platformatic-rig.fixture.ts",
+        "@platformatic/kafka",
+        "@platformatic/kafka, frames alone",
+      ],
     ],
-    bare: { kafkajs: kafkaJsLane, "@platformatic/kafka": platformaticLane },
+    bare: {
+      kafkajs: (address) => kafkaJsLane(address, "events"),
+      "kafkajs, frames alone": (address) => kafkaJsLane(address, "frames"),
+      "@platformatic/kafka": (address) => platformaticLane(address, "events"),
+      "@platformatic/kafka, frames alone": (address) => platformaticLane(address, "frames"),
+    },
   },
   {
     service: "redis",
@@ -95,8 +105,10 @@ async function compete({ service, adapters, bare, frames: count }: Contest): Pro
       runs: 5,
       notes,
     });
-    for (const [name, , against] of adapters) {
-      for (const act of ["publish", "consume"]) printRatio(results, name, against, act);
+    for (const [name, , ...against] of adapters) {
+      for (const other of against) {
+        for (const act of ["publish", "consume"]) printRatio(results, name, other, act);
+      }
     }
   } finally {
     for (const lane of lanes.values()) await lane.close();

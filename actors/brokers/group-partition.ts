@@ -6,7 +6,7 @@
  * is wrong. Refuses to hand out or to count a sequence that is settled.
  */
 
-import type { PartitionStanding, Postponement } from "./broker.ts";
+import type { DeliveryRef, PartitionStanding, Postponement, SettleResult } from "./broker.ts";
 import type { Member } from "./group-crew.ts";
 import type { PassedRange, StoredPosition } from "./log-source.ts";
 import type { SettledSet } from "../stores/journal/settled-set.ts";
@@ -82,6 +82,39 @@ export function newPartition(topic: string, index: number, stored: StoredPositio
  */
 export function soundType(bytes: Uint8Array): number | undefined {
   return checkFrame(bytes) === undefined ? frameType(bytes) : undefined;
+}
+
+/**
+ * Settles what is in hand of `refs[from]` up to `refs[to - 1]`, all of this partition and epoch.
+ * Adds to `results` what became of each; returns what is settled now, in that order, and its bytes.
+ */
+export function settleRun(
+  partition: Partition,
+  refs: readonly DeliveryRef[],
+  from: number,
+  to: number,
+  results: SettleResult[],
+): { readonly settled: readonly number[]; readonly bytes: number } {
+  const { inHand, attempts, postponed, books } = partition;
+  const settled: number[] = [];
+  let bytes = 0;
+  for (let at = from; at < to; at++) {
+    const { sequence } = refs[at]!; // `!`: the caller's bounds
+    const size = inHand.take(sequence);
+    if (size === undefined) {
+      results.push("repeat");
+      continue;
+    }
+    if (attempts.size > 0) attempts.delete(sequence);
+    if (postponed.size > 0) postponed.delete(sequence);
+    addSettled(partition.settled, sequence);
+    settled.push(sequence);
+    bytes += size;
+    results.push("settled");
+  }
+  books.settled += settled.length;
+  partition.isChanged ||= settled.length > 0;
+  return { settled, bytes };
 }
 
 /** Settles a sequence that nobody had in hand: it does not concern the group. */

@@ -35,7 +35,7 @@ function createRig(
       onRevoked: (_topic, partitions) => void revoked.push(...partitions),
       ...overrides,
     },
-    onSettled: (_topic, _partition, sequence) => void settled.push(sequence),
+    onSettled: (_topic, _partition, sequences) => void settled.push(...sequences),
     ...hooks,
   });
   const receive = async (partition: number, ...sequences: readonly number[]): Promise<void> => {
@@ -123,6 +123,65 @@ describe("a member of a remote group", () => {
     expect(rig.revoked).toEqual([0]);
     expect(rig.member.settle(second)).toBe("stale");
     expect(rig.settled).toEqual([1]);
+  });
+
+  test("settles many: each has its own answer, and of each run is told once", async () => {
+    const told: (readonly [number, readonly number[]])[] = [];
+    const rig = createRig({}, { onSettled: (_topic, at, sequences) => told.push([at, sequences]) });
+    // Two partitions may be in the same epoch, by the server's count.
+    for (const partition of [0, 1]) rig.member.assign(TOPIC, partition, FRESH, 7);
+    await rig.receive(0, 1, 2, 3);
+    await rig.receive(1, 1, 2);
+    const [first, second, third, other, another] = rig.deliveries as [
+      Delivery,
+      Delivery,
+      Delivery,
+      Delivery,
+      Delivery,
+    ];
+    const early = { ...third, epoch: third.epoch - 1 };
+    const unknown = { ...third, topic: "elsewhere" };
+    expect(
+      rig.member.settleAll([second, first, second, other, early, third, unknown, another]),
+    ).toEqual(["settled", "settled", "repeat", "settled", "stale", "settled", "stale", "settled"]);
+    expect(told).toEqual([
+      [0, [2, 1]],
+      [1, [1]],
+      [0, [3]],
+      [1, [2]],
+    ]);
+    expect(rig.member.settleAll([first, other])).toEqual(["repeat", "repeat"]);
+    expect(told).toHaveLength(4);
+    const standing = rig.member.standing().map(({ acked, settled, inHand }) => {
+      return [acked, settled, inHand];
+    });
+    expect(standing).toEqual([
+      [3, 3, 0],
+      [2, 2, 0],
+    ]);
+  });
+
+  test("has its credit back when many are settled at once", async () => {
+    for (const credit of [{ creditFrames: 3 }, { creditBytes: 25 }]) {
+      const rig = createRig(credit);
+      rig.member.assign(TOPIC, 0, FRESH);
+      await rig.receive(0, 1, 2, 3, 4, 5, 6, 7, 8);
+      expect(rig.sequences()).toEqual([1, 2, 3]);
+      rig.member.settleAll([rig.of(1), rig.of(2), rig.of(2), rig.of(3)]);
+      await rig.environment.settle();
+      expect(rig.sequences()).toEqual([1, 2, 3, 4, 5, 6]);
+    }
+  });
+
+  test("hands out nothing twice that it receives twice", async () => {
+    const rig = createRig({ creditFrames: 2 });
+    rig.member.assign(TOPIC, 0, FRESH);
+    await rig.receive(0, 1, 2, 3);
+    await rig.receive(0, 2, 3, 4);
+    rig.member.settleAll([rig.of(1), rig.of(2)]);
+    await rig.environment.settle();
+    expect(rig.sequences()).toEqual([1, 2, 3, 4]);
+    expect(rig.member.standing()).toMatchObject([{ published: 4, passedBy: 0, waiting: 0 }]);
   });
 
   test("leaves out what was settled before it came, and what is not there", async () => {

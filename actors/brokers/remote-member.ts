@@ -19,34 +19,24 @@ import type {
 } from "./broker.ts";
 import type { Member } from "./group-crew.ts";
 import type { Partition } from "./group-partition.ts";
+import type { Held, RemoteRecord } from "./held-partition.ts";
 import type { SettledSet } from "../stores/journal/settled-set.ts";
 
-import { addSettled, addSettledRange } from "../stores/journal/settled-set.ts";
 import { hasCredit, newMember } from "./group-crew.ts";
 import {
   attemptOf,
-  isSettled,
   isUntouched,
   newPartition,
   notBeforeOf,
-  passBy,
-  soundType,
+  settleRun,
   standingOf,
 } from "./group-partition.ts";
+import { dropHandedOut, takeIn } from "./held-partition.ts";
 
 /** Leases are looked at this often within one. */
 const LEASE_CHECKS = 8;
 /** Buffered records of one partition at which the adapter should stop fetching it. */
 const BUFFER_FRAMES_MAX = 1_024;
-
-/** A record as the server gave it. */
-export interface RemoteRecord extends Pick<Delivery, "bytes" | "fault"> {
-  /** Ascending within an assignment; what is left out does not exist. */
-  readonly sequence: number;
-  /** By the server's count; absent: 1, or what was remembered of it. */
-  readonly attempt?: number;
-  readonly notBeforeMs?: number;
-}
 
 /** What the server remembers of a partition for the group. */
 export interface RemotePosition {
@@ -69,23 +59,18 @@ export interface MemberPosition {
 export interface RemoteMemberOptions {
   readonly environment: Environment;
   readonly subscribe: SubscribeOptions;
-  /** Settled here: acknowledged, buried, or passed by because it does not concern the group. */
-  readonly onSettled?: (topic: string, partition: number, sequence: number) => void;
+  /**
+   * Settled here: acknowledged, buried, or passed by because they do not concern the group. At
+   * least one, of one call, in the order of the call.
+   */
+  readonly onSettled?: (topic: string, partition: number, sequences: readonly number[]) => void;
   /** Records of this partition can be taken again, after `hasRoom` was false. */
   readonly onRoom?: (topic: string, partition: number) => void;
   /** A delivery was held past its lease. Its partition is revoked; `last`: how it stood. */
   readonly onLeaseExpired?: (topic: string, partition: number, last: MemberPosition) => void;
 }
 
-interface Held {
-  readonly partition: Partition;
-  /** Received, not handed out. */
-  readonly buffer: RemoteRecord[];
-  /** Records before it have been handed out. */
-  head: number;
-  /** About to be lost: nothing more of it is handed out. */
-  isEnding: boolean;
-}
+export type { RemoteRecord } from "./held-partition.ts";
 
 export class RemoteMember {
   readonly #options: RemoteMemberOptions;
@@ -164,7 +149,10 @@ export class RemoteMember {
   received(topic: string, index: number, records: readonly RemoteRecord[]): void {
     const held = this.#find(topic, index);
     if (held === undefined) return;
-    for (const record of records) this.#take(held, record);
+    const { bytes, passed } = takeIn(held, records, this.#types);
+    this.#bufferedBytes += bytes;
+    if (held.head < held.buffer.length) this.#waiting.add(held);
+    if (passed.length > 0) this.#options.onSettled?.(topic, index, passed);
     this.#touch();
   }
 
@@ -184,22 +172,22 @@ export class RemoteMember {
   }
 
   settle(ref: DeliveryRef, how: "acked" | "dead" = "acked"): SettleResult {
-    const result = this.probe(ref);
-    const held = this.#find(ref.topic, ref.partition);
-    if (result !== "settled" || held === undefined) return result;
-    const { partition } = held;
-    const bytes = partition.inHand.take(ref.sequence) ?? 0;
-    partition.attempts.delete(ref.sequence);
-    partition.postponed.delete(ref.sequence);
-    addSettled(partition.settled, ref.sequence);
-    partition.books[how]++;
-    partition.books.settled++;
-    partition.isChanged = true;
-    this.#member.framesInHand--;
-    this.#member.bytesInHand -= bytes;
-    this.#options.onSettled?.(ref.topic, ref.partition, ref.sequence);
-    this.#touch();
-    return "settled";
+    return this.settleAll([ref], how)[0] ?? "stale";
+  }
+
+  /** Settles many, and says of each what became of it. What is of one partition goes together. */
+  settleAll(refs: readonly DeliveryRef[], how: "acked" | "dead" = "acked"): SettleResult[] {
+    const results: SettleResult[] = [];
+    for (let from = 0; from < refs.length;) {
+      const { topic, partition: index, epoch } = refs[from]!; // `!`: the loop's bound
+      let to = from + 1;
+      while (to < refs.length && isOf(refs[to]!, topic, index, epoch)) to++; // `!`: likewise
+      const partition = this.#find(topic, index)?.partition;
+      if (partition?.epoch === epoch) this.#settleRun(partition, refs, from, to, how, results);
+      else while (results.length < to) results.push("stale");
+      from = to;
+    }
+    return results;
   }
 
   /** What `settle` would say, without doing it. */
@@ -214,7 +202,9 @@ export class RemoteMember {
     const result = this.probe(ref);
     const partition = this.#find(ref.topic, ref.partition)?.partition;
     if (result !== "settled" || partition === undefined) return result;
-    partition.inHand.renew(ref.sequence, this.#leaseFrom(postponement.notBeforeMs));
+    const leaseFromMs =
+      this.#options.environment.monotonicMs() + this.#waitMs(postponement.notBeforeMs);
+    partition.inHand.renew(ref.sequence, leaseFromMs);
     partition.attempts.set(ref.sequence, postponement.attempt);
     partition.postponed.set(ref.sequence, postponement);
     return "settled";
@@ -271,42 +261,21 @@ export class RemoteMember {
     return true;
   }
 
-  #take(held: Held, record: RemoteRecord): void {
-    const { partition, buffer } = held;
-    const { sequence, bytes, attempt } = record;
-    if (sequence <= partition.tail) return;
-    this.#passGap(partition, partition.tail + 1, sequence - 1);
-    partition.tail = sequence;
-    partition.isChanged = true;
-    if (isSettled(partition, sequence)) {
-      // Settled by whoever had the partition before.
-      partition.books.passedBy++;
-      return;
-    }
-    if (!this.#concerns(bytes)) {
-      passBy(partition, sequence);
-      partition.passed = [];
-      this.#options.onSettled?.(partition.topic, partition.index, sequence);
-      return;
-    }
-    if (attempt !== undefined && attempt > 1) partition.attempts.set(sequence, attempt);
-    partition.books.waiting++;
-    buffer.push(record);
-    this.#waiting.add(held);
-    this.#bufferedBytes += bytes.byteLength;
-  }
-
-  /** Sequences that do not exist, or not any more. */
-  #passGap({ settled, books }: Partition, first: number, last: number): void {
-    if (last < first) return;
-    addSettledRange(settled, first, last);
-    books.passedBy += last - first + 1;
-  }
-
-  #concerns(bytes: Uint8Array): boolean {
-    if (this.#types === undefined) return true;
-    const type = soundType(bytes);
-    return type === undefined || this.#types.has(type);
+  #settleRun(
+    partition: Partition,
+    refs: readonly DeliveryRef[],
+    from: number,
+    to: number,
+    how: "acked" | "dead",
+    results: SettleResult[],
+  ): void {
+    const { settled, bytes } = settleRun(partition, refs, from, to, results);
+    if (settled.length === 0) return;
+    partition.books[how] += settled.length;
+    this.#member.framesInHand -= settled.length;
+    this.#member.bytesInHand -= bytes;
+    this.#options.onSettled?.(partition.topic, partition.index, settled);
+    this.#touch();
   }
 
   #hasRoom({ buffer, head }: Held): boolean {
@@ -339,31 +308,31 @@ export class RemoteMember {
     const { partition, buffer, isEnding } = held;
     if (isEnding) return;
     const batch: Delivery[] = [];
+    // Of all of them: a clock is asked for many times what handing one out costs.
+    const handedOutMs = this.#options.environment.monotonicMs();
     while (held.head < buffer.length && hasCredit(this.#member)) {
       const record = buffer[held.head++]!; // `!`: the loop's bound
-      batch.push(this.#deliveryOf(partition, record));
+      batch.push(this.#deliveryOf(partition, record, handedOutMs));
     }
     if (batch.length === 0) return;
+    partition.books.waiting -= batch.length;
+    partition.books.sent += batch.length;
+    partition.isChanged = true;
     if (held.head === buffer.length) this.#waiting.delete(held);
-    if (held.head === buffer.length || held.head > BUFFER_FRAMES_MAX) {
-      buffer.splice(0, held.head);
-      held.head = 0;
-    }
+    dropHandedOut(held);
     this.#options.subscribe.onDeliveries(batch);
   }
 
-  #deliveryOf(partition: Partition, record: RemoteRecord): Delivery {
+  #deliveryOf(partition: Partition, record: RemoteRecord, handedOutMs: number): Delivery {
     const { sequence, bytes, fault } = record;
     const notBeforeMs = record.notBeforeMs ?? notBeforeOf(partition, sequence);
+    const size = bytes.byteLength;
     partition.cursor = sequence;
-    partition.books.waiting--;
-    partition.books.sent++;
-    partition.isChanged = true;
-    partition.inHand.add(sequence, bytes.byteLength, this.#leaseFrom(notBeforeMs));
+    partition.inHand.add(sequence, size, handedOutMs + this.#waitMs(notBeforeMs));
     this.#member.framesInHand++;
-    this.#member.bytesInHand += bytes.byteLength;
-    this.#bufferedBytes -= bytes.byteLength;
-    return {
+    this.#member.bytesInHand += size;
+    this.#bufferedBytes -= size;
+    const delivery: Delivery = {
       group: this.#options.subscribe.group,
       topic: partition.topic,
       partition: partition.index,
@@ -372,15 +341,14 @@ export class RemoteMember {
       bytes,
       attempt: attemptOf(partition, sequence),
       notBeforeMs,
-      ...(fault === undefined ? {} : { fault }),
     };
+    return fault === undefined ? delivery : { ...delivery, fault };
   }
 
   /** Leases run on the monotonic clock: a jump of the wall clock takes nothing away. */
-  #leaseFrom(notBeforeMs: number): number {
-    const { environment } = this.#options;
-    const waitMs = notBeforeMs === 0 ? 0 : Math.max(0, notBeforeMs - environment.nowMs());
-    return environment.monotonicMs() + waitMs;
+  #waitMs(notBeforeMs: number): number {
+    if (notBeforeMs === 0) return 0;
+    return Math.max(0, notBeforeMs - this.#options.environment.nowMs());
   }
 
   #watchLeases(): void {
@@ -397,4 +365,8 @@ export class RemoteMember {
       if (!this.#isClosed) this.#watchLeases();
     });
   }
+}
+
+function isOf(ref: DeliveryRef, topic: string, partition: number, epoch: number): boolean {
+  return ref.partition === partition && ref.epoch === epoch && ref.topic === topic;
 }

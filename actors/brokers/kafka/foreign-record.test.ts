@@ -5,6 +5,7 @@
  */
 
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 
 import type { FetchedRecord, KafkaRecord } from "./kafka-driver.ts";
 
@@ -84,6 +85,33 @@ describe("a frame of ours", () => {
     const { headers } = recordOf("t", frame, nameOf);
     expect(headers["traceparent"]).toBe(`00-${traceId}-0123456789abcdef-01`);
     expect(headers["ce_traceparent"]).toBe(headers["traceparent"] ?? "");
+  });
+
+  test("says when it was made, whatever was asked before; not beyond the year 9999", () => {
+    const timeOf = (timeMs: number): string | undefined => {
+      const fields = { type: 3, slot: 1, key: "k", payload: new Uint8Array(0) };
+      const frame = encodeFrame({ ...fields, id: environment.newId(), timeMs });
+      return recordOf("t", frame, nameOf).headers["ce_time"];
+    };
+    const last = Date.UTC(9_999, 11, 31, 23, 59, 59, 999);
+    const time = fc.oneof(
+      fc.integer({ min: 0, max: last }),
+      fc.integer({ min: 0, max: 5_000 }).map((ms) => 1_700_000_000_000 + ms),
+      fc.double({ min: 0, max: last, noNaN: true }),
+    );
+    fc.assert(
+      fc.property(fc.array(time, { maxLength: 50 }), (times) => {
+        for (const each of times) expect(timeOf(each)).toBe(new Date(each).toISOString());
+      }),
+    );
+    for (const [timeMs, text] of [
+      [0, "1970-01-01T00:00:00.000Z"],
+      [last, "9999-12-31T23:59:59.999Z"],
+      [last + 1, undefined],
+      [1e300, undefined],
+    ] as const) {
+      expect(timeOf(timeMs)).toBe(text);
+    }
   });
 
   test("that is damaged goes out and comes in as it is", () => {

@@ -16,7 +16,7 @@ import { describeError } from "../../../runtime/errors.ts";
 import { FLAG_JSON } from "../../../runtime/frames/frame-header.ts";
 import { encodeFrame } from "../../../runtime/frames/frame.ts";
 import { slotOf } from "../../../runtime/frames/murmur2.ts";
-import { CONTENT_TYPE, isFrameType } from "./frame-record.ts";
+import { CONTENT_TYPE, FRAME_HEADERS, isFrameType } from "./frame-record.ts";
 
 const STRUCTURED = "application/cloudevents+json";
 const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/;
@@ -43,6 +43,8 @@ export function receive(
   numberOf: (type: string) => number | undefined,
 ): Received {
   const value = record.value ?? NOTHING;
+  // Nearly all are, and known as such.
+  if (record.headers === FRAME_HEADERS) return { bytes: value };
   const contentType = record.headers.get(CONTENT_TYPE);
   if (contentType !== undefined && isFrameType(contentType)) return { bytes: value };
   const event = cloudEventOf(record, value);

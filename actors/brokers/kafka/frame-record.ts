@@ -29,6 +29,7 @@ export const FRAME_HEADERS: ReadonlyMap<string, Uint8Array> = new Map([
 ]);
 export const EVENT_SOURCE = "/shopstream";
 
+const YEAR_10000_MS = Date.UTC(10_000, 0);
 const NO_TRACE = "0".repeat(32);
 const NO_SPAN = "0".repeat(16);
 /** Headers of a frame that CloudEvents has names for; others of the shop's stay in the frame. */
@@ -81,10 +82,8 @@ function envelopeOf(
   };
   const time = timeText(frameTimeMs(frame));
   if (time !== undefined) headers["ce_time"] = time;
-  const traceId = frameTraceId(frame);
-  const spanId = frameSpanId(frame);
-  if (traceId !== NO_TRACE && spanId !== NO_SPAN) {
-    const traceparent = `00-${traceId}-${spanId}-01`;
+  const traceparent = traceparentOf(frame);
+  if (traceparent !== undefined) {
     headers["ce_traceparent"] = traceparent;
     headers["traceparent"] = traceparent;
   }
@@ -96,9 +95,29 @@ function envelopeOf(
   return headers;
 }
 
-/** RFC 3339, or nothing for times that it has no years for. */
+/** By W3C Trace Context; absent: the frame is part of no trace. */
+function traceparentOf(frame: Uint8Array): string | undefined {
+  const traceId = frameTraceId(frame);
+  if (traceId === NO_TRACE) return undefined;
+  const spanId = frameSpanId(frame);
+  return spanId === NO_SPAN ? undefined : `00-${traceId}-${spanId}-01`;
+}
+
+let textSecond = Number.NaN;
+/** Of `textSecond`, up to the point before its thousandths. */
+let secondText = "";
+
+/**
+ * RFC 3339, or nothing for times that it has no years for. Frames that go out together are mostly
+ * of one second, and the calendar is what a time costs.
+ */
 function timeText(timeMs: number): string | undefined {
-  const date = new Date(timeMs);
-  if (Number.isNaN(date.getTime()) || date.getUTCFullYear() > 9_999) return undefined;
-  return date.toISOString();
+  if (!(timeMs >= 0 && timeMs < YEAR_10000_MS)) return undefined;
+  const second = Math.floor(timeMs / 1_000);
+  if (second !== textSecond) {
+    secondText = new Date(second * 1_000).toISOString().slice(0, -"000Z".length);
+    textSecond = second;
+  }
+  const thousandths = Math.floor(timeMs) - second * 1_000;
+  return `${secondText}${String(thousandths).padStart(3, "0")}Z`;
 }

@@ -7,7 +7,9 @@
  * does not end, refuses with `BAD_MESSAGE`.
  */
 
-import { ShopError } from "../../../runtime/errors.ts";
+import type { ByteShelf } from "./byte-shelf.ts";
+
+import { assert, ShopError } from "../../../runtime/errors.ts";
 import { writeText } from "../../../runtime/frames/text-bytes.ts";
 
 const BYTES_MIN = 4_096;
@@ -201,15 +203,15 @@ export class KafkaReader {
     return this.#bytes.compare(expected, 0, bytes, at, at + bytes) === 0;
   }
 
-  /** So many bytes, in memory of their own. */
-  copy(bytes: number): Uint8Array {
-    const at = this.#bytes.byteOffset + this.#take(bytes);
-    return new Uint8Array(this.#bytes.buffer.slice(at, at + bytes));
+  /** So many bytes, as a copy on the shelf. */
+  copy(bytes: number, shelf: ByteShelf): Uint8Array {
+    return shelf.copy(this.#bytes, this.#take(bytes), bytes);
   }
 
-  /** Another, from here on. */
-  fork(): KafkaReader {
-    return new KafkaReader(this.#bytes, this.#at, this.#end);
+  /** Goes on from `at`, where it has been before. */
+  backTo(at: number): void {
+    assert(at >= 0 && at <= this.#at, "a reader goes back to where it was");
+    this.#at = at;
   }
 
   /** Of a length that stands before it, plus one. */

@@ -57,6 +57,7 @@ export interface KafkaRecord {
 /** A record as the server has it. */
 export interface FetchedRecord {
   readonly offset: number;
+  /** Of a frame of ours a driver may leave it out: it is in the frame. */
   readonly key: Uint8Array | null;
   readonly value: Uint8Array | null;
   /** The last value of a name that comes more than once. */

@@ -113,7 +113,7 @@ export class KafkaMember implements Subscription {
   }
 
   async ack(deliveries: readonly DeliveryRef[]): Promise<readonly SettleResult[]> {
-    const results = deliveries.map((ref) => this.#member.settle(ref));
+    const results = this.#member.settleAll(deliveries);
     if (results.every((result) => result === "stale")) return results;
     if (this.#options.acks === "soon") return results;
     return await this.#durably(results);
@@ -203,7 +203,7 @@ export class KafkaMember implements Subscription {
     const records = fetched.map((record): RemoteRecord => {
       const { bytes, fault } = receive(record, place, this.#site.numberOf);
       const sequence = record.offset + 1;
-      return { sequence, bytes, ...(fault === undefined ? {} : { fault }) };
+      return fault === undefined ? { sequence, bytes } : { sequence, bytes, fault };
     });
     this.#member.received(topic, partition, records);
     if (!this.#member.hasRoom(topic, partition)) this.#seat.pause(topic, partition);

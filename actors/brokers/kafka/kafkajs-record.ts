@@ -2,28 +2,50 @@
  * Records of kafkajs and of the adapter, each made from the other.
  *
  * Values that came are copied, for the library's are views that keep the whole answer of the server
- * alive; values that go are not. Offsets that do not fit a number are refused nowhere: a partition
- * would need to run for centuries.
+ * alive; values that go are not. Of a frame of ours only the content type is read beside it: key
+ * and headers say nothing that is not in the frame. Offsets that do not fit a number are refused
+ * nowhere: a partition would need to run for centuries.
  */
 
-import type { KafkaMessage, Message } from "kafkajs";
+import type { IHeaders, KafkaMessage, Message } from "kafkajs";
 import type { FetchedRecord, KafkaRecord } from "./kafka-driver.ts";
 
+import { ByteShelf } from "./byte-shelf.ts";
+import { CONTENT_TYPE, FRAME_HEADERS, isFrameType } from "./frame-record.ts";
+
+const shelf = new ByteShelf();
+
 export function fetchedOf(message: KafkaMessage): FetchedRecord {
-  const { key, value, offset, timestamp, headers } = message;
-  const byName = new Map<string, Uint8Array>();
-  for (const [name, each] of Object.entries(headers ?? {})) {
-    const last = Array.isArray(each) ? each.at(-1) : each;
-    if (last === undefined) continue;
-    byName.set(name, typeof last === "string" ? Buffer.from(last) : last);
-  }
+  const { offset, timestamp, headers = {} } = message;
+  const value = message.value === null ? null : copyOf(message.value);
+  const contentType = lastOf(headers[CONTENT_TYPE]);
+  const isFrame = contentType !== undefined && isFrameType(contentType);
   return {
     offset: Number(offset),
-    key: key === null ? null : key,
-    value: value === null ? null : new Uint8Array(value),
-    headers: byName,
+    key: isFrame || message.key === null ? null : copyOf(message.key),
+    value,
+    headers: isFrame ? FRAME_HEADERS : byName(headers),
     timestampMs: Number(timestamp),
   };
+}
+
+function byName(headers: IHeaders): ReadonlyMap<string, Uint8Array> {
+  const values = new Map<string, Uint8Array>();
+  for (const [name, each] of Object.entries(headers)) {
+    const last = lastOf(each);
+    if (last !== undefined) values.set(name, copyOf(last));
+  }
+  return values;
+}
+
+/** Of a header that comes more than once the last counts. */
+function lastOf(header: IHeaders[string]): Buffer | undefined {
+  const last = Array.isArray(header) ? header.at(-1) : header;
+  return typeof last === "string" ? Buffer.from(last) : last;
+}
+
+function copyOf(bytes: Buffer): Uint8Array {
+  return shelf.copy(bytes, 0, bytes.byteLength);
 }
 
 export function messageOf({ key, value, partition, headers, timestampMs }: KafkaRecord): Message {

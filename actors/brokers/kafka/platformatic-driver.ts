@@ -46,7 +46,7 @@ import { NO_SESSION } from "./fetch-session.ts";
 import { fetchOnce } from "./platformatic-fetch.ts";
 import { PlatformaticLink } from "./platformatic-link.ts";
 import { PlatformaticMember } from "./platformatic-member.ts";
-import { confirmedBy, ProducerNumbers, produceOnce } from "./platformatic-produce.ts";
+import { byPlace, confirmedBy, ProducerNumbers, produceOnce } from "./platformatic-produce.ts";
 import { settledWithin } from "./settled-within.ts";
 
 /** Of each of two steps: the refusal of a start must be out within ten seconds. */
@@ -281,12 +281,12 @@ export class PlatformaticDriver implements KafkaDriver {
   }
 
   async #byNode(records: readonly KafkaRecord[]): Promise<ReadonlyMap<number, PartitionedRecords>> {
-    const byTopic = Map.groupBy(records, ({ topic }) => topic);
+    const byTopic = byPlace(records);
     const layouts = await this.#link.layouts([...byTopic.keys()]);
     const byNode = new Map<number, Map<string, Map<number, KafkaRecord[]>>>();
     for (const [topic, ofTopic] of byTopic) {
       const leaders = layouts.get(topic)?.leaders;
-      for (const [partition, batch] of Map.groupBy(ofTopic, (record) => record.partition)) {
+      for (const [partition, batch] of ofTopic) {
         const known = leaders?.[partition] ?? -1;
         const leader = known < 0 ? await this.#link.leader(topic, partition) : known;
         const ofNode = byNode.get(leader) ?? new Map<string, Map<number, KafkaRecord[]>>();

@@ -10,7 +10,7 @@ import type { Connection } from "@platformatic/kafka";
 import type { KafkaRecord } from "./kafka-driver.ts";
 import type { ProduceAnswer } from "./platformatic-produce.ts";
 
-import { confirmedBy, produceOnce, ProducerNumbers } from "./platformatic-produce.ts";
+import { byPlace, confirmedBy, produceOnce, ProducerNumbers } from "./platformatic-produce.ts";
 
 function records(count: number): KafkaRecord[] {
   const value = new Uint8Array(0);
@@ -34,6 +34,35 @@ test("after the last number comes the first, as the server counts", () => {
   expect(numbers.sequenceOf("a", 0)).toBe(2 ** 31 - 2);
   numbers.advance(new Map([["a", new Map([[0, records(3)]])]]));
   expect(numbers.sequenceOf("a", 0)).toBe(1);
+});
+
+test("records are put together by topic and partition, each in its order", () => {
+  const [one] = records(1);
+  const places = ["a0", "a1", "b0", "a0", "b0", "b1", "b1", "a1", "a0"];
+  const given = places.map((place, index) => {
+    const value = new Uint8Array([index]);
+    return { ...one!, topic: place.slice(0, 1), partition: Number(place.slice(1)), value };
+  });
+  const found = [...byPlace(given)].map(([topic, ofTopic]) => {
+    const values = [...ofTopic].map(([at, batch]) => [at, batch.map(({ value }) => value[0])]);
+    return [topic, values];
+  });
+  expect(found).toEqual([
+    [
+      "a",
+      [
+        [0, [0, 3, 8]],
+        [1, [1, 7]],
+      ],
+    ],
+    [
+      "b",
+      [
+        [0, [2, 4]],
+        [1, [5, 6]],
+      ],
+    ],
+  ]);
 });
 
 test("stored is what the server says it has, for the first time or from before", () => {

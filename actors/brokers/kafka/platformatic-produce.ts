@@ -78,6 +78,27 @@ export async function produceOnce(
   return await api.async(connection, records, options);
 }
 
+/** By topic and partition, in their order; who follows whom is mostly of the same topic. */
+export function byPlace(
+  records: readonly KafkaRecord[],
+): ReadonlyMap<string, Map<number, KafkaRecord[]>> {
+  const byTopic = new Map<string, Map<number, KafkaRecord[]>>();
+  let last: string | undefined;
+  let ofTopic = new Map<number, KafkaRecord[]>();
+  for (const record of records) {
+    const { topic, partition } = record;
+    if (topic !== last) {
+      ofTopic = byTopic.get(topic) ?? new Map<number, KafkaRecord[]>();
+      byTopic.set(topic, ofTopic);
+      last = topic;
+    }
+    const batch = ofTopic.get(partition);
+    if (batch === undefined) ofTopic.set(partition, [record]);
+    else batch.push(record);
+  }
+  return byTopic;
+}
+
 /** Places that the server says are stored, `topic:partition`; none of what is no answer. */
 export function confirmedBy(answer: ProduceAnswer | undefined): ReadonlySet<string> {
   const places = new Set<string>();

@@ -161,6 +161,17 @@ test("more than the buffer holds is refused at once, and fits again once some we
   expect(outcomes).toEqual({ "a+b": "stored", d: "stored" });
 });
 
+test("bytes are counted for each partition of each topic by itself", async () => {
+  const { queue, sent, pass } = setUp({ bytesMax: 10_000_000 });
+  const large = "x".repeat(300_000);
+  const places = ["t", "u"].flatMap((topic) => [0, 1].map((partition) => ({ topic, partition })));
+  const round = places.map((place) => ({ ...record(large), ...place }));
+  void queue.publish([...round, ...round, ...round.toReversed()]);
+  await pass();
+  // Two of each fit; the third does not.
+  expect(sent.map((texts) => texts.length)).toEqual([8]);
+});
+
 test("a request takes so many frames and bytes of one partition, but always one", async () => {
   const { queue, sent, pass, answer } = setUp({ batchFramesMax: 3, bytesMax: 1e9 });
   const large = "x".repeat(600_000);

@@ -178,13 +178,12 @@ export class PublishQueue {
   /** The next of the queue, as many as one request takes. */
   #take(): readonly Entry[] {
     const { batchFramesMax } = this.#options;
-    const ofPartition = new Map<string, number>();
+    const sizes = new PlaceSizes();
     const batch: Entry[] = [];
     let bytes = 0;
     let taken = 0;
     for (const entry of this.#waiting) {
-      const place = `${entry.record.topic}/${entry.record.partition}`;
-      const inPartition = (ofPartition.get(place) ?? 0) + entry.bytes;
+      const inPartition = sizes.of(entry.record) + entry.bytes;
       const isFull = bytes + entry.bytes > REQUEST_BYTES_MAX || inPartition > PARTITION_BYTES_MAX;
       if (batch.length > 0 && (batch.length === batchFramesMax || isFull)) break;
       taken++;
@@ -192,7 +191,7 @@ export class PublishQueue {
         this.#release([entry]);
         continue;
       }
-      ofPartition.set(place, inPartition);
+      sizes.set(entry.record, inPartition);
       bytes += entry.bytes;
       batch.push(entry);
     }
@@ -296,6 +295,30 @@ export class PublishQueue {
       this.#forgetDone();
       if (this.#jobs.length > 0) this.#watchDeadlines();
     });
+  }
+}
+
+/** Bytes by topic and partition. Of records that follow each other the topic is mostly the same. */
+class PlaceSizes {
+  readonly #byTopic = new Map<string, Map<number, number>>();
+  #topic: string | undefined;
+  #ofTopic = new Map<number, number>();
+
+  of({ topic, partition }: KafkaRecord): number {
+    return this.#find(topic).get(partition) ?? 0;
+  }
+
+  set({ topic, partition }: KafkaRecord, bytes: number): void {
+    this.#find(topic).set(partition, bytes);
+  }
+
+  #find(topic: string): Map<number, number> {
+    if (topic === this.#topic) return this.#ofTopic;
+    const ofTopic = this.#byTopic.get(topic) ?? new Map<number, number>();
+    this.#byTopic.set(topic, ofTopic);
+    this.#topic = topic;
+    this.#ofTopic = ofTopic;
+    return ofTopic;
   }
 }
 

@@ -122,6 +122,7 @@ describe("batches that are read", () => {
       expect(each.timestampMs).toBe(sent?.timestampMs === 0 ? NOW_MS : (sent?.timestampMs ?? -1));
       expect(Buffer.from(each.value ?? []).equals(Buffer.from(sent?.value ?? []))).toBe(true);
       expect(each.key === null).toBe(sent?.key === null);
+      expect(Buffer.from(each.key ?? []).equals(Buffer.from(sent?.key ?? []))).toBe(true);
       const headers = [...each.headers].map(([name, value]) => [name, value.toString()]);
       const given = Object.entries(sent?.headers ?? {}).map(([name, text]) => {
         return [name, new Uint8Array(Buffer.from(text)).toString()];
@@ -182,6 +183,7 @@ describe("batches that are read", () => {
     const frame = { "content-type": FRAME_CONTENT_TYPE, ce_id: "1" };
     const [ours] = readBatches(byLibrary([message("f", frame)]), [], 0).records;
     expect([...(ours?.headers.keys() ?? [])]).toEqual(["content-type"]);
+    expect(ours?.key).toBeNull();
     const twice = message("j", {});
     twice.headers = new Map([
       [Buffer.from("content-type"), Buffer.from(FRAME_CONTENT_TYPE)],
@@ -192,6 +194,7 @@ describe("batches that are read", () => {
     const contentType = theirs?.headers.get("content-type") ?? new Uint8Array(0);
     expect(Buffer.from(contentType).toString()).toBe("application/json");
     expect([...(theirs?.headers.keys() ?? [])]).toEqual(["content-type", "ce_id"]);
+    expect(Buffer.from(theirs?.key ?? []).toString()).toBe("k");
   });
 
   test("of a format that Kafka has no more are refused", () => {

@@ -2,9 +2,9 @@
  * Batches of records as Kafka stores them (format 2), from the adapter's records and back.
  *
  * What a transaction took back is left out, as are the marks that end one. Values are copied, for
- * views would keep the whole answer of the server alive. Of the headers of a frame of ours only its
- * content type is read: the rest is in the frame. Refuses the formats that Kafka 4 has no more, and
- * whatever else cannot be read, but only when nothing before it can.
+ * views would keep the whole answer of the server alive. Of a frame of ours only the content type
+ * is read beside it: key and headers say nothing that is not in the frame. Refuses the formats that
+ * Kafka 4 has no more, and whatever else cannot be read, but only when nothing before it can.
  */
 
 import type { FetchedRecord, KafkaRecord } from "./kafka-driver.ts";
@@ -12,6 +12,7 @@ import type { FetchedRecord, KafkaRecord } from "./kafka-driver.ts";
 import { compressionsAlgorithmsByBitmask, crc32c, Writer } from "@platformatic/kafka";
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { ByteShelf } from "./byte-shelf.ts";
 import { CONTENT_TYPE, FRAME_CONTENT_TYPE, FRAME_HEADERS } from "./frame-record.ts";
 import { KafkaReader, KafkaWriter } from "./kafka-bytes.ts";
 
@@ -30,6 +31,8 @@ const PREFIX_BYTES = 12;
 /** Names of headers are few, and the same in every record: with their lengths. */
 const names = new Map<string, Uint8Array>();
 const NAMES_MAX = 256;
+/** Of all partitions: one that gets little would keep a shelf of its own nearly empty. */
+const shelf = new ByteShelf();
 const contentTypeName = Buffer.from(CONTENT_TYPE);
 const frameType = Buffer.from(FRAME_CONTENT_TYPE);
 
@@ -92,11 +95,12 @@ function writeRecord(
   if (key !== null) writer.raw(key);
   writer.varint(value.byteLength);
   writer.raw(value);
-  const entries = Object.entries(headers);
-  writer.varint(entries.length);
-  for (const [name, text] of entries) {
+  // Not its entries: a pair for each header of each record costs more than writing it.
+  const given = Object.keys(headers);
+  writer.varint(given.length);
+  for (const name of given) {
     writer.raw(nameOf(name));
-    writer.text(text);
+    writer.text(headers[name]!); // `!`: one of its names
   }
   writer.prefixLength(from, false);
 }
@@ -119,7 +123,7 @@ export function readBatches(
       // The last may be cut off: it is read with the next fetch.
       if (reader.remaining < length && next > from) break;
       const batch = readHead(reader, firstOffset, length);
-      readRecords(batch, transactions, from, records);
+      if (transactions.isStanding(batch)) readRecords(batch, from, records);
       next = Math.max(next, firstOffset + batch.lastOffsetDelta + 1);
     } catch (error) {
       // What comes before it is good; the next fetch begins with this one.
@@ -158,13 +162,7 @@ class Transactions {
   }
 }
 
-function readRecords(
-  batch: Batch,
-  transactions: Transactions,
-  from: number,
-  records: FetchedRecord[],
-): void {
-  if (!transactions.isStanding(batch)) return;
+function readRecords(batch: Batch, from: number, records: FetchedRecord[]): void {
   for (let left = batch.count; left > 0; left--) {
     const record = readRecord(batch);
     if (record.offset >= from) records.push(record);
@@ -223,33 +221,40 @@ function isAbort({ body, count }: Batch): boolean {
   return keyBytes >= 4 && body.view(keyBytes).readInt16BE(2) === ABORT;
 }
 
-function readRecord({ body, firstOffset, attributes, firstMs, lastMs }: Batch): FetchedRecord {
+function readRecord(batch: Batch): FetchedRecord {
+  const { body, firstOffset, attributes, firstMs, lastMs } = batch;
   body.varint();
   body.skip(1);
   const deltaMs = body.varlong();
   const timestampMs = (attributes & HAS_APPEND_TIME) === 0 ? firstMs + deltaMs : lastMs;
   const offset = firstOffset + body.varint();
-  const key = readBytes(body);
+  const keyAt = body.at;
+  body.skip(Math.max(0, body.varint()));
   const value = readBytes(body);
-  return { offset, key, value, headers: readHeaders(body), timestampMs };
+  const headersAt = body.at;
+  if (isOurs(body)) return { offset, key: null, value, headers: FRAME_HEADERS, timestampMs };
+  body.backTo(keyAt);
+  const key = readBytes(body);
+  body.skip(headersAt - body.at);
+  return { offset, key, value, headers: allHeaders(body), timestampMs };
 }
 
 /** A copy; null: there are none. */
 function readBytes(body: KafkaReader): Uint8Array | null {
   const length = body.varint();
-  return length < 0 ? null : body.copy(length);
+  return length < 0 ? null : body.copy(length, shelf);
 }
 
-function readHeaders(body: KafkaReader): ReadonlyMap<string, Uint8Array> {
-  const again = body.fork();
+/** Passes the headers by: do they say that the value is a frame? The last content type counts. */
+function isOurs(body: KafkaReader): boolean {
   let isFrame = false;
   for (let left = body.varint(); left > 0; left--) {
     const isContentType = body.isNext(contentTypeName, Math.max(0, body.varint()));
     const length = body.varint();
-    const isOurs = body.isNext(frameType, Math.max(0, length));
-    if (isContentType && length >= 0) isFrame = isOurs;
+    const isFrameType = body.isNext(frameType, Math.max(0, length));
+    if (isContentType && length >= 0) isFrame = isFrameType;
   }
-  return isFrame ? FRAME_HEADERS : allHeaders(again);
+  return isFrame;
 }
 
 function allHeaders(body: KafkaReader): ReadonlyMap<string, Uint8Array> {

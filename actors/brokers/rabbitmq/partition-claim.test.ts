@@ -108,7 +108,7 @@ function createRig({
   const remote = new RemoteMember({
     environment,
     subscribe: options,
-    onSettled: (_topic, _partition, sequence) => claim.noteSettled(sequence),
+    onSettled: (_topic, _partition, sequences) => claim.noteSettled(sequences),
   });
   let readings = 0;
   const memory: Pick<GroupMemory, "catchUp" | "forget" | "isBeingBuried" | "postponement"> = {
@@ -218,6 +218,17 @@ test("a burial cut short after its letter was written is not handed out again", 
   await environment.settle();
   expect(sequences()).toEqual([2]);
   expect(channel.told).toContain("only 1");
+});
+
+test("a frame that comes for the first time is not looked for among the letters", async () => {
+  const { environment, channel, open, sequences } = createRig({
+    burying: ["copy-1"],
+    isBuried: true,
+  });
+  await open();
+  channel.send(1);
+  await environment.settle();
+  expect(sequences()).toEqual([1]);
 });
 
 test("a burial cut short before its letter was written is handed out again", async () => {

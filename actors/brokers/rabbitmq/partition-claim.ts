@@ -60,7 +60,7 @@ export class PartitionClaim {
   /** Burials under way, by sequence. */
   readonly burials = new Map<number, Promise<unknown>>();
   readonly #options: ClaimOptions;
-  readonly #inHand = new Map<number, InHand>();
+  readonly #inHand = new Map<number, ConsumeMessage>();
   /** Came from the server, not yet handed to `remote`. */
   #arrived: ConsumeMessage[] = [];
   /** Settled, and the server was not told. */
@@ -110,17 +110,20 @@ export class PartitionClaim {
   }
 
   message(sequence: number): InHand | undefined {
-    return this.#inHand.get(sequence);
+    const message = this.#inHand.get(sequence);
+    return message === undefined ? undefined : { bytes: message.content, copy: copyOf(message) };
   }
 
-  /** Of `remote`: this sequence needs not be kept any more. */
-  noteSettled(sequence: number): void {
-    const copy = this.#inHand.get(sequence)?.copy;
-    if (copy !== undefined) this.#options.memory.forget(copy);
-    this.#inHand.delete(sequence);
-    this.#settled.push(sequence);
-    if (this.#options.remote.inHand(this.topic, this.partition) === 0) this.#onEmpty?.();
-    const { acks, prefetchFrames } = this.#options;
+  /** Of `remote`: these sequences need not be kept any more. */
+  noteSettled(sequences: readonly number[]): void {
+    const { acks, memory, prefetchFrames, remote } = this.#options;
+    for (const sequence of sequences) {
+      const message = this.#inHand.get(sequence);
+      if (message !== undefined) memory.forget(copyOf(message));
+      this.#inHand.delete(sequence);
+      this.#settled.push(sequence);
+    }
+    if (remote.inHand(this.topic, this.partition) === 0) this.#onEmpty?.();
     acks.add(this, this.#settled.length >= prefetchFrames * FULL_SHARE);
   }
 
@@ -230,8 +233,9 @@ export class PartitionClaim {
         this.#arrived = [];
         const records: RemoteRecord[] = [];
         for (const message of batch) {
-          const record = await this.#recordOf(message);
-          if (record !== undefined) records.push(record);
+          // Nearly none are: to wait for each costs more than all else that is done with it.
+          if (this.#isDoubtful(message) && (await this.#wasBuried(message))) continue;
+          records.push(this.#recordOf(message));
         }
         this.#options.remote.received(this.topic, this.partition, records);
       }
@@ -242,21 +246,28 @@ export class PartitionClaim {
     }
   }
 
-  /** Undefined when it is buried already; then the server is told. */
-  async #recordOf(message: ConsumeMessage): Promise<RemoteRecord | undefined> {
+  /** Its burial began, and it came back. */
+  #isDoubtful(message: ConsumeMessage): boolean {
+    return wasGivenOut(message) && this.#options.memory.isBeingBuried(copyOf(message));
+  }
+
+  /** It is buried already; then the server is told. */
+  async #wasBuried(message: ConsumeMessage): Promise<boolean> {
+    const isBuried = await this.#options.isBuried(copyOf(message));
+    if (isBuried && this.#channel !== undefined) {
+      acknowledge(this.#channel, message.fields.deliveryTag, false);
+    }
+    return isBuried;
+  }
+
+  #recordOf(message: ConsumeMessage): RemoteRecord {
     const { content, fields } = message;
     const sequence = fields.deliveryTag;
-    const copy = copyOf(message);
-    const again = wasGivenOut(message);
-    const isDoubtful = again && this.#options.memory.isBeingBuried(copy);
-    if (isDoubtful && (await this.#options.isBuried(copy))) {
-      if (this.#channel !== undefined) acknowledge(this.#channel, sequence, false);
-      return undefined;
-    }
-    this.#inHand.set(sequence, { bytes: content, copy });
+    this.#inHand.set(sequence, message);
     const bytes = new Uint8Array(content.buffer, content.byteOffset, content.byteLength);
-    if (!again) return { sequence, bytes };
-    return { sequence, bytes, ...attemptAfter(message, this.#options.memory.postponement(copy)) };
+    if (!wasGivenOut(message)) return { sequence, bytes };
+    const postponed = this.#options.memory.postponement(copyOf(message));
+    return { sequence, bytes, ...attemptAfter(message, postponed) };
   }
 
   #own(): Promise<boolean> {
@@ -288,11 +299,11 @@ export class PartitionClaim {
 
 /** Given out before, by the queue's own count. */
 function wasGivenOut({ properties }: ConsumeMessage): boolean {
-  return deliveryCount(properties.headers ?? {}) > 0;
+  return deliveryCount(properties.headers) > 0;
 }
 
-function deliveryCount(headers: Readonly<Record<string, unknown>>): number {
-  const count = headers["x-delivery-count"];
+function deliveryCount(headers: Readonly<Record<string, unknown>> | undefined): number {
+  const count = headers?.["x-delivery-count"];
   return typeof count === "number" ? count : 0;
 }
 
@@ -300,7 +311,7 @@ function attemptAfter(
   { properties }: ConsumeMessage,
   postponed: Postponement | undefined,
 ): { attempt: number; notBeforeMs?: number } {
-  const attempt = Math.max(deliveryCount(properties.headers ?? {}) + 1, postponed?.attempt ?? 1);
+  const attempt = Math.max(deliveryCount(properties.headers) + 1, postponed?.attempt ?? 1);
   return postponed === undefined ? { attempt } : { attempt, notBeforeMs: postponed.notBeforeMs };
 }
 

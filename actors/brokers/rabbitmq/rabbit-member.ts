@@ -90,8 +90,8 @@ export class RabbitMember implements Subscription {
     this.#remote = new RemoteMember({
       environment,
       subscribe,
-      onSettled: (topic, partition, sequence) => {
-        this.#claims.find(topic, partition)?.noteSettled(sequence);
+      onSettled: (topic, partition, sequences) => {
+        this.#claims.find(topic, partition)?.noteSettled(sequences);
       },
       onLeaseExpired: (topic, partition) => this.#shun(topic, partition),
     });
@@ -136,7 +136,7 @@ export class RabbitMember implements Subscription {
   }
 
   async ack(deliveries: readonly DeliveryRef[]): Promise<readonly SettleResult[]> {
-    const results = deliveries.map((ref) => this.#remote.settle(ref));
+    const results = this.#remote.settleAll(deliveries);
     if (this.#options.subscribe.acks === "soon") return results;
     const touched = new Map<PartitionClaim, Promise<boolean>>();
     for (const [index, ref] of deliveries.entries()) {

@@ -38,7 +38,7 @@ function setUp() {
 
 test("those that nobody waits for are sent together, within the delay", async () => {
   const { environment, sent, queue } = setUp();
-  for (const sequence of [1, 2, 5]) queue.add(PLACE, sequence);
+  for (const sequence of [1, 2, 5]) queue.add(PLACE, [sequence]);
   await environment.advance(19);
   expect(sent).toEqual([]);
   await environment.advance(1);
@@ -51,7 +51,7 @@ test("who waits is answered without the delay, once the server has them", async 
   const gate = Promise.withResolvers<unknown>();
   answers.push(() => gate.promise);
   queue.postponed("t", 3);
-  queue.add(PLACE, 1);
+  queue.add(PLACE, [1]);
   let isTaken: boolean | undefined;
   void queue.confirmed(3).then((taken) => (isTaken = taken));
   await environment.settle();
@@ -66,10 +66,10 @@ test("what came while others were under way goes with the next", async () => {
   const { environment, sent, queue, answers } = setUp();
   const gate = Promise.withResolvers<unknown>();
   answers.push(() => gate.promise);
-  queue.add(PLACE, 1);
+  queue.add(PLACE, [1]);
   void queue.confirmed(3);
   await environment.settle();
-  queue.add(PLACE, 2);
+  queue.add(PLACE, [2]);
   const second = queue.confirmed(3);
   await environment.settle();
   expect(sent).toHaveLength(1);
@@ -82,7 +82,7 @@ test("what came while others were under way goes with the next", async () => {
 test("what is not answered is sent again, and nobody is told before it is", async () => {
   const { environment, sent, queue, answers, fail } = setUp();
   answers.push(fail, fail);
-  queue.add(PLACE, 1);
+  queue.add(PLACE, [1]);
   const confirmed = queue.confirmed(3);
   await environment.advance(1_000);
   expect(await confirmed).toBe(true);
@@ -93,7 +93,7 @@ test("what is not answered is sent again, and nobody is told before it is", asyn
 test("what is another's by now is told so, and so is the member", async () => {
   const { environment, queue, stale, answers } = setUp();
   answers.push(() => Promise.resolve([0]));
-  queue.add(PLACE, 1);
+  queue.add(PLACE, [1]);
   const confirmed = queue.confirmed(3);
   await environment.settle();
   expect(await confirmed).toBe(false);
@@ -103,7 +103,7 @@ test("what is another's by now is told so, and so is the member", async () => {
 test("a partition that was lost while nothing is answered keeps nobody waiting", async () => {
   const { environment, sent, queue, answers, fail } = setUp();
   answers.push(...Array.from({ length: 100 }, () => fail));
-  queue.add(PLACE, 1);
+  queue.add(PLACE, [1]);
   const confirmed = queue.confirmed(3);
   await environment.advance(1_000);
   queue.drop(3);
@@ -116,18 +116,29 @@ test("a partition that was lost while nothing is answered keeps nobody waiting",
 
 test("a close answers everybody and sends nothing more", async () => {
   const { environment, sent, queue } = setUp();
-  queue.add(PLACE, 1);
+  queue.add(PLACE, [1]);
   const confirmed = queue.confirmed(3);
   queue.close();
   expect(await confirmed).toBe(false);
-  queue.add(PLACE, 2);
+  queue.add(PLACE, [2]);
   await environment.advance(1_000);
   expect(sent).toEqual([]);
 });
 
+test("what is settled at once is split where one partition's share of a batch ends", async () => {
+  const { environment, sent, queue } = setUp();
+  const sequences = Array.from({ length: 2_500 }, (_, index) => index + 1);
+  queue.add(PLACE, sequences.slice(0, 900));
+  queue.add(PLACE, sequences.slice(900));
+  await environment.advance(1_000);
+  const ids = sent.flatMap((parts) => parts.filter((part) => String(part).startsWith("0-")));
+  expect(ids).toEqual(sequences.map((sequence) => `0-${sequence}`));
+  expect(sent.flatMap((parts) => parts.filter((part) => part === 1_000))).toHaveLength(2);
+});
+
 test("thousands are sent in batches that the server can take", async () => {
   const { environment, sent, queue } = setUp();
-  for (let sequence = 1; sequence <= 10_000; sequence++) queue.add(PLACE, sequence);
+  for (let sequence = 1; sequence <= 10_000; sequence++) queue.add(PLACE, [sequence]);
   await environment.advance(1_000);
   const ids = sent.map((parts) => parts.filter((part) => String(part).startsWith("0-")).length);
   expect(ids.reduce((sum, count) => sum + count, 0)).toBe(10_000);

@@ -31,11 +31,14 @@ export interface AckQueueOptions {
   readonly onTrouble: (error: unknown) => void;
 }
 
-/** Acknowledgements of one partition of one topic, for one batch. */
-interface Part {
+interface Place {
   readonly topic: string;
   readonly partition: number;
   readonly fence: string;
+}
+
+/** Acknowledgements of one partition of one topic, for one batch. */
+interface Part extends Place {
   readonly ids: string[];
   mayBeLater: boolean;
   readonly answer: PromiseWithResolvers<boolean>;
@@ -57,24 +60,31 @@ export class RedisAckQueue {
   }
 
   /** Sent within the delay, or sooner. */
-  add(
-    place: { readonly topic: string; readonly partition: number; readonly fence: string },
-    sequence: number,
-  ): void {
-    if (this.#isClosed) return;
-    const { topic, partition, fence } = place;
-    const name = nameOf(topic, partition);
-    let part = this.#open.get(name);
-    if (part === undefined || part.fence !== fence || part.ids.length >= PART_IDS_MAX) {
-      const answer = Promise.withResolvers<boolean>();
-      part = { topic, partition, fence, ids: [], mayBeLater: false, answer };
-      this.#open.set(name, part);
-      this.#waiting.push(part);
+  add(place: Place, sequences: readonly number[]): void {
+    if (this.#isClosed || sequences.length === 0) return;
+    const name = nameOf(place.topic, place.partition);
+    const mayBeLater = this.#later.has(name);
+    let isFull = false;
+    let part: Part | undefined;
+    for (const sequence of sequences) {
+      if (part === undefined || part.ids.length >= PART_IDS_MAX) part = this.#partOf(name, place);
+      part.ids.push(entryId(sequence));
+      part.mayBeLater ||= mayBeLater;
+      isFull ||= part.ids.length >= PART_IDS_MAX;
     }
-    part.ids.push(entryId(sequence));
-    part.mayBeLater ||= this.#later.has(name);
-    if (part.ids.length >= PART_IDS_MAX) this.#flushNow();
+    if (isFull) this.#flushNow();
     else this.#flushIn(this.#options.delayMs);
+  }
+
+  /** The newest part of the partition that has room. */
+  #partOf(name: string, { topic, partition, fence }: Place): Part {
+    const open = this.#open.get(name);
+    if (open?.fence === fence && open.ids.length < PART_IDS_MAX) return open;
+    const answer = Promise.withResolvers<boolean>();
+    const part: Part = { topic, partition, fence, ids: [], mayBeLater: false, answer };
+    this.#open.set(name, part);
+    this.#waiting.push(part);
+    return part;
   }
 
   /** Whether the server took everything of this partition that was added so far. */

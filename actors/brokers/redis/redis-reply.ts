@@ -8,6 +8,9 @@
 import { assert } from "../../../runtime/errors.ts";
 import { sequenceOf } from "./redis-keys.ts";
 
+const ZERO = 0x30;
+const DASH = 0x2d;
+
 export function list(reply: unknown): readonly unknown[] {
   assert(Array.isArray(reply), "redis answered something else than a list");
   return reply;
@@ -48,9 +51,23 @@ export function entries(reply: unknown): readonly Entry[] {
   for (const entry of list(reply)) {
     const [id, fields] = list(entry);
     if (!Array.isArray(fields)) continue;
-    found.push({ sequence: sequenceOf(text(id)), bytes: bytes(fields[1]) });
+    found.push({ sequence: sequenceIn(id), bytes: bytes(fields[1]) });
   }
   return found;
+}
+
+/** Of an id as the server has it: read in place, for a text of it would cost more than all else. */
+function sequenceIn(id: unknown): number {
+  if (!(id instanceof Uint8Array)) return sequenceOf(text(id));
+  let sequence = 0;
+  let isWhole = id[0] === ZERO && id[1] === DASH && id.length > 2;
+  for (let at = 2; at < id.length; at++) {
+    const digit = id[at]! - ZERO; // `!`: the loop's bound
+    isWhole &&= digit >= 0 && digit <= 9;
+    sequence = sequence * 10 + digit;
+  }
+  // Whatever else it is, is refused there.
+  return isWhole && Number.isSafeInteger(sequence) ? sequence : sequenceOf(text(id));
 }
 
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {

@@ -77,7 +77,7 @@ export class RedisSubscription implements Subscription {
     this.#member = new RemoteMember({
       environment,
       subscribe,
-      onSettled: (topic, partition, sequence) => this.#settled(topic, partition, sequence),
+      onSettled: (topic, partition, sequences) => this.#settled(topic, partition, sequences),
       onRoom: () => this.#reader.wake(),
       onLeaseExpired: (topic, partition, { cursor }) =>
         void this.#leaseExpired(partition, new Map([[topic, cursor]])),
@@ -160,7 +160,7 @@ export class RedisSubscription implements Subscription {
 
   async ack(deliveries: readonly DeliveryRef[]): Promise<readonly SettleResult[]> {
     if (this.#closing !== undefined) return deliveries.map(() => "stale");
-    const results = deliveries.map((ref) => this.#member.settle(ref));
+    const results = this.#member.settleAll(deliveries);
     this.#settles.changed();
     if (this.#options.subscribe.acks === "soon") return results;
     const places = new Map(deliveries.map((ref) => [placeName(ref.topic, ref.partition), ref]));
@@ -249,10 +249,10 @@ export class RedisSubscription implements Subscription {
     return this.#closing === undefined ? this.#member.probe(ref) : "stale";
   }
 
-  #settled(topic: string, partition: number, sequence: number): void {
+  #settled(topic: string, partition: number, sequences: readonly number[]): void {
     const fence = this.#fences.get(partition);
     if (this.#isBurying || fence === undefined) return;
-    this.#acks.add({ topic, partition, fence }, sequence);
+    this.#acks.add({ topic, partition, fence }, sequences);
   }
 
   async #claimed(claims: readonly Claim[]): Promise<void> {
