@@ -93,6 +93,13 @@ describe("a cluster", () => {
     expect(brokenBy({ zombie: { ...zombie, wasFenced: false } })).toEqual(["fence"]);
   });
 
+  test("neither fences a process that leaves in order nor refuses a commit", () => {
+    const leaver = { name: "p2", refusedCommits: 0, fencings: 0 };
+    expect(brokenBy({ leaver })).toEqual([]);
+    expect(brokenBy({ leaver: { ...leaver, refusedCommits: 1 } })).toEqual(["fence"]);
+    expect(brokenBy({ leaver: { ...leaver, fencings: 1 } })).toEqual(["fence"]);
+  });
+
   test("shows that one that was paused with work in hand was refused what it wrote late", () => {
     const zombie = { ...SLEPT, refusedCommits: 0 };
     expect(brokenBy({ zombie })).toEqual(["fence"]);

@@ -29,6 +29,15 @@ export interface ClusterEvidence {
     readonly refusedCommits: number;
     readonly cutTransactions: number;
   };
+  /**
+   * Of a process that was stopped in order. `refusedCommits`: of anybody's, by the database.
+   * `fencings`: of its incarnations, by others.
+   */
+  readonly leaver?: {
+    readonly name: string;
+    readonly refusedCommits: number;
+    readonly fencings: number;
+  };
 }
 
 /** Events of the order itself; others are on topics of their own. */
@@ -43,6 +52,7 @@ export function judgeCluster(
     ...judgePublished(orders.timelines, found.published),
     ...judgeLeftovers(found),
     ...judgeZombie(found),
+    ...judgeLeaver(found),
   ];
 }
 
@@ -115,6 +125,17 @@ function judgeZombie({ zombie }: ClusterEvidence): readonly Violation[] {
     ...(zombie.refusedCommits > 0 ? [] : [unrefused(zombie)]),
   ];
   return problems.map((detail) => ({ check: "fence", subject: zombie.name, detail }));
+}
+
+/** It lets go of everything before another asks for it: nobody need be kept off. */
+function judgeLeaver({ leaver }: ClusterEvidence): readonly Violation[] {
+  if (leaver === undefined) return [];
+  const { name, refusedCommits, fencings } = leaver;
+  const problems = [
+    ...(fencings === 0 ? [] : ["it left in order and was fenced"]),
+    ...(refusedCommits === 0 ? [] : [`${refusedCommits} commits came late while it left`]),
+  ];
+  return problems.map((detail) => ({ check: "fence", subject: name, detail }));
 }
 
 function unrefused({ pauses, cutTransactions }: Required<ClusterEvidence>["zombie"]): string {

@@ -14,7 +14,13 @@ import type { ClusterDatabase } from "./cluster-database.ts";
 import type { ClusterEvidence } from "./cluster-rules.ts";
 import type { ClusterServers, ClusterTimes } from "./cluster-servers.ts";
 import type { Evidence } from "./evidence.ts";
-import type { FaultRecord, Scenario, ScenarioContext, Zombie } from "./cluster-scenarios.ts";
+import type {
+  FaultRecord,
+  Leaver,
+  Scenario,
+  ScenarioContext,
+  Zombie,
+} from "./cluster-scenarios.ts";
 import type { Fleet } from "./cluster-fleet.ts";
 import type { LatencySummary } from "./latency-summary.ts";
 import type { RecoveryFigures } from "./recovery-figures.ts";
@@ -88,6 +94,8 @@ const EVENTS_QUIET_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 2_500;
 /** What a shard dies of that was fenced. */
 const TAKEN_OVER = "another shard has taken over";
+/** What is said of an incarnation by whoever fences it. */
+const FENCING = "fencing shard incarnation";
 
 interface World {
   readonly options: ClusterRunOptions;
@@ -190,7 +198,7 @@ async function runIn(world: World): Promise<ClusterReport> {
 async function findOut(
   world: World,
   evidence: Evidence,
-  { zombie }: FaultRecord,
+  { zombie, leaver }: FaultRecord,
   cancels: ClusterEvidence["cancels"],
 ): Promise<ClusterEvidence> {
   const { options, servers, fleet } = world;
@@ -208,6 +216,7 @@ async function findOut(
     living: fleet.living(),
     unwell: await unwellOf(fleet),
     ...(zombie === undefined ? {} : { zombie: await zombieOf(world, zombie) }),
+    ...(leaver === undefined ? {} : { leaver: await leaverOf(world, leaver) }),
   };
 }
 
@@ -271,6 +280,20 @@ async function zombieOf(
   const wasFenced = (await linesOf(fleet, name, TAKEN_OVER)) > 0;
   const cutTransactions = await servers.countCut();
   return { name, pauses, wasFenced, refusedCommits: refused.length, cutTransactions };
+}
+
+async function leaverOf(
+  { fleet, servers }: World,
+  { name, incarnations }: Leaver,
+): Promise<Required<ClusterEvidence>["leaver"]> {
+  const { length: refusedCommits } = await servers.readRefused();
+  let fencings = 0;
+  for (const member of fleet.members) {
+    for (const id of incarnations) {
+      fencings += await linesOf(fleet, member.name, `${FENCING} ${id}`);
+    }
+  }
+  return { name, refusedCommits, fencings };
 }
 
 /** Lines with `words` in the log of a process. */

@@ -45,6 +45,14 @@ export interface FaultRecord {
   readonly untilMs?: number;
   /** Who was paused for longer than it may be. */
   readonly zombie?: Zombie;
+  /** Who was stopped in order. */
+  readonly leaver?: Leaver;
+}
+
+export interface Leaver {
+  readonly name: string;
+  /** Its incarnations of shards, until it was told to stop. */
+  readonly incarnations: readonly string[];
 }
 
 export interface Zombie {
@@ -105,10 +113,11 @@ async function join(context: ScenarioContext): Promise<FaultRecord> {
 }
 
 async function leave(context: ScenarioContext): Promise<FaultRecord> {
-  const { fleet, phaseMs } = context;
+  const { fleet, database, phaseMs } = context;
   const name = lastOf(fleet);
   await Bun.sleep(phaseMs);
   const movedSlots = await slotsNow(context, name);
+  const incarnations = await database.incarnations(name);
   const faultMs = Date.now();
   const exitCode = await fleet.stop(name);
   const goneMs = Date.now() - faultMs;
@@ -120,7 +129,8 @@ async function leave(context: ScenarioContext): Promise<FaultRecord> {
   const spreadMs = Date.now() - faultMs;
   context.log(`${name} left: gone ${goneMs} ms, its ${movedSlots.size} slots owned ${spreadMs} ms`);
   await Bun.sleep(phaseMs);
-  return { faultMs, movedSlots, marks: { gone: goneMs, spread: spreadMs } };
+  const leaver = { name, incarnations };
+  return { faultMs, movedSlots, leaver, marks: { gone: goneMs, spread: spreadMs } };
 }
 
 async function kill(context: ScenarioContext): Promise<FaultRecord> {

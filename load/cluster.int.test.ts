@@ -1,6 +1,7 @@
 /**
- * Two processes on a real Kafka and a real PostgreSQL: one is killed, one sleeps through its
- * session, and every order is looked at. Small figures; `bun load/cluster.ts` has the large ones.
+ * Two processes on a real Kafka and a real PostgreSQL: one is stopped, one is killed, one sleeps
+ * through its session, and every order is looked at. Small figures; `bun load/cluster.ts` has the
+ * large ones.
  */
 
 import { afterAll, describe, expect, test } from "bun:test";
@@ -43,6 +44,17 @@ function run(scenario: Scenario) {
 }
 
 describe.skipIf(!isThere)("a cluster of two processes", () => {
+  test(
+    "hands over what one has that stops in order: nobody is fenced and no commit is refused",
+    async () => {
+      const { verdict, recovery, lateCommits } = await run("leave");
+      expect(verdict.violations).toEqual([]);
+      expect(lateCommits).toBe(0);
+      expect(recovery.movedMs).toBeDefined();
+    },
+    TIMEOUT_MS,
+  );
+
   test(
     "loses nothing and doubles nothing when one is killed, and the other goes on with its slots",
     async () => {

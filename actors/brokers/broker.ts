@@ -150,8 +150,11 @@ export interface Subscription {
   /** Stops new deliveries; those in hand stay in hand. */
   pause(): void;
   resume(): void;
-  /** Gives back what is unsettled and ends. Idempotent; settles every pending promise. */
-  close(): Promise<void>;
+  /**
+   * Gives back what is unsettled and ends. Idempotent; settles every pending promise. `isAtRest`:
+   * nothing that was delivered is still being worked on, so that nobody need be kept off.
+   */
+  close(isAtRest?: boolean): Promise<void>;
 }
 
 /** Whether a server can be reached, as its adapter sees it. */

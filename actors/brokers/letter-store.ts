@@ -100,7 +100,7 @@ function buryingElsewhere(
     standing: (look) => inner.standing(look),
     pause: () => inner.pause(),
     resume: () => inner.resume(),
-    close: () => inner.close(),
+    close: (isAtRest) => inner.close(isAtRest),
   };
 }
 

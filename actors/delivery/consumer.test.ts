@@ -524,6 +524,24 @@ describe("the life of a consumer", () => {
     expect(rig.environment.pendingTimers()).toBe(0);
   });
 
+  test.each([
+    ["at rest once all is settled", 100, true],
+    ["with work under way that outlasts it", 1_000, false],
+  ])("a drain closes its subscription %s", async (_, tookMs, isAtRest) => {
+    const rig = createRig();
+    const closed: unknown[] = [];
+    rig.interfere = (inner) => ({ close: (how) => (closed.push(how), inner.close(how)) });
+    const open: ((outcome: Outcome) => void)[] = [];
+    const consumer = await rig.start(() => new Promise((resolve) => void open.push(resolve)));
+    await rig.publish(["a"]);
+    await rig.environment.settle();
+    rig.environment.startTimer(tookMs, () => open[0]?.(ACK));
+    const draining = consumer.drain(500);
+    await rig.environment.advance(500);
+    await draining;
+    expect(closed).toEqual([isAtRest]);
+  });
+
   test("a policy whose numbers contradict each other is refused at the start", async () => {
     const rig = createRig();
     const tooShort = { ...POLICY, leaseMs: 1_000, handleTimeoutMs: 900 };

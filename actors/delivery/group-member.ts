@@ -162,7 +162,7 @@ export class GroupMember<Body> implements Consumer {
     if (this.#closing !== undefined) return this.#closing;
     const subscription = this.#subscription;
     assert(subscription !== undefined, "a consumer is handed out once it has subscribed");
-    this.#closing = subscription.close();
+    this.#closing = subscription.close(this.#isIdle());
     this.abandon();
     return this.#closing;
   }

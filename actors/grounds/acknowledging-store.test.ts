@@ -25,6 +25,14 @@ async function createRig() {
   const plain = new MemoryBroker({ environment, log });
   const { broker, store } = joinSystems(createMemoryStore({ environment }), plain);
   const deliveries: Delivery[] = [];
+  const closed: unknown[] = [];
+  const subscribe = plain.subscribe.bind(plain);
+  plain.subscribe = async (options) => {
+    const inner = await subscribe(options);
+    const close = inner.close.bind(inner);
+    inner.close = (isAtRest) => (closed.push(isAtRest), close(isAtRest));
+    return inner;
+  };
 
   async function join(group: string): Promise<Subscription> {
     return await broker.subscribe({
@@ -51,10 +59,17 @@ async function createRig() {
     await environment.settle();
   }
 
-  return { environment, store, deliveries, join, publish };
+  return { environment, store, deliveries, closed, join, publish };
 }
 
 const mark = { inbox: [{ group: "g", messageId: "0192d4b2-0000-7000-8000-000000000001" }] };
+
+test("a member that closes says whether it is at rest to those below", async () => {
+  const { closed, join } = await createRig();
+  await (await join("a")).close(true);
+  await (await join("b")).close();
+  expect(closed).toEqual([true, undefined]);
+});
 
 describe("a commit", () => {
   test("acknowledges the deliveries of its unit", async () => {

@@ -25,9 +25,9 @@ export function joinSystems(store: Store, broker: Broker): JoinedSystems {
     const subscription = await broker.subscribe({ acks: "soon", ...options });
     const ofGroup = members.get(group) ?? new Set<Subscription>();
     members.set(group, ofGroup.add(subscription));
-    const close = async (): Promise<void> => {
+    const close = async (isAtRest?: boolean): Promise<void> => {
       ofGroup.delete(subscription);
-      await subscription.close();
+      await subscription.close(isAtRest);
     };
     return {
       ack: (deliveries) => subscription.ack(deliveries),

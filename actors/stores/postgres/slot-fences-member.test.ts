@@ -33,7 +33,7 @@ function setUp() {
         standing: async () => undefined,
         pause: () => undefined,
         resume: () => undefined,
-        close: async () => void calls.push("closed"),
+        close: async (isAtRest) => void calls.push(isAtRest === true ? "closed at rest" : "closed"),
       };
     },
   };
@@ -117,13 +117,28 @@ describe("a member with fences", () => {
     ]);
   });
 
-  test("releases what it lost without warning only when it is closed in good order", async () => {
+  test("that closes at rest releases all before it leaves, what it lost as well", async () => {
     const member = await world.join();
     await member.assigned("payments", [1, 2]);
     member.revoked("payments", [1]);
     expect(world.calls).toEqual(["claim order 1,2"]);
-    await member.subscription.close();
-    expect(world.calls).toEqual(["claim order 1,2", "closed", "release order 1,2"]);
+    await member.subscription.close(true);
+    expect(world.calls).toEqual(["claim order 1,2", "release order 1,2", "closed at rest"]);
+  });
+
+  test("that closes with work under way releases nothing: who comes next fences it", async () => {
+    const member = await world.join();
+    await member.assigned("payments", [1]);
+    await member.subscription.close(false);
+    expect(world.calls).toEqual(["claim order 1", "closed"]);
+  });
+
+  test("claims nothing any more once it is closing", async () => {
+    const member = await world.join();
+    const closing = member.subscription.close(true);
+    await expect(member.assigned("payments", [1])).rejects.toMatchObject({ code: "CLOSED" });
+    await closing;
+    expect(world.calls).toEqual(["closed at rest"]);
   });
 
   test("claims a slot anew that it gets back after it lost it", async () => {

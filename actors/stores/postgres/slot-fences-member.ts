@@ -4,11 +4,14 @@
  * A slot is claimed with the first of the group's topics that has it, and released once the last
  * has lost it and nothing of it is under way. Nothing of a topic is delivered before the claim. A
  * slot that is lost without warning is not released: whoever takes it must not rely on this member
- * having stopped, and fences it.
+ * having stopped, and fences it. A member that closes at rest releases before it leaves its group:
+ * whoever is assigned its slots then may ask for them at once, and would fence the whole shard.
  */
 
 import type { Broker, SubscribeOptions, Subscription } from "../../brokers/broker.ts";
 import type { SlotFences } from "./slot-fences.ts";
+
+import { ShopError } from "../../../runtime/errors.ts";
 
 type Fences = Pick<SlotFences, "claim" | "release">;
 
@@ -52,9 +55,10 @@ function releasingOnClose(inner: Subscription, slots: MemberSlots): Subscription
     standing: (look) => inner.standing(look),
     pause: () => inner.pause(),
     resume: () => inner.resume(),
-    async close() {
-      await inner.close();
-      await slots.releaseAll();
+    async close(isAtRest = false) {
+      slots.end();
+      if (isAtRest) await slots.releaseAll();
+      await inner.close(isAtRest);
     },
   };
 }
@@ -65,6 +69,7 @@ class MemberSlots {
   readonly #fences: Fences;
   readonly #topics = new Map<number, Set<string>>();
   readonly #claims = new Map<number, Promise<void>>();
+  #hasEnded = false;
 
   constructor(group: string, fences: Fences) {
     this.#group = group;
@@ -72,6 +77,9 @@ class MemberSlots {
   }
 
   async add(topic: string, slots: readonly number[]): Promise<void> {
+    if (this.#hasEnded) {
+      throw new ShopError("CLOSED", `the member of group ${this.#group} is leaving`, "never");
+    }
     const fresh: number[] = [];
     for (const slot of slots) {
       const topics = this.#topics.get(slot);
@@ -100,6 +108,11 @@ class MemberSlots {
   /** They stay claimed, until the member closes or another fences it. */
   lose(topic: string, slots: readonly number[]): void {
     this.#remove(topic, slots);
+  }
+
+  /** Nothing is claimed any more. */
+  end(): void {
+    this.#hasEnded = true;
   }
 
   async releaseAll(): Promise<void> {

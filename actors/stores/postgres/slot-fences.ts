@@ -44,18 +44,22 @@ export interface SlotFences {
    * published. Rejects with `FENCED`, or with `STORAGE_FAULT` when the database is away.
    */
   claim(group: string, slots: readonly number[]): Promise<void>;
-  /** To be called once nothing of them is under way any more. */
+  /**
+   * To be called once nothing of them is under way any more. A claim of the group that is being
+   * taken is waited for, so that nothing is taken after it was released.
+   */
   release(group: string, slots: readonly number[]): Promise<void>;
   /**
-   * Resolves when what other shards committed for `slot` before the call is published; false:
+   * Resolves when what other shards committed for `slots` before the call is published; false:
    * it was not within `withinMs`.
    */
-  published(slot: number, withinMs: number): Promise<boolean>;
+  published(slots: readonly number[], withinMs: number): Promise<boolean>;
 }
 
 export function createSlotFences(options: SlotFencesOptions): SlotFences {
   const { environment, rows, lease, topics, settings = FENCE_SETTINGS, onLog } = options;
   const { relayId } = lease;
+  const takes = new Set<{ readonly group: string; readonly taken: Promise<void> }>();
 
   async function arePublished(slots: readonly number[], withinMs: number): Promise<boolean> {
     const byMs = environment.monotonicMs() + withinMs;
@@ -69,13 +73,23 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
     return true;
   }
 
-  async function take(group: string, slots: readonly number[]): Promise<void> {
+  async function takeFrom(group: string, slots: readonly number[]): Promise<void> {
     for (;;) {
       const former = await rows.claim(relayId, group, slots);
       if (former.length === 0) return;
       const why = `it did not release slots of group ${group} that are another's now`;
       await lease.fence(former, why);
       await lease.beat();
+    }
+  }
+
+  async function takePatiently(group: string, slots: readonly number[]): Promise<void> {
+    const take = { group, taken: patiently(group, () => takeFrom(group, slots)) };
+    takes.add(take);
+    try {
+      await take.taken;
+    } finally {
+      takes.delete(take);
     }
   }
 
@@ -98,7 +112,7 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
 
   return {
     async claim(group, slots) {
-      await patiently(group, () => take(group, slots));
+      await takePatiently(group, slots);
       const waitMs = settings.publishedWaitMs;
       if (await patiently(group, () => arePublished(slots, waitMs))) return;
       const left = `frames of slots ${slots.join(", ")} are still unpublished`;
@@ -107,10 +121,14 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
         `${group}: after ${settings.publishedWaitMs} ms ${left}; order may suffer`,
       );
     },
-    release: (group, slots) => rows.release(relayId, group, slots),
-    async published(slot, withinMs) {
+    async release(group, slots) {
+      const ofGroup = [...takes].filter((take) => take.group === group);
+      await Promise.allSettled(ofGroup.map(({ taken }) => taken));
+      await rows.release(relayId, group, slots);
+    },
+    async published(slots, withinMs) {
       try {
-        return await arePublished([slot], withinMs);
+        return await arePublished(slots, withinMs);
       } catch (error) {
         throw readFailure(error);
       }
