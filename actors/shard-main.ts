@@ -34,8 +34,8 @@ import {
 } from "./command-frames.ts";
 import { encodeValue } from "./contracts/codec.ts";
 import { embeddedLine } from "./grounds/embedded-ground.ts";
-import { sampleOutbox } from "./grounds/outbox-samples.ts";
 import { commitSabotage, isSabotage } from "./sabotage.ts";
+import { createShardFailures } from "./shard-failure.ts";
 import { startShardServices } from "./shard-services.ts";
 import { shardMetrics } from "./shard-metrics.ts";
 import { commitMetrics } from "./store-metrics.ts";
@@ -138,7 +138,9 @@ async function start(
 
   const counters = new CounterWriter(data.counters, SHOP_LAYOUT, data.thread);
   const metrics = shardMetrics(counters);
-  const reports = { ...reportsOf(data, tell), onBatch: commitMetrics(counters) };
+  const told = reportsOf(data, tell);
+  const failures = createShardFailures(systemEnvironment, told.onLog);
+  const reports = { ...told, onFailure: failures.onFailure, onBatch: commitMetrics(counters) };
   const ground = await openGround(data, node, line, reports);
   const memory = await openMemory(data, reports);
   const running = await startShardServices({
@@ -155,11 +157,10 @@ async function start(
     },
   });
   services.resolve(running);
-  const stopSampling = sampleOutbox(ground.outbox, metrics, systemEnvironment);
   return {
     async stop(withinMs) {
+      failures.stopping();
       await running.drain(withinMs * (data.ground.kind === "remote" ? DRAIN_SHARE : 1));
-      stopSampling();
       memory?.close();
       await ground.close();
       node.close();
@@ -208,12 +209,6 @@ function reportsOf(data: ShardThreadData, tell: (told: ShardTold) => void) {
     onBalanced: () => tell({ kind: "balanced" }),
     onConnection: (server: string, state: ConnectionState) =>
       tell({ kind: "connection", server, state }),
-    /** In a turn of its own: whoever tells of it must not be able to catch it. */
-    onFailure(error: unknown): void {
-      systemEnvironment.defer(() => {
-        throw error;
-      });
-    },
   };
 }
 

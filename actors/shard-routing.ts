@@ -12,6 +12,7 @@ import type { Broker } from "./brokers/broker.ts";
 import type { BurialLog } from "./delivery/burial-log.ts";
 import type { Consumer } from "./delivery/consumer.ts";
 import type { ConsumerEvent } from "./delivery/consumer-event.ts";
+import type { GroundOutbox } from "./grounds/shard-ground.ts";
 import type { LedgerMember } from "./ledger/ledger-watch.ts";
 import type { RouteRules } from "./routing/compile-routes.ts";
 import type { Egress, EgressSettings } from "./routing/egress.ts";
@@ -20,6 +21,7 @@ import type { ShardMetrics } from "./shard-metrics.ts";
 import type { Store } from "./stores/unit-of-work.ts";
 
 import { ShopError } from "../runtime/errors.ts";
+import { wayStates } from "./grounds/outbox-samples.ts";
 import { egressGroup, startEgress } from "./routing/egress.ts";
 import { startIngress, startUnmatched, UNMATCHED_GROUP } from "./routing/ingress.ts";
 import { routeStore } from "./routing/route-store.ts";
@@ -62,6 +64,8 @@ export interface ShardRoutingOptions {
   readonly partitions?: readonly number[];
   readonly settings: RouterSettings;
   readonly foreign?: readonly ForeignBroker[];
+  /** Absent: the log takes frames with their unit. */
+  readonly outbox?: Pick<GroundOutbox, "lanes">;
   readonly metrics: Pick<ShardMetrics, "consumed" | "egress">;
   readonly burials: Pick<BurialLog, "buried">;
   readonly onLog: (level: "warning", text: string) => void;
@@ -78,7 +82,7 @@ export interface ShardRouting {
    * log, for the ledger; that they are asked for their books also sets the depth of outboxes right.
    */
   start(): Promise<readonly LedgerMember[]>;
-  /** Takes nothing in any more; to be called before the services drain. */
+  /** Takes nothing in any more; to be called no later than the services drain. */
   drainIngresses(withinMs: number): Promise<void>;
   /** Sends what the services left in the outboxes; what does not get out stays there. */
   drainEgresses(withinMs: number): Promise<void>;
@@ -86,7 +90,7 @@ export interface ShardRouting {
 
 /** Throws `BAD_CONFIGURATION` naming each bad row. */
 export function createShardRouting(options: ShardRoutingOptions): ShardRouting {
-  const { settings, foreign = [], metrics } = options;
+  const { settings, foreign = [], metrics, outbox } = options;
   const table = compileTopology(
     settings,
     new Map(foreign.map(({ name, topics, ingressTopics }) => [name, { topics, ingressTopics }])),
@@ -102,7 +106,9 @@ export function createShardRouting(options: ShardRoutingOptions): ShardRouting {
   let sampling: Timer | undefined;
 
   function sample(): void {
-    for (const egress of egresses) metrics.egress(egress.name, egress.state());
+    for (const [broker, state] of wayStates(outbox?.lanes() ?? [], egresses)) {
+      metrics.egress(broker, state);
+    }
     sampling = options.environment.startTimer(SAMPLE_MS, sample);
   }
 
@@ -121,7 +127,7 @@ export function createShardRouting(options: ShardRoutingOptions): ShardRouting {
         egresses.push(egress);
         if (ingress !== undefined) ingresses.push(ingress);
       }
-      if (foreign.length > 0) sample();
+      if (foreign.length > 0 || outbox !== undefined) sample();
       return [
         { group: UNMATCHED_GROUP, consumer: unmatched },
         ...egresses.map(({ name, consumer }) => ({ group: egressGroup(name), consumer })),

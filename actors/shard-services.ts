@@ -28,7 +28,6 @@ import type { ForeignBroker, RouterSettings } from "./shard-routing.ts";
 import type { ShardMetrics } from "./shard-metrics.ts";
 import type { Store } from "./stores/unit-of-work.ts";
 
-import { ShopError } from "../runtime/errors.ts";
 import { createActorSystem } from "../runtime/actors/actor-system.ts";
 import { createBehaviorService } from "./analytics/behavior-service.ts";
 import { createOwnerHandler } from "./commands/owner-handler.ts";
@@ -37,6 +36,7 @@ import { createLetterService } from "./dead-letters/letter-service.ts";
 import { createBurialLog } from "./delivery/burial-log.ts";
 import { causeOf } from "./delivery/decode-message.ts";
 import { createShardFraud } from "./fraud/shard-fraud.ts";
+import { outboxRefusal } from "./grounds/outbox-samples.ts";
 import { createInventoryService, INVENTORY_SETTINGS } from "./inventory/inventory-actor.ts";
 import { startLedgerWatch } from "./ledger/ledger-watch.ts";
 import { createNotificationService } from "./notification/notification-actor.ts";
@@ -199,8 +199,11 @@ export async function startShardServices(options: ShardServicesOptions): Promise
       const byMs = environment.monotonicMs() + withinMs;
       const left = (): number => Math.max(0, byMs - environment.monotonicMs());
       ledger.stop();
-      await routing.drainIngresses(left());
-      await Promise.all(members.map(({ consumer }) => consumer.drain(left())));
+      // Side by side: leaving a group takes its time, and there is one time for all of them.
+      await Promise.all([
+        routing.drainIngresses(left()),
+        ...members.map(({ consumer }) => consumer.drain(left())),
+      ]);
       await Promise.all([payments.close(), notifications.close()]);
       await orders.stop(left());
       await routing.drainEgresses(left());
@@ -215,13 +218,13 @@ interface CommandOrigin {
   readonly deadlineMs: number;
 }
 
-/** Throws `SATURATED` while too much waits for one broker. */
+/** Throws `SATURATED`, naming the broker, while too much waits for one. */
 function admitToOutbox({ outbox, settings }: ShardServicesOptions): void {
   const { outboxFramesMax, shards } = settings.router;
-  const depth = outbox?.depth() ?? 0;
-  if (depth * shards < outboxFramesMax) return;
-  const problem = `${depth} frames wait for a broker, ${outboxFramesMax / shards} may`;
-  throw new ShopError("SATURATED", problem, "later");
+  const framesMax = Math.ceil(outboxFramesMax / shards);
+  if (outbox === undefined || outbox.depth() < framesMax) return;
+  const refusal = outboxRefusal(outbox.lanes(), framesMax);
+  if (refusal !== undefined) throw refusal;
 }
 
 /** Answers before the gateway gives up, so that it can say where to look. */

@@ -8,16 +8,17 @@
 
 import type { ShardThreadData } from "../actors/shard-main.ts";
 import type { ServersInUse } from "../actors/grounds/inspect-servers.ts";
-import type { BrokerSettings, BrokerUse } from "../actors/grounds/open-brokers.ts";
+import type { BrokerLink, BrokerSettings, BrokerUse } from "../actors/grounds/open-brokers.ts";
 import type { RedisMemoryData } from "../actors/grounds/redis-memory.ts";
 import type { Audience, Placement } from "../actors/grounds/placement.ts";
 import type { ViewsGroundData } from "../actors/views/views-carrier.ts";
 import type { ShopConfig } from "./config/config-schema.ts";
 import type { Systems } from "./config/systems.ts";
 
-import { audienceOf, topicsOn, usesOfLinks } from "../actors/grounds/placement.ts";
+import { audienceOf, usesOfLinks } from "../actors/grounds/placement.ts";
+import { egressGroup } from "../actors/routing/egress.ts";
 import { UNMATCHED_GROUP } from "../actors/routing/ingress.ts";
-import { UNMATCHED_TOPIC } from "../actors/routing/routed-frame.ts";
+import { outboxTopic, outboxTopics, UNMATCHED_TOPIC } from "../actors/routing/routed-frame.ts";
 import { JOURNAL, linksOfBrokers, logTopicsOf } from "./shop-layout.ts";
 
 /** The part of a shard's settings that depends on the systems in use. */
@@ -68,13 +69,23 @@ function embedded(config: ShopConfig, shards: number): SystemsOfShards {
   };
 }
 
-function placesOf(placement: Placement): Placement {
-  return { ...placement, [UNMATCHED_TOPIC]: placement["orders"] ?? "kafka" };
+/** Where every topic is, the router's own on the log among them. */
+function placesOf(placement: Placement, links: readonly BrokerLink[]): Placement {
+  const log = placement["orders"] ?? "kafka";
+  const own = outboxTopics(links.map(({ name }) => name)).map((topic) => [topic, log] as const);
+  return { ...placement, ...Object.fromEntries(own) };
+}
+
+/** Brokers that have topics beside the shop's own: without any there is nothing to carry there. */
+function linksInUse(config: ShopConfig): readonly BrokerLink[] {
+  return linksOfBrokers(config).filter(({ topics }) => topics.length > 0);
 }
 
 function remote(config: ShopConfig, placement: Placement, process: string): SystemsOfShards {
   const audience = audienceOf(placement);
-  const places = placesOf(placement);
+  const links = linksInUse(config);
+  const places = placesOf(placement, links);
+  const uses = usesOf(config, placement, links);
   const { retention, slots, postgres, cluster } = config;
   const heard = new Set(Object.values(audience.views).flat());
   return {
@@ -83,7 +94,8 @@ function remote(config: ShopConfig, placement: Placement, process: string): Syst
     ground: (shard) => ({
       kind: "remote",
       brokers: brokerSettingsOf(config),
-      uses: usesOf(config, places, audience),
+      uses,
+      links,
       placement: places,
       postgres,
       retention,
@@ -96,7 +108,7 @@ function remote(config: ShopConfig, placement: Placement, process: string): Syst
     views: () => ({
       kind: "remote",
       brokers: brokerSettingsOf(config),
-      uses: usesOf(config, places, audience).flatMap((use) => {
+      uses: uses.flatMap((use) => {
         const topics = use.topics.filter((topic) => heard.has(topic));
         return topics.length === 0 ? [] : [{ ...use, topics, groups: {} }];
       }),
@@ -107,24 +119,29 @@ function remote(config: ShopConfig, placement: Placement, process: string): Syst
   };
 }
 
-/** Each broker that carries something, with who reads it. */
+/** Each broker that carries something, the shop's own or for routes, with who reads it. */
 export function usesOf(
   { brokers }: Pick<ShopConfig, "brokers">,
   placement: Placement,
-  audience: Audience,
+  links: readonly BrokerLink[],
 ): readonly BrokerUse[] {
-  const readers = [
-    ...Object.entries(audience.groups),
-    [UNMATCHED_GROUP, [UNMATCHED_TOPIC]] as const,
+  const places = placesOf(placement, links);
+  const linked = new Map(usesOfLinks(links).map((use) => [use.name, use]));
+  const readers: readonly (readonly [string, readonly string[]])[] = [
+    ...Object.entries(audienceOf(placement).groups),
+    [UNMATCHED_GROUP, [UNMATCHED_TOPIC]],
+    ...links.map(({ name }) => [egressGroup(name), [outboxTopic(name)]] as const),
   ];
   return brokers.flatMap((name) => {
-    const unmatched = placement[UNMATCHED_TOPIC] === name ? [UNMATCHED_TOPIC] : [];
-    const topics = [...topicsOn(placement, name), ...unmatched];
-    const groups = topics.map((topic) => [
+    const own = Object.keys(places).filter((topic) => places[topic] === name);
+    const groups = own.map((topic) => [
       topic,
       readers.filter(([, heard]) => heard.includes(topic)).map(([group]) => group),
     ]);
-    return topics.length === 0 ? [] : [{ name, topics, groups: Object.fromEntries(groups) }];
+    const link = linked.get(name);
+    const topics = [...own, ...(link?.topics ?? [])];
+    if (topics.length === 0) return [];
+    return [{ name, topics, groups: { ...Object.fromEntries(groups), ...link?.groups } }];
   });
 }
 
@@ -132,18 +149,21 @@ function brokerSettingsOf({ kafka, redis, rabbitmq }: ShopConfig): BrokerSetting
   return { kafka, redis, rabbitmq };
 }
 
-/** Every server that this process is going to use; absent: none. */
+/**
+ * Every server that this process cannot do without; absent: none. What it only reads when it is
+ * asked, because the role is another's, may be away.
+ */
 export function serversOf(config: ShopConfig, systems: Systems): ServersInUse | undefined {
-  const { store, postgres, audit, analytics, mongodb, elasticsearch } = config;
+  const { store, roles, postgres, audit, analytics, mongodb, elasticsearch } = config;
   const uses =
     systems.kind === "embedded"
       ? usesOfLinks(linksOfBrokers(config))
-      : usesOf(config, placesOf(systems.placement), audienceOf(systems.placement));
+      : usesOf(config, systems.placement, linksInUse(config));
   const redisKeeps = redisMemoryOf(config) !== undefined;
   const stores = {
     ...(store === "postgres" ? { postgres } : {}),
-    ...(analytics.store === "mongodb" ? { mongodb } : {}),
-    ...(audit.store === "elasticsearch" ? { elasticsearch } : {}),
+    ...(analytics.store === "mongodb" && roles.includes("analytics") ? { mongodb } : {}),
+    ...(audit.store === "elasticsearch" && roles.includes("audit") ? { elasticsearch } : {}),
   };
   if (uses.length === 0 && !redisKeeps && Object.keys(stores).length === 0) return undefined;
   return { brokers: brokerSettingsOf(config), uses, redisKeeps, ...stores };

@@ -23,7 +23,6 @@ import { compileTopology } from "../actors/topology.ts";
 import { VIEW_SETTINGS } from "../actors/views/view-settings.ts";
 import { ledgerSettingsOf } from "./config/ledger-settings.ts";
 import { notificationSettings } from "./config/notification-settings.ts";
-import { ShopError } from "../runtime/errors.ts";
 import { viewsOf } from "./views-child.ts";
 
 /** Indices in the mesh. */
@@ -120,7 +119,7 @@ export function logTopicsOf({ brokers }: Pick<ShopConfig, "brokers">): readonly 
   return [...TOPICS, ...outboxTopics(brokers)];
 }
 
-/** What there is at each broker beside the journal. */
+/** What there is at each broker beside the shop's own topics. */
 export function linksOfBrokers({
   brokers,
   router,
@@ -138,24 +137,10 @@ export function linksOfBrokers({
 
 /** Throws `BAD_CONFIGURATION` for what a thread would refuse, before there is any. */
 export function checkSettings(config: ShopConfig): void {
-  checkLinks(config);
-  const links = config.store === "embedded" ? linksOfBrokers(config) : [];
+  const links = linksOfBrokers(config);
   compileTopology(config.router, new Map(links.map((link) => [link.name, link])));
   checkThresholds(config.fraud);
   checkNotificationSettings(notificationSettings(config.notification));
-}
-
-/** A link to a broker that is not in use, or in use for something else, would do nothing. */
-function checkLinks({ store, brokers, router }: ShopConfig): void {
-  for (const { broker } of router.links) {
-    const problem =
-      store === "postgres"
-        ? `router.links names ${broker}: with store = postgres the brokers carry the shop's topics`
-        : brokers.includes(broker)
-          ? undefined
-          : `router.links names ${broker}, which is not among brokers`;
-    if (problem !== undefined) throw new ShopError("BAD_CONFIGURATION", problem, "never");
-  }
 }
 
 /** The part of the configuration that the views' thread needs. */

@@ -1,31 +1,67 @@
 /**
- * Puts how the outbox of a shard stands into its metrics, once a second, as it is done for brokers
- * beside the journal.
+ * How the way to each broker stands in one shard: the relay of what was committed, and the egress
+ * of what routes send, as one figure for each broker.
  *
- * Refuses nothing; a shard without an outbox has nothing to show.
+ * Both may lead to the same broker, and metrics and health know brokers only. New work is refused
+ * while too much waits for one; a shard that has neither has nothing to show.
  */
 
-import type { Environment, Timer } from "../../runtime/environment.ts";
-import type { ShardMetrics } from "../shard-metrics.ts";
-import type { GroundOutbox } from "./shard-ground.ts";
+import type { CircuitStateName } from "../delivery/breaker.ts";
+import type { EgressState } from "../routing/egress.ts";
+import type { RelayLaneState } from "../stores/postgres/outbox-relay-lane.ts";
 
-const SAMPLE_MS = 1_000;
+import { ShopError } from "../../runtime/errors.ts";
 
-/** Returns how to stop. */
-export function sampleOutbox(
-  outbox: GroundOutbox | undefined,
-  metrics: Pick<ShardMetrics, "egress">,
-  environment: Environment,
-): () => void {
-  if (outbox === undefined) return () => undefined;
-  let timer: Timer | undefined;
-  const sample = (): void => {
-    for (const { name, isUp, depth, published, failed } of outbox.lanes()) {
-      const circuit = isUp ? "closed" : "open";
-      metrics.egress(name, { circuit, depth, published, failed, oldestAgeMs: 0, failedOver: 0 });
-    }
-    timer = environment.startTimer(SAMPLE_MS, sample);
+/** From well to ill: two ways to a broker are as well as the worse of them. */
+const CIRCUITS: readonly CircuitStateName[] = ["closed", "half_open", "open"];
+
+export interface EgressWay {
+  readonly name: string;
+  state(): EgressState;
+}
+
+/** By broker. */
+export function wayStates(
+  lanes: readonly RelayLaneState[],
+  egresses: readonly EgressWay[],
+): ReadonlyMap<string, EgressState> {
+  const ways = [
+    ...lanes.map((lane) => [lane.name, laneState(lane)] as const),
+    ...egresses.map((egress) => [egress.name, egress.state()] as const),
+  ];
+  const states = new Map<string, EgressState>();
+  for (const [name, state] of ways) {
+    const other = states.get(name);
+    states.set(name, other === undefined ? state : together(other, state));
+  }
+  return states;
+}
+
+/** Why new work is refused, naming each broker for which `framesMax` frames or more wait. */
+export function outboxRefusal(
+  lanes: readonly Pick<RelayLaneState, "name" | "depth">[],
+  framesMax: number,
+): ShopError | undefined {
+  const waiting = lanes
+    .filter(({ depth }) => depth >= framesMax)
+    .map(({ name, depth }) => `${depth} frames wait for broker ${name}`);
+  if (waiting.length === 0) return undefined;
+  return new ShopError("SATURATED", `${waiting.join(", ")}, at most ${framesMax}`, "later");
+}
+
+function laneState({ isUp, depth, published, failed }: RelayLaneState): EgressState {
+  const circuit = isUp ? "closed" : "open";
+  return { circuit, depth, published, failed, oldestAgeMs: 0, failedOver: 0 };
+}
+
+function together(one: EgressState, other: EgressState): EgressState {
+  const isWorse = CIRCUITS.indexOf(other.circuit) > CIRCUITS.indexOf(one.circuit);
+  return {
+    circuit: isWorse ? other.circuit : one.circuit,
+    depth: one.depth + other.depth,
+    oldestAgeMs: Math.max(one.oldestAgeMs, other.oldestAgeMs),
+    published: one.published + other.published,
+    failed: one.failed + other.failed,
+    failedOver: one.failedOver + other.failedOver,
   };
-  sample();
-  return () => timer?.cancel();
 }

@@ -3,23 +3,24 @@
  * with connections of this thread's own.
  *
  * A shard is whoever its broker assigns slots to; it claims each before it handles anything of it,
- * and what it commits is refused once another has. What it publishes goes through the outbox, and
- * what is given up on goes to the database, whichever broker it came from. A shard that finds
- * itself fenced is of no use and must end. Refuses a server that cannot be used, naming its
- * setting.
+ * and what it commits or buries is refused once another has. What it publishes goes through the
+ * outbox, and what is given up on goes to the database, whichever broker it came from. Frames that
+ * routes send to topics of others wait in topics of the log first. A shard that finds itself fenced
+ * is of no use and must end. Refuses a server that cannot be used, naming its setting.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
 import type { Broker } from "../brokers/broker.ts";
 import type { PostgresShard } from "../stores/postgres/outbox-relay-shard.ts";
+import type { ForeignBroker } from "../shard-routing.ts";
 import type { OutboxFrame } from "../stores/postgres/outbox-relay-table.ts";
 import type { Postgres } from "../stores/postgres/postgres-connection.ts";
 import type { PostgresLetters } from "../stores/postgres/postgres-letters.ts";
 import type { PostgresSettings } from "../stores/postgres/postgres-options.ts";
 import type { PostgresRetention } from "../stores/postgres/postgres-retention.ts";
 import type { LeaseSettings } from "../stores/postgres/shard-lease.ts";
-import type { BrokerSettings, BrokerUse } from "./open-brokers.ts";
-import type { Placement } from "./placement.ts";
+import type { BrokerLink, BrokerSettings, BrokerUse } from "./open-brokers.ts";
+import type { BrokerName, Placement } from "./placement.ts";
 import type { GroundEvents, OrderOwners, ShardGround } from "./shard-ground.ts";
 
 import { describeError, ShopError } from "../../runtime/errors.ts";
@@ -29,12 +30,12 @@ import { createOwnerAsker } from "../commands/owner-asker.ts";
 import { startHousekeeping } from "../stores/postgres/housekeeping.ts";
 import { openPostgresShard } from "../stores/postgres/outbox-relay-shard.ts";
 import { openPostgres } from "../stores/postgres/postgres-connection.ts";
-import { createPostgresLetters } from "../stores/postgres/postgres-letters.ts";
 import { retentionSteps } from "../stores/postgres/postgres-retention.ts";
 import { createReplyHints } from "../stores/postgres/reply-hints.ts";
 import { withFences } from "../stores/postgres/slot-fences-member.ts";
 import { joinSystems } from "./acknowledging-store.ts";
 import { openBrokers } from "./open-brokers.ts";
+import { takingTurns } from "./taking-turns.ts";
 
 /** For hints, which listen on a connection of their own, and for housekeeping. */
 const SIDE_CONNECTIONS = 3;
@@ -50,6 +51,8 @@ export interface RemoteGroundData {
   readonly uses: readonly BrokerUse[];
   /** By topic, the router's own included. */
   readonly placement: Placement;
+  /** Topics beside the shop's own, which routes name; the brokers are among `uses`. */
+  readonly links: readonly BrokerLink[];
   readonly postgres: PostgresSettings;
   readonly retention: PostgresRetention;
   readonly lease: LeaseSettings;
@@ -107,16 +110,19 @@ async function open(opening: Opening, closers: Closer[]): Promise<Omit<ShardGrou
     onLog: events.onLog,
   });
   closers.push(() => Promise.all([...brokers.values()].map((broker) => broker.close())));
-  const letters = createPostgresLetters(postgres, slots);
-  const nowMs = (): number => environment.nowMs();
-  const placed = new PlacedBroker({
-    brokers: new Map(
-      [...brokers].map(([name, broker]) => [name, withLetterStore({ broker, letters, nowMs })]),
-    ),
-    places: new Map(Object.entries(placement)),
-  });
-  const shard = await openShard(opening, postgres, brokers, letters);
+  const shard = await openShard(opening, postgres, brokers);
   closers.push(() => shard.close(CLOSE_MS));
+  const { letters } = shard;
+  const nowMs = (): number => environment.nowMs();
+  const burying = new Map(
+    [...brokers].map(([name, broker]) => [name, withLetterStore({ broker, letters, nowMs })]),
+  );
+  const places = new Map(Object.entries(placement));
+  const carriers = new Set<string>(places.values());
+  const placed = new PlacedBroker({
+    brokers: new Map([...burying].filter(([name]) => carriers.has(name))),
+    places,
+  });
   const joined = joinSystems(shard.store, fencedBroker(placed, shard.fences));
   const owners = openOwners(opening, { postgres, shard, broker: placed }, closers);
   for (const server of ["postgres", ...brokers.keys()]) {
@@ -126,7 +132,7 @@ async function open(opening: Opening, closers: Closer[]): Promise<Omit<ShardGrou
     ...joined,
     letters,
     owners,
-    foreign: [],
+    foreign: foreignOf(opening, burying, shard),
     outbox: { depth: () => shard.depth(), lanes: () => shard.lanes() },
   };
 }
@@ -134,29 +140,51 @@ async function open(opening: Opening, closers: Closer[]): Promise<Omit<ShardGrou
 async function openShard(
   { data, environment, events }: Opening,
   postgres: Postgres,
-  brokers: ReadonlyMap<string, Broker>,
-  letters: PostgresLetters,
+  brokers: ReadonlyMap<BrokerName, Broker>,
 ): Promise<PostgresShard> {
-  const lanes = data.uses.flatMap(({ name, topics }) => {
-    const broker = brokers.get(name);
-    return broker === undefined ? [] : [{ name, topics, broker }];
+  const lanes = [...brokers].flatMap(([name, broker]) => {
+    const topics = laneTopics(data, name);
+    return topics.length === 0 ? [] : [{ name, topics, broker }];
   });
   const log = data.placement["orders"];
   return await openPostgresShard({
-    orderedTopics: data.uses.flatMap(({ name, topics }) => (name === log ? topics : [])),
+    orderedTopics: lanes.flatMap(({ name, topics }) => (name === log ? topics : [])),
     postgres,
     lanes,
     slots: data.slots,
     process: data.process,
     shard: data.shard,
     lease: data.lease,
-    onRefused: (frame, error) => buryRefused(letters, frame, error, environment),
+    onRefused: (frame, error, letters) => buryRefused(letters, frame, error, environment),
     onBatch: events.onBatch,
     onLog: events.onLog,
     onFailure: events.onFailure,
     onFenced: () =>
       events.onFailure(new ShopError("FENCED", "another shard has taken over", "never")),
   });
+}
+
+/** Brokers that routes name, the log's own among them if they do. */
+function foreignOf(
+  { data: { links, slots }, events: { onLog } }: Opening,
+  brokers: ReadonlyMap<BrokerName, Broker>,
+  { fences }: PostgresShard,
+): readonly ForeignBroker[] {
+  return links.flatMap((link) => {
+    const broker = brokers.get(link.name);
+    if (broker === undefined) return [];
+    return [{ ...link, broker: takingTurns(broker, { fences, slots, onLog }) }];
+  });
+}
+
+/**
+ * Topics that committed units may leave frames for: the shop's, and those that are taken in, to
+ * which letters are put back. What routes send goes by an outbox, a topic of the log.
+ */
+function laneTopics({ placement, links }: RemoteGroundData, broker: BrokerName): readonly string[] {
+  const own = Object.keys(placement).filter((topic) => placement[topic] === broker);
+  const link = links.find(({ name }) => name === broker);
+  return [...own, ...(link?.ingressTopics ?? [])];
 }
 
 /** Commands to orders of other shards, and the housekeeping of the tables they leave answers in. */
@@ -185,7 +213,7 @@ function openOwners(
   closers.push(() => asker.close());
   return {
     ask: (command, options) => asker.askOwner(command, options),
-    published: (slot, withinMs) => shard.fences.published(slot, withinMs),
+    published: (slot, withinMs) => shard.fences.published([slot], withinMs),
     hints,
   };
 }

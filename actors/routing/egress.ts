@@ -4,7 +4,8 @@
  * The outbox is a local topic that units of work append to; a consumer group of its own reads it,
  * so a broker that is down keeps its frames waiting and holds up nobody else's. Frames of one key
  * leave in order, each once the one before is confirmed. What may have arrived is sent again under
- * the same message id. Refused by the broker for good: to the dead letters.
+ * the same message id. Refused by the broker for good: to the dead letters; a topic there that
+ * takes nothing is no other topic's business.
  */
 
 import type { ActorRef } from "../../runtime/actors/actor.ts";
@@ -277,7 +278,27 @@ function publisher(options: EgressOptions, counts: Counts): PassHandler {
     return outcomes;
   }
 
-  return publishAll;
+  /** One topic at a time may fail: what the others have confirmed is not sent again. */
+  async function publishByTopic(passages: readonly Passage[]): Promise<readonly Outcome[]> {
+    const shares = [
+      ...Map.groupBy(passages, ({ message }) => finalTopicOf(message.frame)).values(),
+    ];
+    const results = await Promise.allSettled(shares.map(publishAll));
+    const failures = results.filter((result) => result.status === "rejected");
+    const error: unknown = failures[0]?.reason;
+    if (failures.length === shares.length) throw error;
+    const outcomes = new Map<Passage, Outcome>();
+    for (const [at, share] of shares.entries()) {
+      const result = results[at];
+      for (const [index, passage] of share.entries()) {
+        const own = result?.status === "fulfilled" ? result.value[index] : undefined;
+        outcomes.set(passage, own ?? { kind: "retry", error, blameless: true });
+      }
+    }
+    return passages.map((passage) => outcomes.get(passage) ?? givenBack());
+  }
+
+  return publishByTopic;
 }
 
 /**

@@ -258,6 +258,28 @@ describe("an egress", () => {
     expect(sent.reduce((sum, frames) => sum + frames, 0)).toBe(2);
     expect(egress.state().circuit).toBe("closed");
   });
+  test("sends a topic once though another of the same broker is never confirmed", async () => {
+    const sent = new Map<string, number>();
+    const target: Pick<Broker, "publish"> = {
+      publish: async (frames) => {
+        for (const { topic } of frames) sent.set(topic, (sent.get(topic) ?? 0) + 1);
+        if (frames.some(({ topic }) => topic === "orders")) {
+          throw new ShopError("INDETERMINATE", "some found no queue", "later");
+        }
+      },
+    };
+    const routes: readonly RouteRow[] = [
+      { name: "bad", match: { keyPrefix: "bad" }, to: [{ broker: "beta", topic: "orders" }] },
+      { name: "good", to: [{ broker: "beta", topic: "copies" }] },
+    ];
+    const world = await startWorld({ routes }, { target });
+    for (const key of ["a", "bad", "c", "d"]) await send(world, { key });
+    const egress = await world.start("beta");
+    await world.environment.advance(60_000);
+    expect(sent.get("copies")).toBe(3);
+    expect(sent.get("orders")).toBeGreaterThan(1);
+    expect(egress.state()).toMatchObject({ depth: 1, published: 3 });
+  });
   test("buries by the deadline of a route even while the circuit is open", async () => {
     const retry = {
       attemptsMax: 100,

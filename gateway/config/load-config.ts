@@ -24,6 +24,7 @@ import {
   settingOfEnvironment,
   settingOfFlag,
 } from "./setting-names.ts";
+import { contradictoryLinks } from "./router-links.ts";
 import { contradictorySystems } from "./systems.ts";
 import { allows, describeAllowed, describeFault, printValue, readText } from "./setting-values.ts";
 
@@ -165,7 +166,8 @@ function contradictions(config: ShopConfig, origins: Origins): string[] {
     const origin = origins.get("payment.provider");
     found.push(`payment.url is needed because payment.provider is "http" (${origin})`);
   }
-  return [...found, ...contradictorySystems(config), ...contradictoryCluster(config.cluster)];
+  found.push(...contradictorySystems(config), ...contradictoryLinks(config));
+  return [...found, ...contradictoryCluster(config.cluster)];
 }
 
 function unknownArgument(argument: string, flag: string): string {

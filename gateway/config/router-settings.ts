@@ -20,7 +20,7 @@ const names = Type.Array(Type.String({ minLength: 1, maxLength: 200 }), {
   default: [],
 });
 
-/** Topics of a broker beside the journal: those that routes may send to, those taken in. */
+/** Topics of others at a broker: those that routes may send to, those taken in. */
 const LinkSchema = Type.Object(
   {
     broker: Type.Union(FOREIGN_BROKERS.map((name) => Type.Literal(name))),
@@ -34,7 +34,7 @@ export const RouterGroup = group({
   links: Type.Array(LinkSchema, {
     maxItems: FOREIGN_BROKERS.length,
     default: [],
-    description: "for each broker beside the journal: topics that routes send to, topics taken in",
+    description: "for each of brokers: topics of others that routes send to, topics taken in",
   }),
   routes: Type.Array(RouteRowSchema, {
     maxItems: ROUTES_MAX,

@@ -31,8 +31,8 @@ export const BrokersSetting = Type.Array(
     uniqueItems: true,
     default: [],
     description:
-      "message brokers in use; with store postgres they carry the shop's topics, otherwise " +
-      "routes may name them",
+      "message brokers in use: routes may name them, and with store postgres they carry the " +
+      "shop's topics",
   },
 );
 

@@ -4,8 +4,9 @@
  * Frames come as they are committed and leave in batches, one after the other, so that those of a
  * topic and slot keep their order. While memory has no room, or it is not certain that memory has
  * everything, frames are turned away and read back from the table, lowest id first, once those in
- * memory are out. What the broker may have taken is sent again as it was. What it will never take
- * is handed to `onRefused`. Nothing is dropped and nothing overtakes.
+ * memory are out. What the broker may have taken is sent again, in smaller and smaller batches: one
+ * frame that no queue takes must not have its neighbours sent for ever. What it will never take is
+ * handed to `onRefused`. Nothing is dropped and nothing overtakes.
  */
 
 import type { Environment } from "../../../runtime/environment.ts";
@@ -92,6 +93,8 @@ export class RelayLane {
   #isUncertain = false;
   #mustCount = false;
   #relays: readonly string[];
+  /** Of the next publication, at most. */
+  #framesMax: number;
   #isUp = true;
   #detail = "";
   #published = 0;
@@ -106,6 +109,7 @@ export class RelayLane {
   constructor(options: RelayLaneOptions) {
     this.#options = options;
     this.#relays = [options.relayId];
+    this.#framesMax = options.settings.batchFramesMax;
     this.#ended = this.#run();
   }
 
@@ -247,10 +251,10 @@ export class RelayLane {
   }
 
   #nextBatch(): readonly OutboxFrame[] {
-    const { batchFramesMax, batchBytesMax } = this.#options.settings;
+    const { batchBytesMax } = this.#options.settings;
     const batch: OutboxFrame[] = [];
     let bytes = 0;
-    for (let at = this.#head; at < this.#queue.length && batch.length < batchFramesMax; at++) {
+    for (let at = this.#head; at < this.#queue.length && batch.length < this.#framesMax; at++) {
       const frame = this.#queue[at]!; // `!`: within the loop's bound
       bytes += frame.frame.byteLength;
       if (bytes > batchBytesMax && batch.length > 0) break;
@@ -278,9 +282,13 @@ export class RelayLane {
       await this.#inTime(batch.map(({ topic, frame }) => ({ topic, frame })));
     } catch (error) {
       this.#failed += batch.length;
+      if (isShopError(error, "INDETERMINATE")) {
+        this.#framesMax = Math.max(1, Math.floor(batch.length / 2));
+      }
       if (!isFrameFault(error)) this.#tell(false, describeError(error));
       throw error;
     }
+    this.#framesMax = Math.min(this.#options.settings.batchFramesMax, 2 * this.#framesMax);
     this.#published += batch.length;
     this.#isOut(batch);
     this.#tell(true, "");

@@ -3,15 +3,19 @@
  *
  * Put together here once, because their order matters: frames are handed to the relay before their
  * units are answered, and a shard gives its lease back only after its last frame is out or left to
- * the others. A shard that was fenced commits nothing more and is to be ended by its supervisor.
+ * the others. A shard that was fenced commits and buries nothing more and is to be ended by its
+ * supervisor.
  */
 
 import type { Sql } from "postgres";
 
+import type { ShopError } from "../../../runtime/errors.ts";
 import type { CommittedBatch, Store } from "../unit-of-work.ts";
 import type { RelayLaneSettings, RelayLaneState } from "./outbox-relay-lane.ts";
+import type { OutboxFrame } from "./outbox-relay-table.ts";
 import type { OutboxRelay, OutboxRelayOptions } from "./outbox-relay.ts";
 import type { Postgres } from "./postgres-connection.ts";
+import type { PostgresLetters } from "./postgres-letters.ts";
 import type { LeaseSettings, ShardLease } from "./shard-lease.ts";
 import type { FenceSettings, SlotFences } from "./slot-fences.ts";
 
@@ -19,6 +23,7 @@ import { describeError, isShopError } from "../../../runtime/errors.ts";
 import { createTimerRows, DueTimers, withTimerHints } from "./due-timers.ts";
 import { createOutboxTable } from "./outbox-relay-table.ts";
 import { createOutboxRelay } from "./outbox-relay.ts";
+import { createPostgresLetters } from "./postgres-letters.ts";
 import { createPostgresStore } from "./postgres-store.ts";
 import { createLeaseRows } from "./shard-lease-rows.ts";
 import { openShardLease } from "./shard-lease.ts";
@@ -32,7 +37,7 @@ const WORK_CONNECTIONS = 4;
 
 export interface PostgresShardOptions extends Pick<
   OutboxRelayOptions,
-  "lanes" | "onRefused" | "onState" | "onLog" | "onFailure"
+  "lanes" | "onState" | "onLog" | "onFailure"
 > {
   readonly postgres: Postgres;
   /** Unique among the processes that share the database, the same after a restart. */
@@ -44,6 +49,12 @@ export interface PostgresShardOptions extends Pick<
   readonly fences?: FenceSettings;
   /** See `SlotFencesOptions`; absent: all. */
   readonly orderedTopics?: readonly string[];
+  /** See `OutboxRelayOptions`; `letters` are the shard's. */
+  readonly onRefused: (
+    frame: OutboxFrame,
+    error: ShopError,
+    letters: PostgresLetters,
+  ) => Promise<void>;
   /** A transaction of the store is over. */
   readonly onBatch?: (batch: CommittedBatch) => void;
   /** Once: this shard commits nothing any more and must end. */
@@ -53,6 +64,8 @@ export interface PostgresShardOptions extends Pick<
 export interface PostgresShard {
   readonly relayId: string;
   readonly store: Store;
+  /** Burials are refused, like commits, once the shard is fenced. */
+  readonly letters: PostgresLetters;
   readonly fences: SlotFences;
   /** Frames that wait in the fullest lane: new orders are refused above a limit. */
   depth(): number;
@@ -70,10 +83,13 @@ export async function openPostgresShard(options: PostgresShardOptions): Promise<
   const early: EarlyRelay = { relay: undefined, adopted: [] };
   const lease = await openLease(options, leaseSql, early);
   const { relayId } = lease;
+  const onLate = lateNotice(lease, onLog);
+  const letters = noticingBurials(createPostgresLetters(postgres, options.slots, relayId), onLate);
   const frames = createOutboxRelay({
     ...options,
     environment,
     relayId,
+    onRefused: (frame, error) => options.onRefused(frame, error, letters),
     table: createOutboxTable(sql),
     settings: options.relay,
   });
@@ -108,7 +124,8 @@ export async function openPostgresShard(options: PostgresShardOptions): Promise<
 
   return {
     relayId,
-    store: withTimerHints(noticingFences(store, lease, onLog), timers),
+    store: withTimerHints(noticingCommits(store, onLate), timers),
+    letters,
     fences,
     depth: () => frames.depth(),
     lanes: () => frames.lanes(),
@@ -122,25 +139,45 @@ export async function openPostgresShard(options: PostgresShardOptions): Promise<
   };
 }
 
-/** A commit that was refused by the fence is the first to know, and need not wait for a beat. */
-function noticingFences(
-  store: Store,
+/** Tells once of what was refused by the fence: it is the first to know, before the next beat. */
+function lateNotice(
   lease: Pick<ShardLease, "beat">,
   onLog: PostgresShardOptions["onLog"],
-): Store {
+): (what: string, error: unknown) => void {
   let hasTold = false;
+  return (what, error) => {
+    if (!isShopError(error, "FENCED") || hasTold) return;
+    hasTold = true;
+    onLog?.("warning", `a late ${what} was refused: ${describeError(error)}`);
+    // What it finds it tells through `onFenced`; a failure is one more missed beat.
+    lease.beat().catch(() => undefined);
+  };
+}
+
+type LateNotice = ReturnType<typeof lateNotice>;
+
+function noticingCommits(store: Store, onLate: LateNotice): Store {
   return {
     ...store,
     async commit(unit, deliveries) {
       try {
         return await store.commit(unit, deliveries);
       } catch (error) {
-        if (isShopError(error, "FENCED") && !hasTold) {
-          hasTold = true;
-          onLog?.("warning", `a late commit was refused: ${describeError(error)}`);
-          // What it finds it tells through `onFenced`; a failure is one more missed beat.
-          lease.beat().catch(() => undefined);
-        }
+        onLate("commit", error);
+        throw error;
+      }
+    },
+  };
+}
+
+function noticingBurials(letters: PostgresLetters, onLate: LateNotice): PostgresLetters {
+  return {
+    ...letters,
+    async bury(letter, isPositionLasting) {
+      try {
+        return await letters.bury(letter, isPositionLasting);
+      } catch (error) {
+        onLate("burial", error);
         throw error;
       }
     },

@@ -199,7 +199,7 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
       await former.fences.release("order", [2]);
       let isClaimed = false;
       const claiming = next.fences.claim("order", [2]).then(() => (isClaimed = true));
-      expect(await next.fences.published(2, 200)).toBe(false);
+      expect(await next.fences.published([2], 200)).toBe(false);
       expect(isClaimed).toBe(false);
       slow.fails = undefined;
       await claiming;
@@ -217,7 +217,7 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
       await commit(former, [numbered(2, 1)]);
       await commit(next, [numbered(3, 2)]);
       await eventually("all is published", () => broker.published.length === 3);
-      expect(await former.fences.published(2, 5_000)).toBe(true);
+      expect(await former.fences.published([2], 5_000)).toBe(true);
     });
 
     test("a claim does not wait for ever, and says what is left", async () => {

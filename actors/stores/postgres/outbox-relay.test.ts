@@ -77,12 +77,20 @@ class FakeBroker {
   /** Takes everything and confirms nothing. */
   isSilent = false;
   readonly poison = new Set<number>();
+  /** Frames that no queue takes, while their neighbours are stored: all that is known is that. */
+  readonly unread = new Set<number>();
 
   publish(frames: readonly Outgoing[]): Promise<void> {
     const ids = frames.map(({ frame }) => idOf(frame));
     const bad = ids.find((id) => this.poison.has(id));
     if (bad !== undefined) throw new ShopError("PAYLOAD_TOO_LARGE", `frame ${bad}`, "never");
     if (this.fails !== undefined) return Promise.reject(this.fails);
+    const taken = ids.filter((id) => !this.unread.has(id));
+    if (taken.length < ids.length) {
+      this.published.push(...taken);
+      const code = taken.length === 0 ? "UNKNOWN_TOPIC" : "INDETERMINATE";
+      return Promise.reject(new ShopError(code, "some found no queue", "later"));
+    }
     this.batches.push(ids.length);
     this.published.push(...ids);
     return this.isSilent ? new Promise(() => undefined) : Promise.resolve();
@@ -185,6 +193,27 @@ describe("the relay in memory", () => {
     expect(broker.published).toEqual([1, 2, 4, 5]);
     expect(table.rows).toEqual([]);
   });
+});
+
+test("frames that no queue takes are kept aside, their neighbours not sent for ever", async () => {
+  const { environment, relay, table, broker, refused } = start();
+  const last = 1_000;
+  for (const id of [1, 2, 400, 401, 777]) broker.unread.add(id);
+  relay.outgoing(table.commit(ME, framesOf(1, last)));
+  await environment.advance(60_000);
+  expect(refused).toEqual([1, 2, 400, 401, 777]);
+  const firsts = [...new Set(broker.published)];
+  expect(firsts).toEqual(
+    framesOf(1, last).flatMap(({ id }) => (broker.unread.has(id) ? [] : [id])),
+  );
+  expect(table.rows).toEqual([]);
+  const sent = broker.published.length;
+  expect(sent).toBeLessThan(8 * last);
+  // Well again, it sends whole batches.
+  relay.outgoing(table.commit(ME, framesOf(last + 1, 4 * last)));
+  await environment.advance(1_000);
+  expect(Math.max(...broker.batches)).toBe(RELAY_LANE_SETTINGS.batchFramesMax);
+  expect(broker.published).toHaveLength(sent + 3 * last);
 });
 
 describe("the relay beyond its memory", () => {

@@ -2,8 +2,10 @@
  * Dead letters in PostgreSQL: buried here by whatever broker gave them up, and shown from here.
  *
  * Burying is idempotent: the delivery that is buried is named, so that a burial whose answer was
- * lost is not a second letter. Reads are bounded in letters and bytes, as everywhere; every filter
- * runs over one index in the order of ids. Letters are taken out by units of work, not from here.
+ * lost is not a second letter. It is fenced as commits are: who gives up on a frame that is another
+ * shard's by now is refused, and the frame is the other's to judge. Reads are bounded in letters
+ * and bytes, as everywhere; every filter runs over one index in the order of ids. Letters are taken
+ * out by units of work, not from here.
  */
 
 import type { Sql } from "postgres";
@@ -18,7 +20,7 @@ import type {
 import type { DeadLetter } from "../../brokers/broker.ts";
 import type { Postgres } from "./postgres-connection.ts";
 
-import { assert } from "../../../runtime/errors.ts";
+import { assert, ShopError } from "../../../runtime/errors.ts";
 import { FRAME_HEADER_BYTES } from "../../../runtime/frames/frame-header.ts";
 import { checkFrame, frameId } from "../../../runtime/frames/frame.ts";
 import { slotOf } from "../../../runtime/frames/murmur2.ts";
@@ -38,7 +40,8 @@ export type NewLetter = Omit<DeadLetter, "id">;
 export interface PostgresLetters extends DeadLetterReads {
   /**
    * Resolves once the letter is kept. `isPositionLasting`: partition and sequence name the same
-   * delivery for ever (the broker's `sequencesLast`); else the message's id names it.
+   * delivery for ever (the broker's `sequencesLast`); else the message's id names it. Rejects with
+   * `FENCED`, nothing kept, once the relay that buries is fenced.
    */
   bury(letter: NewLetter, isPositionLasting: boolean): Promise<"buried" | "repeat">;
   totals(): Promise<{ readonly kept: number }>;
@@ -50,11 +53,22 @@ const KEY_LENGTH_AT = 72;
 const COLUMNS = `id, grp, topic, partition, sequence, reason, attempts,
   first_error AS "firstError", last_error AS "lastError", buried_at AS "buriedAt", bytes`;
 
-const INSERT = `INSERT INTO dead_letters
-    (grp, topic, partition, sequence, identity, reason, attempts, first_error, last_error,
-     buried_at, bytes)
-  VALUES ($1, $2, $3::int, $4::bigint, $5, $6, $7::int, $8, $9, $10::bigint, decode($11, 'hex'))
-  ON CONFLICT (grp, topic, identity) DO NOTHING RETURNING id`;
+/** Held until the letter is kept, as a commit holds it: to fence waits for both. */
+const ALIVE = "SELECT 1 FROM relays WHERE id = $12::uuid AND NOT fenced FOR SHARE";
+const INSERT = burialBy("SELECT 1");
+const INSERT_FENCED = burialBy(ALIVE);
+
+function burialBy(living: string): string {
+  return `WITH living AS MATERIALIZED (${living}), added AS (
+    INSERT INTO dead_letters
+      (grp, topic, partition, sequence, identity, reason, attempts, first_error, last_error,
+       buried_at, bytes)
+    SELECT $1, $2, $3::int, $4::bigint, $5, $6, $7::int, $8, $9, $10::bigint, decode($11, 'hex')
+    FROM living
+    ON CONFLICT (grp, topic, identity) DO NOTHING RETURNING id
+  )
+  SELECT EXISTS (SELECT 1 FROM living) AS "isAlive", EXISTS (SELECT 1 FROM added) AS "isNew"`;
+}
 
 const SUMMARY = `SELECT topic, grp AS "group", reason, count(*)::int AS count,
     min(buried_at)::float8 AS "oldestBuriedAtMs", max(buried_at)::float8 AS "newestBuriedAtMs"
@@ -80,8 +94,17 @@ interface LetterSize {
   readonly frameBytes: number;
 }
 
-/** `slots`: where a key is looked for. */
-export function createPostgresLetters(postgres: Postgres, slots: number): PostgresLetters {
+interface BurialRow {
+  readonly isAlive: boolean;
+  readonly isNew: boolean;
+}
+
+/** `slots`: where a key is looked for. `relayId`: who buries; absent: nobody fences it. */
+export function createPostgresLetters(
+  postgres: Postgres,
+  slots: number,
+  relayId?: string,
+): PostgresLetters {
   async function ask<Found extends object>(
     text: string,
     parameters: string[] = [],
@@ -106,8 +129,15 @@ export function createPostgresLetters(postgres: Postgres, slots: number): Postgr
 
   return {
     async bury(letter, isPositionLasting) {
-      const rows = await ask(INSERT, burialParameters(letter, isPositionLasting));
-      return rows.length === 1 ? "buried" : "repeat";
+      const parameters = burialParameters(letter, isPositionLasting);
+      const [row] =
+        relayId === undefined
+          ? await ask<BurialRow>(INSERT, parameters)
+          : await ask<BurialRow>(INSERT_FENCED, [...parameters, relayId]);
+      if (row?.isAlive !== true) {
+        throw new ShopError("FENCED", `relay ${relayId} is fenced and buries nothing`, "never");
+      }
+      return row.isNew ? "buried" : "repeat";
     },
     async letter(id) {
       const text = `SELECT ${COLUMNS} FROM dead_letters WHERE id = $1::bigint`;

@@ -1,0 +1,47 @@
+/**
+ * A broker beside the log whose members begin with a partition once what the members before have
+ * made of it is published: the order of a key is the same whoever takes its frames in.
+ *
+ * Nobody is fenced for it: a broker that is away for a while loses its members, and that must not
+ * end shards whose orders go on without it. Who lost a partition and does not know yet may take a
+ * frame in that another takes in too; it comes twice then, and first in its place. The wait is
+ * bounded; what is left then is told, and the partition begun with.
+ */
+
+import type { Broker } from "../brokers/broker.ts";
+import type { SlotFences } from "../stores/postgres/slot-fences.ts";
+
+import { FENCE_SETTINGS } from "../stores/postgres/slot-fences.ts";
+
+export interface TurnOptions {
+  readonly fences: Pick<SlotFences, "published">;
+  /** Of the log: a frame that is taken in goes by its key, whatever partition it came from. */
+  readonly slots: number;
+  readonly onLog: (level: "warning", text: string) => void;
+}
+
+export function takingTurns(broker: Broker, { fences, slots, onLog }: TurnOptions): Broker {
+  const all = Array.from({ length: slots }, (_, slot) => slot);
+  const { publishedWaitMs } = FENCE_SETTINGS;
+
+  async function othersAreOut(group: string): Promise<void> {
+    if (await fences.published(all, publishedWaitMs)) return;
+    const left = "frames of other shards are still unpublished";
+    onLog("warning", `${group}: after ${publishedWaitMs} ms ${left}; order may suffer`);
+  }
+
+  return {
+    capabilities: broker.capabilities,
+    publish: (frames) => broker.publish(frames),
+    subscribe: (options) =>
+      broker.subscribe({
+        ...options,
+        async onAssigned(topic, partitions) {
+          await othersAreOut(options.group);
+          await options.onAssigned?.(topic, partitions);
+        },
+      }),
+    deadLetters: (topic, afterId, limit) => broker.deadLetters(topic, afterId, limit),
+    close: () => broker.close(),
+  };
+}
