@@ -63,6 +63,8 @@ export interface ShardThreadData {
   readonly settings: ShardSettings;
   /** What is kept on Redis, if anything. */
   readonly redis?: RedisMemoryData;
+  /** Of this thread, counted from 0; absent: the first. */
+  readonly incarnation?: number;
 }
 
 /** What a parent tells its shards when the journal's thread died. */
@@ -172,28 +174,35 @@ async function start(
   };
 }
 
+/** What was there at the start of the process may be away for one that takes the place of another. */
+function mayBeAway({ incarnation = 0 }: ShardThreadData): boolean {
+  return incarnation > 0;
+}
+
 async function openGround(
-  { ground }: ShardThreadData,
+  data: ShardThreadData,
   node: MeshNode,
   line: EmbeddedLine | undefined,
   reports: GroundEvents,
 ): Promise<ShardGround> {
+  const { ground } = data;
   if (ground.kind === "remote") {
     // The clients of servers are no part of a shard that uses none.
     const { openRemoteGround } = await import("./grounds/remote-ground.ts");
-    return await openRemoteGround(ground, systemEnvironment, reports);
+    return await openRemoteGround(ground, systemEnvironment, reports, mayBeAway(data));
   }
   assert(line !== undefined, "an embedded ground has a line to the journal");
-  return await line.open(node, reports);
+  return await line.open(node, reports, mayBeAway(data));
 }
 
 async function openMemory(
-  { redis }: ShardThreadData,
+  data: ShardThreadData,
   reports: GroundEvents,
 ): Promise<RedisMemory | undefined> {
+  const { redis } = data;
   if (redis === undefined) return undefined;
   const { openRedisMemory } = await import("./grounds/redis-memory.ts");
-  return await openRedisMemory(redis, systemEnvironment, reports);
+  return await openRedisMemory(redis, systemEnvironment, reports, mayBeAway(data));
 }
 
 /** What the services report, to the pages and the thread that reads it. */

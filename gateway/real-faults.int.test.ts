@@ -25,6 +25,9 @@ import { list } from "./story-checks.suite.ts";
 import { bodyOf, CARLA } from "./story-orders.suite.ts";
 
 const TEST_TIMEOUT_MS = 300_000;
+/** A shard can do without each of them. */
+const BROKERS: readonly RealServer[] = ["kafka", "redis", "rabbitmq"];
+const SHARDS = 2;
 const HOUR_MS = 3_600_000;
 const BETWEEN_ORDERS_MS = 200;
 /** Answers while a server is away that are looked at. */
@@ -79,6 +82,12 @@ async function healthOf(names: readonly string[]): Promise<readonly string[]> {
     .filter((name) => names.includes(name));
 }
 
+/** Of threads, since the process began. */
+async function restarts(): Promise<number> {
+  const page = await shop.text("/metrics");
+  return Number(/^shopstream_thread_restarts_total (\d+)$/m.exec(page)?.[1]);
+}
+
 async function untilUp(): Promise<void> {
   let health: Json = {};
   const isUp = async () => {
@@ -107,7 +116,11 @@ async function untilDelivered(ids: readonly string[]): Promise<void> {
 describe.skipIf(!haveServers())("a shop that loses a server while orders come", () => {
   beforeAll(async () => {
     servers = await startRealServers();
-    shop = await ShopProcess.open({ ...settingsOn(servers), SHOPSTREAM_LOG_LEVEL: "warning" });
+    shop = await ShopProcess.open({
+      ...settingsOn(servers),
+      SHOPSTREAM_LOG_LEVEL: "warning",
+      SHOPSTREAM_SABOTAGE: "true",
+    });
     postgres = new PostgresPeek(servers);
     const stock = { available: 100_000 };
     expect((await shop.send("PUT", "/v1/inventory/story-mug", stock)).status).toBe(201);
@@ -141,6 +154,32 @@ describe.skipIf(!haveServers())("a shop that loses a server while orders come", 
         const later = trickle.statuses.length;
         await until(() => trickle.statuses.slice(later).includes(201), "orders are taken again");
       } else expect([...answers]).toEqual([201]);
+      await trickle.stop();
+      await untilUp();
+      await untilDelivered(acknowledged.slice(from));
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test.each(BROKERS.map((name) => [name]))(
+    "%s: shards that die while it is away begin anew, take orders, and complete them later",
+    async (name: RealServer) => {
+      await untilUp();
+      const from = acknowledged.length;
+      const before = await restarts();
+      await servers[name].kill();
+      for (let shard = 0; shard < SHARDS; shard++) {
+        const { status } = await shop.send("POST", "/admin/sabotage", { shard, how: "exit" });
+        expect(status).toBe(202);
+      }
+      await until(async () => (await restarts()) >= before + SHARDS, "both shards died", {
+        seen: () => shop.said.slice(-2_000),
+      });
+      const trickle = startTrickle();
+      const isTaking = () => trickle.statuses.filter((status) => status === 201).length >= ANSWERS;
+      await until(isTaking, "orders are taken", { seen: () => shop.said.slice(-2_000) });
+      expect(await healthOf([`server.${name}`])).toEqual([`server.${name}`]);
+      await servers[name].start();
       await trickle.stop();
       await untilUp();
       await untilDelivered(acknowledged.slice(from));

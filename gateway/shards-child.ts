@@ -91,7 +91,7 @@ function shardChild(options: ShardsChildOptions, index: number, data: ShardThrea
     entry: new URL("../actors/shard-main.ts", import.meta.url),
     thread: data.thread,
     heartbeats: data.heartbeats,
-    workerData: () => data,
+    workerData: (incarnation) => ({ ...data, incarnation }),
     before: (incarnation) => options.before(data, incarnation),
     readyWithinMs,
     stallMs: data.ground.kind === "remote" ? SERVERS_STALL_MS : JOURNAL_STALL_MS,

@@ -68,7 +68,7 @@ export class MemberParts {
       resume: () => {
         for (const { inner } of this.#parts) inner.resume();
       },
-      close: () => this.#close(),
+      close: (isAtRest) => this.#close(isAtRest),
     };
   }
 
@@ -100,9 +100,9 @@ export class MemberParts {
     this.#options.onFailure?.(error);
   }
 
-  async #close(): Promise<void> {
+  async #close(isAtRest?: boolean): Promise<void> {
     this.#isClosed = true;
-    await Promise.all(this.#parts.map(({ inner }) => inner.close()));
+    await Promise.all(this.#parts.map(({ inner }) => inner.close(isAtRest)));
   }
 }
 

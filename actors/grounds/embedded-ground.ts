@@ -39,7 +39,7 @@ export interface EmbeddedLine {
   readonly listener: ListenOptions;
   readonly onTurn: () => void;
   /** To be called once there is a node. */
-  open(node: MeshNode, events: GroundEvents): Promise<ShardGround>;
+  open(node: MeshNode, events: GroundEvents, mayBeAway: boolean): Promise<ShardGround>;
   /** The journal's thread died. */
   fail(): void;
 }
@@ -54,13 +54,13 @@ export function embeddedLine(data: EmbeddedGroundData): EmbeddedLine {
       onRecord: (kind, bytes) => client?.onRecord(kind, bytes),
     },
     onTurn: () => client?.onTurn(),
-    async open(node, events) {
+    async open(node, events, mayBeAway) {
       const opened = new JournalClient(node, journal);
       client = opened;
       const reads = openJournalReads(directory);
       const letters = openDeadLetterReads(directory);
       const broker = new EmbeddedBroker(opened, topics);
-      const foreign = await openForeign(data, events);
+      const foreign = await openForeign(data, events, mayBeAway);
       return {
         broker,
         store: createEmbeddedStore(opened, reads),
@@ -81,12 +81,14 @@ export function embeddedLine(data: EmbeddedGroundData): EmbeddedLine {
 async function openForeign(
   { links, brokers: settings, slots }: EmbeddedGroundData,
   events: GroundEvents,
+  mayBeAway: boolean,
 ): Promise<readonly ForeignBroker[]> {
   const brokers = await openBrokers({
     ...events,
     environment: systemEnvironment,
     settings,
     slots,
+    mayBeAway,
     uses: usesOfLinks(links),
   });
   return links.flatMap((link) => {

@@ -2,18 +2,20 @@
  * Opens the message brokers that a thread uses, each with connections of its own.
  *
  * All or none: when one of them cannot be used, those that could are closed again and the reason is
- * passed on. Refuses a broker that has no topics, which nobody would notice otherwise. A client is
- * loaded when its broker is opened: a thread that uses none must not pay for their code.
+ * passed on; a thread that begins anew goes on without it until it is back. Refuses a broker that
+ * has no topics, which nobody would notice otherwise. A client is loaded when its broker is opened:
+ * a thread that uses none must not pay for their code.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
-import type { Broker, ConnectionState } from "../brokers/broker.ts";
+import type { Broker, BrokerCapabilities, ConnectionState } from "../brokers/broker.ts";
 import type { KafkaSettings } from "../brokers/kafka/kafka-options.ts";
 import type { RabbitSettings } from "../brokers/rabbitmq/rabbit-settings.ts";
 import type { RedisSettings } from "../brokers/redis/redis-options.ts";
 import type { BrokerName } from "./placement.ts";
 
 import { ShopError } from "../../runtime/errors.ts";
+import { openOrAwait } from "../brokers/late-broker.ts";
 
 /** What there is at a broker beside the journal. */
 export interface BrokerLink {
@@ -42,6 +44,8 @@ export interface OpenBrokersOptions {
   readonly settings: BrokerSettings;
   readonly uses: readonly BrokerUse[];
   readonly slots: number;
+  /** One that cannot be used is waited for in the background: it could when the shop started. */
+  readonly mayBeAway?: boolean;
   readonly onConnection: (server: string, state: ConnectionState) => void;
   readonly onLog: (level: "debug" | "info" | "warning", text: string) => void;
 }
@@ -52,7 +56,7 @@ export async function openBrokers(
 ): Promise<ReadonlyMap<BrokerName, Broker>> {
   // All are loaded before one is opened: what loads holds up the thread, and opening has deadlines.
   const openers = await Promise.all(options.uses.map((use) => loadOpener(use, options)));
-  const opening = openers.map((open) => open());
+  const opening = openers.map((opener) => openOne(opener, options));
   const results = await Promise.allSettled(opening);
   const failure = results.find((result) => result.status === "rejected");
   if (failure === undefined) {
@@ -64,10 +68,20 @@ export async function openBrokers(
   throw failure.reason;
 }
 
-async function loadOpener(
-  use: BrokerUse,
-  options: OpenBrokersOptions,
-): Promise<() => Promise<Broker>> {
+interface Opener {
+  readonly name: BrokerName;
+  readonly capabilities: BrokerCapabilities;
+  readonly open: () => Promise<Broker>;
+}
+
+function openOne(opener: Opener, options: OpenBrokersOptions): Promise<Broker> {
+  if (options.mayBeAway !== true) return opener.open();
+  const { environment } = options;
+  const onConnection = (state: ConnectionState): void => options.onConnection(opener.name, state);
+  return openOrAwait({ ...opener, environment, onConnection });
+}
+
+async function loadOpener(use: BrokerUse, options: OpenBrokersOptions): Promise<Opener> {
   const { name, topics, groups } = use;
   const { environment, settings, slots } = options;
   if (topics.length === 0) {
@@ -83,16 +97,21 @@ async function loadOpener(
   switch (name) {
     case "kafka": {
       const { openKafka } = await import("../brokers/kafka/open-kafka.ts");
-      return () => openKafka({ ...common, settings: settings.kafka, slots });
+      const { KAFKA_CAPABILITIES: capabilities } = await import("../brokers/kafka/kafka-broker.ts");
+      const open = () => openKafka({ ...common, settings: settings.kafka, slots });
+      return { name, capabilities, open };
     }
     case "redis": {
-      const { openRedisBroker } = await import("../brokers/redis/redis-broker.ts");
-      return () => openRedisBroker({ ...common, settings: settings.redis, partitions: slots });
+      const redis = await import("../brokers/redis/redis-broker.ts");
+      const options = { ...common, settings: settings.redis, partitions: slots };
+      const open = () => redis.openRedisBroker(options);
+      return { name, capabilities: redis.REDIS_CAPABILITIES, open };
     }
     case "rabbitmq": {
-      const { openRabbitBroker } = await import("../brokers/rabbitmq/rabbit-broker.ts");
-      const rabbit = { ...settings.rabbitmq, groups: { ...settings.rabbitmq.groups, ...groups } };
-      return () => openRabbitBroker({ ...common, settings: rabbit, partitions: slots });
+      const rabbit = await import("../brokers/rabbitmq/rabbit-broker.ts");
+      const own = { ...settings.rabbitmq, groups: { ...settings.rabbitmq.groups, ...groups } };
+      const open = () => rabbit.openRabbitBroker({ ...common, settings: own, partitions: slots });
+      return { name, capabilities: rabbit.RABBIT_CAPABILITIES, open };
     }
   }
 }

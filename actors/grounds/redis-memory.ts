@@ -32,16 +32,18 @@ export interface RedisMemory {
   close(): void;
 }
 
-/** Rejects with `SERVER_UNUSABLE`. */
+/** Rejects with `SERVER_UNUSABLE`, unless the server `mayBeAway`. */
 export async function openRedisMemory(
   { settings, fraudAgeMs, stockTtlMs }: RedisMemoryData,
   environment: Environment,
   { onConnection, onLog }: Pick<GroundEvents, "onConnection" | "onLog">,
+  mayBeAway: boolean,
 ): Promise<RedisMemory> {
   const connection = await openRedisConnection({
     settings,
     environment,
     purpose: "memory",
+    mayBeAway,
     onConnection: (state) => onConnection("redis", state),
     onLog: (level, text) => onLog(level, `redis: ${text}`),
   });

@@ -6,7 +6,8 @@
  * and what it commits or buries is refused once another has. What it publishes goes through the
  * outbox, and what is given up on goes to the database, whichever broker it came from. Frames that
  * routes send to topics of others wait in topics of the log first. A shard that finds itself fenced
- * is of no use and must end. Refuses a server that cannot be used, naming its setting.
+ * is of no use and must end. Refuses a server that cannot be used, naming its setting; a shard that
+ * takes the place of another goes on without a broker until that is back.
  */
 
 import type { Environment } from "../../runtime/environment.ts";
@@ -24,6 +25,7 @@ import type { BrokerName, Placement } from "./placement.ts";
 import type { GroundEvents, OrderOwners, ShardGround } from "./shard-ground.ts";
 
 import { describeError, ShopError } from "../../runtime/errors.ts";
+import { isAway } from "../brokers/late-broker.ts";
 import { withLetterStore } from "../brokers/letter-store.ts";
 import { PlacedBroker } from "../brokers/placed-broker.ts";
 import { createOwnerAsker } from "../commands/owner-asker.ts";
@@ -62,10 +64,12 @@ export interface RemoteGroundData {
   readonly shard: number;
 }
 
+/** `mayBeAway`: see `OpenBrokersOptions`. */
 export async function openRemoteGround(
   data: RemoteGroundData,
   environment: Environment,
   events: GroundEvents,
+  mayBeAway: boolean,
 ): Promise<ShardGround> {
   const closers: Closer[] = [];
   const closeAll = async (): Promise<void> => {
@@ -75,7 +79,7 @@ export async function openRemoteGround(
     }
   };
   try {
-    return { ...(await open({ data, environment, events }, closers)), close: closeAll };
+    return { ...(await open({ data, environment, events, mayBeAway }, closers)), close: closeAll };
   } catch (error) {
     await closeAll();
     throw error;
@@ -88,11 +92,12 @@ interface Opening {
   readonly data: RemoteGroundData;
   readonly environment: Environment;
   readonly events: GroundEvents;
+  readonly mayBeAway: boolean;
 }
 
 /** What is open is closed by `closers`, the last first. */
 async function open(opening: Opening, closers: Closer[]): Promise<Omit<ShardGround, "close">> {
-  const { data, environment, events } = opening;
+  const { data, environment, events, mayBeAway } = opening;
   const { slots, uses, placement } = data;
   const postgres = await openPostgres(data.postgres, {
     environment,
@@ -106,6 +111,7 @@ async function open(opening: Opening, closers: Closer[]): Promise<Omit<ShardGrou
     slots,
     uses,
     settings: data.brokers,
+    mayBeAway,
     onConnection: events.onConnection,
     onLog: events.onLog,
   });
@@ -125,7 +131,8 @@ async function open(opening: Opening, closers: Closer[]): Promise<Omit<ShardGrou
   });
   const joined = joinSystems(shard.store, fencedBroker(placed, shard.fences));
   const owners = openOwners(opening, { postgres, shard, broker: placed }, closers);
-  for (const server of ["postgres", ...brokers.keys()]) {
+  const present = [...brokers].filter(([, broker]) => !isAway(broker)).map(([name]) => name);
+  for (const server of ["postgres", ...present]) {
     events.onConnection(server, { isUp: true, detail: "" });
   }
   return {

@@ -10,7 +10,7 @@ import type { RedisLinkOptions } from "./redis-link.ts";
 import type { ServerJudgement } from "./redis-server-check.ts";
 import type { RedisSettings } from "./redis-options.ts";
 
-import { describeError } from "../../../runtime/errors.ts";
+import { describeError, isShopError } from "../../../runtime/errors.ts";
 import { connectFailure, RedisRefusal, unusable } from "./redis-failure.ts";
 import { RedisLink } from "./redis-link.ts";
 import { checkRedisSettings } from "./redis-options.ts";
@@ -18,10 +18,14 @@ import { infoOf, pairs } from "./redis-reply.ts";
 import { judgeServer } from "./redis-server-check.ts";
 
 const PROBE_MS = 10_000;
+/** Of a server that has not been asked yet: nothing is taken for granted. */
+const UNKNOWN: ServerJudgement = { refusal: undefined, warnings: [], isDurable: false };
 
 export interface RedisConnectionOptions {
   readonly settings: RedisSettings;
   readonly environment: Environment;
+  /** It is tried again for ever when it cannot be reached now: it could once. */
+  readonly mayBeAway?: boolean;
   /** Who connects: names the connection on the server. */
   readonly purpose: string;
   readonly onConnection?: ((state: ConnectionState) => void) | undefined;
@@ -59,7 +63,7 @@ export class RedisConnection {
   }
 }
 
-/** Rejects with `SERVER_UNUSABLE` within 10 s. */
+/** Rejects with `SERVER_UNUSABLE` within 10 s; one that `mayBeAway` connects later instead. */
 export async function openRedisConnection(
   options: RedisConnectionOptions,
 ): Promise<RedisConnection> {
@@ -81,7 +85,15 @@ export async function openRedisConnection(
     },
     onDown: (detail) => onConnection?.({ isUp: false, detail }),
   });
-  await link.open();
+  try {
+    await link.open();
+  } catch (error) {
+    if (options.mayBeAway !== true || !isShopError(error)) throw error;
+    serverId = "";
+    onConnection?.({ isUp: false, detail: error.message });
+    link.openLater();
+    return new RedisConnection(options, link, UNKNOWN);
+  }
   try {
     const judgement = await inspect(link, options);
     serverId = (await serverIdOf(link)) ?? "";

@@ -82,6 +82,12 @@ export class RedisLink {
     }
   }
 
+  /** Instead of `open`, or after it has failed: connects when it can, for as long as it takes. */
+  openLater(): void {
+    this.#isOpened = true;
+    this.#redis.connect().catch((error: unknown) => void (this.#lastError = error));
+  }
+
   get isUp(): boolean {
     return this.#redis.status === "ready" && !this.#isClosed;
   }

@@ -1,0 +1,226 @@
+/**
+ * A broker that is not there yet takes nothing and gives nothing, and is like any other once it is.
+ *
+ * The broker behind it is the one in memory, and time is virtual.
+ */
+
+import { expect, test } from "bun:test";
+
+import type { Broker, ConnectionState, Delivery, SubscribeOptions } from "./broker.ts";
+
+import { ShopError } from "../../runtime/errors.ts";
+import { encodeFrame } from "../../runtime/frames/frame.ts";
+import { createVirtualEnvironment } from "../../runtime/virtual-environment.ts";
+import { isAway, openOrAwait } from "./late-broker.ts";
+import { MEMORY_CAPABILITIES, MemoryBroker } from "./memory-broker.ts";
+import { MemoryLog } from "./memory-log.ts";
+
+const TOPIC = "orders";
+const LOG_BYTES_MAX = 1024 * 1024;
+const LONG_MS = 60_000;
+
+function rig() {
+  const environment = createVirtualEnvironment();
+  const limits = { logBytesMax: LOG_BYTES_MAX, deadLetterBytesMax: LOG_BYTES_MAX };
+  const log = new MemoryLog({ topics: [TOPIC], partitions: 1, ...limits });
+  const inner = new MemoryBroker({ environment, log });
+  const states: ConnectionState[] = [];
+  const server = { isThere: false, askedAtMs: [] as number[], closed: 0 };
+  const open = async (): Promise<Broker> => {
+    server.askedAtMs.push(environment.monotonicMs());
+    if (!server.isThere) throw new ShopError("SERVER_UNUSABLE", "nobody answers", "never");
+    return {
+      capabilities: inner.capabilities,
+      publish: (frames) => inner.publish(frames),
+      subscribe: (options) => inner.subscribe(options),
+      deadLetters: (topic, afterId, limit) => inner.deadLetters(topic, afterId, limit),
+      async close() {
+        server.closed++;
+        await inner.close();
+      },
+    };
+  };
+  return {
+    environment,
+    server,
+    states,
+    inner,
+    opening: () =>
+      openOrAwait({
+        name: "redis",
+        capabilities: MEMORY_CAPABILITIES,
+        environment,
+        open,
+        onConnection: (state) => void states.push(state),
+      }),
+  };
+}
+
+function outgoing(id: number) {
+  const fields = { id: `0190a000-0000-7000-8000-00000000000${id}`, timeMs: 0, type: 1, slot: 0 };
+  const frame = encodeFrame({ ...fields, key: "k", payload: new Uint8Array([id]) });
+  return { topic: TOPIC, frame };
+}
+
+function reading(got: Delivery[], more: Partial<SubscribeOptions> = {}): SubscribeOptions {
+  return {
+    group: "g",
+    topics: [TOPIC],
+    from: "earliest",
+    creditFrames: 100,
+    creditBytes: LOG_BYTES_MAX,
+    leaseMs: 10 * LONG_MS,
+    onDeliveries: (deliveries) => void got.push(...deliveries),
+    ...more,
+  };
+}
+
+test("a broker that is there is handed out itself", async () => {
+  const { opening, server, states, environment } = rig();
+  server.isThere = true;
+  const broker = await opening();
+  expect(isAway(broker)).toBe(false);
+  await broker.publish([outgoing(1)]);
+  expect(environment.pendingTimers()).toBe(0);
+  expect(states).toEqual([]);
+});
+
+test("what is a bug and no refusal is not waited out", async () => {
+  const environment = createVirtualEnvironment();
+  const opening = openOrAwait({
+    name: "redis",
+    capabilities: MEMORY_CAPABILITIES,
+    environment,
+    open: () => Promise.reject(new TypeError("a bug")),
+    onConnection: () => undefined,
+  });
+  expect(opening).rejects.toThrow("a bug");
+});
+
+test("while it is away nothing is stored or given, and then everything is", async () => {
+  const { opening, server, states, environment, inner } = rig();
+  const broker = await opening();
+  expect(isAway(broker)).toBe(true);
+  expect(states).toEqual([{ isUp: false, detail: expect.stringContaining("nobody answers") }]);
+  expect(broker.publish([outgoing(1)])).rejects.toMatchObject({
+    code: "STORAGE_FAULT",
+    message: expect.stringContaining("redis is away"),
+    retry: "later",
+  });
+  expect(broker.deadLetters(TOPIC, 0, 10)).rejects.toMatchObject({ code: "STORAGE_FAULT" });
+  const got: Delivery[] = [];
+  const member = await broker.subscribe(reading(got));
+  let standings: unknown;
+  await member.standing((seen) => void (standings = seen));
+  expect(standings).toEqual([]);
+  await inner.publish([outgoing(2)]);
+  await environment.advance(LONG_MS);
+  expect(got).toEqual([]);
+
+  server.isThere = true;
+  await environment.advance(LONG_MS);
+  expect(isAway(broker)).toBe(false);
+  expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
+  expect(got).toHaveLength(1);
+  const settling = member.ack(got);
+  const looking = member.standing((seen) => void (standings = seen));
+  await environment.settle();
+  expect(await settling).toEqual(["settled"]);
+  await looking;
+  expect(standings).toMatchObject([{ topic: TOPIC, acked: 1 }]);
+  await broker.publish([outgoing(3)]);
+  const later: Delivery[] = [];
+  await broker.subscribe(reading(later, { group: "other" }));
+  await environment.settle();
+  expect(got).toHaveLength(2);
+  expect(later).toHaveLength(2);
+});
+
+test("it is asked for ever more seldom, and never less than every ten seconds", async () => {
+  const { opening, server, environment } = rig();
+  await opening();
+  await environment.advance(10 * LONG_MS);
+  const gaps = server.askedAtMs.slice(1).map((atMs, at) => atMs - (server.askedAtMs[at] ?? 0));
+  expect(gaps.slice(0, 6)).toEqual([500, 1_000, 2_000, 4_000, 8_000, 10_000]);
+  expect(new Set(gaps.slice(5))).toEqual(new Set([10_000]));
+});
+
+test("a member that paused before it could join is given nothing until it goes on", async () => {
+  const { opening, server, environment, inner } = rig();
+  const broker = await opening();
+  const got: Delivery[] = [];
+  const member = await broker.subscribe(reading(got));
+  member.pause();
+  await inner.publish([outgoing(1)]);
+  server.isThere = true;
+  await environment.advance(LONG_MS);
+  await inner.publish([outgoing(2)]);
+  await environment.settle();
+  const early = got.length;
+  member.resume();
+  await environment.settle();
+  expect(early).toBeLessThan(2);
+  expect(got).toHaveLength(2);
+});
+
+test("a member that left before never joins, and has nothing to settle", async () => {
+  const { opening, server, environment, inner } = rig();
+  const broker = await opening();
+  const got: Delivery[] = [];
+  const member = await broker.subscribe(reading(got));
+  const settling = member.ack([{ group: "g", topic: TOPIC, partition: 0, sequence: 1, epoch: 1 }]);
+  await Promise.all([member.close(), expect(settling).rejects.toMatchObject({ code: "CLOSED" })]);
+  expect(member.standing(() => undefined)).rejects.toMatchObject({ code: "CLOSED" });
+  server.isThere = true;
+  await inner.publish([outgoing(1)]);
+  await environment.advance(LONG_MS);
+  expect(isAway(broker)).toBe(false);
+  expect(got).toEqual([]);
+});
+
+test("a membership that is refused once the broker is there is told to who asked for it", async () => {
+  const { opening, server, environment } = rig();
+  const broker = await opening();
+  const failures: unknown[] = [];
+  const onFailure = (error: unknown): void => void failures.push(error);
+  await broker.subscribe(reading([], { topics: ["nowhere"], onFailure }));
+  server.isThere = true;
+  await environment.advance(LONG_MS);
+  expect(failures).toEqual([expect.objectContaining({ code: "UNKNOWN_TOPIC" })]);
+});
+
+test("a broker that is closed while away is not asked for again, and takes nothing", async () => {
+  const { opening, server, environment } = rig();
+  const broker = await opening();
+  const member = await broker.subscribe(reading([]));
+  await broker.close();
+  const asked = server.askedAtMs.length;
+  await environment.advance(LONG_MS);
+  expect(server.askedAtMs).toHaveLength(asked);
+  expect(environment.pendingTimers()).toBe(0);
+  expect(broker.publish([outgoing(1)])).rejects.toMatchObject({ code: "CLOSED" });
+  expect(broker.subscribe(reading([]))).rejects.toMatchObject({ code: "CLOSED" });
+  expect(member.standing(() => undefined)).rejects.toMatchObject({ code: "CLOSED" });
+});
+
+test("one that comes back just as it is closed is closed as well", async () => {
+  const { server, environment, inner } = rig();
+  const coming = Promise.withResolvers<Broker>();
+  let asked = 0;
+  const broker = await openOrAwait({
+    name: "redis",
+    capabilities: MEMORY_CAPABILITIES,
+    environment,
+    open: () =>
+      asked++ === 0
+        ? Promise.reject(new ShopError("SERVER_UNUSABLE", "nobody answers", "never"))
+        : coming.promise,
+    onConnection: () => undefined,
+  });
+  await environment.advance(1_000);
+  await broker.close();
+  coming.resolve({ ...inner, close: async () => void server.closed++ } as unknown as Broker); // a stand-in
+  await environment.settle();
+  expect(server.closed).toBe(1);
+  expect(isAway(broker)).toBe(true);
+});
