@@ -12,6 +12,7 @@ import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
 import type { Delivery, SubscribeOptions } from "../broker.ts";
 import type { GroupMemory } from "./group-memory.ts";
 import type { RabbitLink } from "./rabbit-link.ts";
+import type { VirtualEnvironment } from "../../../runtime/virtual-environment.ts";
 
 import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
 import { RemoteMember } from "../remote-member.ts";
@@ -21,6 +22,7 @@ import { PartitionClaim } from "./partition-claim.ts";
 class FakeChannel {
   readonly told: string[] = [];
   consumer: ((message: ConsumeMessage) => void) | undefined;
+  lose: ((error: unknown) => void) | undefined;
 
   prefetch(): Promise<void> {
     return Promise.resolve();
@@ -45,13 +47,13 @@ class FakeChannel {
     return Promise.resolve();
   }
 
-  /** The next frames, given out before as often as `count` says. */
-  send(tag: number, count = 0): void {
+  /** The next frames, given out before as often as `count` says. `frame`: which one, by number. */
+  send(tag: number, count = 0, frame = tag): void {
     const headers = count === 0 ? {} : { "x-delivery-count": count };
     const message = {
-      content: Buffer.from(`frame ${tag}`),
+      content: Buffer.from(`frame ${frame}`),
       fields: { deliveryTag: tag },
-      properties: { headers, correlationId: `copy-${tag}` },
+      properties: { headers, correlationId: `copy-${frame}` },
     };
     this.consumer?.(message as unknown as ConsumeMessage); // the claim reads no more of it
   }
@@ -61,16 +63,42 @@ interface Rigging {
   readonly subscribe?: Partial<SubscribeOptions>;
   /** Copies whose burial has begun. */
   readonly burying?: readonly string[];
-  readonly isBuried?: boolean;
+  readonly isBuried?: boolean | Promise<boolean>;
   readonly ackGatherMs?: number;
   /** Resolves when the channel may be there. */
   readonly channelIsThere?: Promise<void>;
+  /** Whose claim it is; absent: of one that had none before. */
+  readonly member?: RigMember;
+}
+
+interface RigMember {
+  readonly environment: VirtualEnvironment;
+  readonly options: SubscribeOptions;
+  readonly remote: RemoteMember;
+  readonly deliveries: Delivery[];
+  /** Its claim now. */
+  claim?: PartitionClaim;
+  epoch: number;
+}
+
+function createMember(subscribe?: Partial<SubscribeOptions>): RigMember {
+  const environment = createVirtualEnvironment();
+  const deliveries: Delivery[] = [];
+  const options = subscribing((batch) => void deliveries.push(...batch), subscribe);
+  const remote = new RemoteMember({
+    environment,
+    subscribe: options,
+    onSettled: (_topic, _partition, sequences) => member.claim?.noteSettled(sequences),
+  });
+  const member: RigMember = { environment, options, remote, deliveries, epoch: 6 };
+  return member;
 }
 
 function linkTo(channel: FakeChannel, channelIsThere: Promise<void> | undefined): RabbitLink {
   const link: Pick<RabbitLink, "channel"> = {
-    channel: async () => {
+    channel: async (_model, onLost) => {
       await channelIsThere;
+      channel.lose = onLost;
       return channel as unknown as Channel; // the claim uses what the fake has
     },
   };
@@ -99,17 +127,11 @@ function createRig({
   isBuried = false,
   ackGatherMs = 0,
   channelIsThere,
+  member = createMember(subscribe),
 }: Rigging = {}) {
-  const environment = createVirtualEnvironment();
+  const { environment, options, remote, deliveries } = member;
   const channel = new FakeChannel();
-  const deliveries: Delivery[] = [];
   const lost: unknown[] = [];
-  const options = subscribing((batch) => void deliveries.push(...batch), subscribe);
-  const remote = new RemoteMember({
-    environment,
-    subscribe: options,
-    onSettled: (_topic, _partition, sequences) => claim.noteSettled(sequences),
-  });
   let readings = 0;
   const memory: Pick<GroupMemory, "catchUp" | "forget" | "isBeingBuried" | "postponement"> = {
     catchUp: () => {
@@ -131,12 +153,13 @@ function createRig({
     remote,
     memory: memory as GroupMemory, // the claim uses what the fake has
     acks: new AckGather(environment, ackGatherMs),
-    newEpoch: () => 7,
+    newEpoch: () => ++member.epoch,
     link: linkTo(channel, channelIsThere),
     isBuried: () => Promise.resolve(isBuried),
     onLost: (_claim, error) => void lost.push(error),
     onOwned: () => undefined,
   });
+  member.claim = claim;
   const open = (): Promise<void> => claim.open({} as ChannelModel); // handed on to the link
   const sequences = (): number[] => deliveries.map(({ sequence }) => sequence);
   return {
@@ -238,6 +261,35 @@ test("a burial cut short before its letter was written is handed out again", asy
   await environment.settle();
   expect(sequences()).toEqual([1]);
   expect(channel.told).toEqual(["consume"]);
+});
+
+test("what waited for the letters when its channel was lost is not the next claim's", async () => {
+  const member = createMember();
+  const { environment, deliveries } = member;
+  const letters = [Promise.withResolvers<boolean>(), Promise.withResolvers<boolean>()] as const;
+  const burying = ["copy-4"];
+  const first = createRig({ member, burying, isBuried: letters[0].promise });
+  await first.open();
+  for (let tag = 1; tag <= 3; tag++) first.channel.send(tag);
+  await environment.settle();
+  first.channel.send(4, 1);
+  first.channel.send(5, 1);
+  await environment.settle();
+  first.channel.lose?.(new Error("the channel is gone"));
+  const second = createRig({ member, burying, isBuried: letters[1].promise });
+  await second.open();
+  for (let tag = 1; tag <= 5; tag++) second.channel.send(tag, 2, tag + 3);
+  await environment.settle();
+  letters[0].resolve(false);
+  await environment.settle();
+  letters[1].resolve(false);
+  await environment.settle();
+  const text = new TextDecoder();
+  const given = deliveries.map(({ bytes, sequence }) => `${text.decode(bytes)} as ${sequence}`);
+  expect(given.slice(0, 3)).toEqual(["frame 1 as 1", "frame 2 as 2", "frame 3 as 3"]);
+  const again = ["frame 4 as 1", "frame 5 as 2", "frame 6 as 3", "frame 7 as 4", "frame 8 as 5"];
+  expect(given.slice(3)).toEqual(again);
+  expect(second.channel.told).toEqual(["consume"]);
 });
 
 test("nothing is delivered before the subscriber has taken the partition on", async () => {

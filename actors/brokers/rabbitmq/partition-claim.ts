@@ -224,7 +224,8 @@ export class PartitionClaim {
     this.#isPassingOn = true;
     try {
       if (!(await this.#own())) return;
-      while (this.#arrived.length > 0 && this.#channel !== undefined) {
+      const channel = this.#channel;
+      while (this.#arrived.length > 0 && channel !== undefined) {
         if (!this.#isCaughtUp && this.#arrived.some(wasGivenOut)) {
           this.#isCaughtUp = true;
           await this.#options.memory.catchUp();
@@ -234,8 +235,10 @@ export class PartitionClaim {
         const records: RemoteRecord[] = [];
         for (const message of batch) {
           // Nearly none are: to wait for each costs more than all else that is done with it.
-          if (this.#isDoubtful(message) && (await this.#wasBuried(message))) continue;
-          records.push(this.#recordOf(message));
+          const wasBuried = this.#isDoubtful(message) && (await this.#wasBuried(message));
+          // Then the frames come again, maybe to a new claim here, which has tags of its own.
+          if (this.#channel !== channel) return;
+          if (!wasBuried) records.push(this.#recordOf(message));
         }
         this.#options.remote.received(this.topic, this.partition, records);
       }

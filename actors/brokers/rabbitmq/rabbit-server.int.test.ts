@@ -196,7 +196,7 @@ describe.skipIf(!requireOrSkip("rabbitmq", missing === undefined, missing ?? "")
         const { deliveries, subscription } = await join(broker);
         await eventually("it came", () => deliveries.length === 1);
         expect(deliveries[0]?.attempt).toBe(round);
-        await subscription.close();
+        await subscription.close(false);
       }
       let letters = await broker.deadLetters("t", 0, 10);
       for (let tries = 0; letters.length === 0 && tries < 100; tries++) {
@@ -244,7 +244,7 @@ describe.skipIf(!requireOrSkip("rabbitmq", missing === undefined, missing ?? "")
         await broker.publish([{ topic: "t", frame: frame(0) }]);
       await eventually("they came", () => seen.length === 3);
       expect(await soon.ack(seen)).toEqual(["settled", "settled", "settled"]);
-      await soon.close();
+      await soon.close(false);
       const { deliveries } = await join(broker);
       await broker.publish([{ topic: "t", frame: frame(0) }]);
       await eventually("the last came", () => deliveries.length > 0);
