@@ -7,7 +7,9 @@
  * retry: what is left of a broker when the port above it is taken away. On Kafka the shop's
  * contract has every record carry the key and headers of a CloudEvent, so that any consumer can
  * read it; whoever keeps it with a bare client writes them too. Lanes of the frame alone show what
- * that costs.
+ * that costs. On RabbitMQ both sides have a channel for each queue with the same window, and tell
+ * the server in multiples: the bare client of every quarter of a window, the adapter as often, or
+ * sooner when its time is up.
  */
 
 import amqp from "amqplib";
@@ -20,6 +22,7 @@ import { EVENT_SOURCE, FRAME_CONTENT_TYPE } from "../actors/brokers/kafka/frame-
 import { SHOP_EVENT_TYPES } from "../actors/brokers/kafka/open-kafka.ts";
 import { RABBIT_SETTINGS } from "../actors/brokers/rabbitmq/rabbit-settings.ts";
 import { frameId, frameKey, frameTimeMs, frameType } from "../runtime/frames/frame.ts";
+import { multipleAcks } from "./multiple-acks.ts";
 
 /** What a bench does with a broker, through an adapter or without. */
 export interface Lane {
@@ -37,6 +40,8 @@ const READ_COUNT = 1_000;
  * of either side. A larger one has most of a run in memory before its time begins.
  */
 const PREFETCH = RABBIT_SETTINGS.prefetchFrames;
+/** Of one queue: so much of its window is taken when the server is told of it. */
+const ACKS_EVERY = Math.ceil(PREFETCH / 4);
 
 /** What a record has beside the frame: a CloudEvent's key and headers, or nothing. */
 export type KafkaRecords = "events" | "frames";
@@ -176,19 +181,22 @@ export async function redisLane(url: string): Promise<Lane> {
 export async function rabbitLane(url: string): Promise<Lane> {
   const connection = await amqp.connect(url);
   const writer = await connection.createConfirmChannel();
-  const reader = await connection.createChannel();
   const queues = Array.from({ length: 8 }, (_, index) => `${TOPIC}.${index}`);
   for (const queue of queues) {
     await writer.assertQueue(queue, { durable: true, arguments: { "x-queue-type": "quorum" } });
   }
-  await reader.prefetch(PREFETCH);
   const waiting = newTaker();
-  for (const queue of queues) {
-    await reader.consume(queue, (message) => {
-      if (message === null) return;
-      waiting.take(message.content, () => reader.ack(message));
-    });
-  }
+  const tellers = await Promise.all(
+    queues.map(async (queue) => {
+      const channel = await connection.createChannel();
+      await channel.prefetch(PREFETCH);
+      const acks = multipleAcks(channel, ACKS_EVERY);
+      await channel.consume(queue, (message) => {
+        if (message !== null) waiting.take(message.content, () => acks.taken(message));
+      });
+      return acks;
+    }),
+  );
   let turn = 0;
   return {
     publish: async (frames) => {
@@ -198,7 +206,10 @@ export async function rabbitLane(url: string): Promise<Lane> {
       }
       await writer.waitForConfirms();
     },
-    consume: waiting.consume,
+    consume: async (count, take) => {
+      await waiting.consume(count, take);
+      for (const acks of tellers) acks.end();
+    },
     close: async () => {
       await connection.close();
     },

@@ -50,7 +50,7 @@ describe("late reads", () => {
 
   test("say what is missing and no address, at once for a while, and then try again", async () => {
     const { environment, openings, logged, opened, reads } = setUp();
-    const refusal = { code: "SERVER_UNUSABLE", retry: "later" };
+    const refusal = { code: "READS_UNAVAILABLE", retry: "later" };
     const asked = reads.head();
     openings[0]?.reject(WRONG);
     await expect(asked).rejects.toMatchObject(refusal);
@@ -79,7 +79,7 @@ describe("late reads", () => {
 
 test("what no setting of this process can reach is refused for good", async () => {
   const absent = absentFrom("audit", "audit.store = elasticsearch");
-  const refusal = { code: "SERVER_UNUSABLE", retry: "never" };
+  const refusal = { code: "READS_UNAVAILABLE", retry: "never" };
   await expect(absent()).rejects.toMatchObject(refusal);
   await expect(absent()).rejects.toThrow(/roles .* audit\.store = elasticsearch/);
 });

@@ -3,7 +3,7 @@
  *
  * What cannot be opened is told to whoever asks, with the setting and without an address, and is
  * tried again by whoever asks later: not at once, for a server that does not answer takes its time
- * each time. Refuses with `SERVER_UNUSABLE`, whose text is fit for a client.
+ * each time. Refuses with `READS_UNAVAILABLE`, which nobody else uses: its text is for clients.
  */
 
 import type { Environment } from "../runtime/environment.ts";
@@ -68,7 +68,7 @@ class LateReads<Reads extends { close(): void }> {
   #refusal(cause?: unknown): ShopError {
     const { what, setting } = this.#options;
     const problem = `this process cannot use the server that keeps ${what}, see ${setting}`;
-    return new ShopError("SERVER_UNUSABLE", problem, "later", { cause });
+    return new ShopError("READS_UNAVAILABLE", problem, "later", { cause });
   }
 }
 
@@ -97,5 +97,5 @@ export function lateAnalytics(options: LateReadsOptions<AnalyticsReads>): Analyt
  */
 export function absentFrom(what: string, needed: string): () => Promise<never> {
   const problem = `this process has no ${what}: roles leave it out, and reading it needs ${needed}`;
-  return () => Promise.reject(new ShopError("SERVER_UNUSABLE", problem, "never"));
+  return () => Promise.reject(new ShopError("READS_UNAVAILABLE", problem, "never"));
 }

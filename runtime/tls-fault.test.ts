@@ -5,7 +5,7 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { AUTHORITIES_VARIABLE, isCertificateFault, isTlsFault, tlsFault } from "./tls-fault.ts";
+import { AUTHORITIES_VARIABLE, isCertificateFault, tlsCodeKind, tlsFault } from "./tls-fault.ts";
 
 const PLACE = "db.example:5432";
 const NO_ENV = { env: {} };
@@ -34,14 +34,31 @@ test.each([
   const text = tlsFault([new Error("what wraps it"), error], PLACE, NO_ENV);
   expect(text).toContain(words);
   expect(text).toContain(PLACE);
-  expect(isTlsFault(error)).toBe(true);
   expect(isCertificateFault(error)).toBe(!words.includes("does not speak TLS"));
 });
 
 test("everything else is for others to explain", () => {
   const errors = [failure("x", "ECONNREFUSED"), failure("password"), undefined, { code: 1 }];
   expect(tlsFault(errors, PLACE, NO_ENV)).toBeUndefined();
-  for (const error of errors) expect(isTlsFault(error)).toBe(false);
+  for (const error of errors) expect(isCertificateFault(error)).toBe(false);
+});
+
+test("a code by itself says whether there may have been a connection", () => {
+  const kinds: Readonly<Record<string, ReturnType<typeof tlsCodeKind>>> = {
+    UNABLE_TO_VERIFY_LEAF_SIGNATURE: "certificate",
+    DEPTH_ZERO_SELF_SIGNED_CERT: "certificate",
+    ERR_TLS_CERT_ALTNAME_INVALID: "certificate",
+    CERT_HAS_EXPIRED: "certificate",
+    ERR_SSL_WRONG_VERSION_NUMBER: "connection",
+    ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC: "connection",
+    ERR_SSL_BAD_PACKET_LENGTH: "connection",
+    ERR_TLS_HANDSHAKE_TIMEOUT: "connection",
+    ECONNRESET: undefined,
+    "08006": undefined,
+  };
+  for (const [code, kind] of Object.entries(kinds)) {
+    expect([code, tlsCodeKind(code)]).toEqual([code, kind]);
+  }
 });
 
 describe("who has signed a certificate that is not trusted is", () => {

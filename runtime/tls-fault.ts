@@ -20,7 +20,10 @@ const OTHER_HOST = /ALTNAME_INVALID|does not match certificate's altnames/;
 const OUT_OF_DATE =
   /CERT_HAS_EXPIRED|CERT_NOT_YET_VALID|certificate (has expired|is not yet valid)/;
 const NO_HANDSHAKE = /ERR_SSL_|WRONG_VERSION_NUMBER|before secure TLS connection was established/;
-const KINDS = [UNTRUSTED, OTHER_HOST, OUT_OF_DATE, NO_HANDSHAKE] as const;
+const CERTIFICATE_KINDS = [UNTRUSTED, OTHER_HOST, OUT_OF_DATE] as const;
+const KINDS = [...CERTIFICATE_KINDS, NO_HANDSHAKE] as const;
+/** At the first word of a connection or at any later one: the code does not say which. */
+const CONNECTION_CODE = /^ERR_(SSL|TLS)_/;
 
 export interface TlsFaultOptions {
   /** What may name authorities instead; then it does so alone. `path`: empty when it does not. */
@@ -49,9 +52,13 @@ export function tlsFault(
   }
 }
 
-/** It was the certificate, or no TLS at all: nothing was sent. */
-export function isTlsFault(error: unknown): boolean {
-  return kindOf([error]) !== undefined;
+/**
+ * What a code means by itself. `certificate`: there never was a connection, and nothing was sent.
+ * `connection`: there may have been one that broke, and what was sent on it may have been taken.
+ */
+export function tlsCodeKind(code: string): "certificate" | "connection" | undefined {
+  if (CERTIFICATE_KINDS.some((kind) => kind.test(code))) return "certificate";
+  return CONNECTION_CODE.test(code) ? "connection" : undefined;
 }
 
 /** It was the certificate: trying again does not help before somebody has seen to it. */

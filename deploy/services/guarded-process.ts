@@ -20,7 +20,7 @@ export interface GuardedProcess {
   isRunning(): boolean;
   /** SIGKILL to it and all its children; resolves when they are gone. */
   kill(): Promise<void>;
-  /** Asks it to stop, kills it when it takes longer than 20 s. */
+  /** Asks it to stop, and kills it after 20 s. Rejects when it may not be killed. */
   stop(signal: "SIGTERM" | "SIGINT"): Promise<void>;
   signal(signal: "SIGSTOP" | "SIGCONT"): void;
 }
@@ -54,12 +54,25 @@ export async function startGuarded(
       if (!isRunning()) return;
       signalFamily(leader, "SIGCONT");
       signalProcess(leader, signal);
-      const timer = setTimeout(() => void killFamily(leader), STOP_TIMEOUT_MS);
-      await gone();
-      clearTimeout(timer);
+      await goneWithin(gone(), STOP_TIMEOUT_MS, () => killFamily(leader));
     },
     signal: (signal) => signalFamily(leader, signal),
   };
+}
+
+/** Resolves as `gone` does, after `limitMs` with the help of `kill`; rejects as that does. */
+export async function goneWithin(
+  gone: Promise<void>,
+  limitMs: number,
+  kill: () => Promise<void>,
+): Promise<void> {
+  const failure = Promise.withResolvers<never>();
+  const timer = setTimeout(() => void kill().catch(failure.reject), limitMs);
+  try {
+    await Promise.race([gone, failure.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** The first line of the guard: the process id of the server, which leads its group. */

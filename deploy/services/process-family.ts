@@ -2,7 +2,8 @@
  * A process and all that belongs to it: its process group and every descendant.
  *
  * PostgreSQL gives each backend a session of its own, so a signal to the group alone would miss
- * them. Reads `/proc` where there is one, else asks `ps`.
+ * them. Reads `/proc` where there is one, else asks `ps`. Refuses to take a process for another
+ * that had its number before.
  */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -20,7 +21,14 @@ export interface ProcessRow {
   readonly group: number;
 }
 
-interface LiveProcess extends ProcessRow {
+/** Who it is: of all that ever have the same number, one alone began then. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Clock ticks since boot, or the date where only `ps` says it. */
+  readonly startTicks: string;
+}
+
+interface LiveProcess extends ProcessRow, ProcessIdentity {
   /** One letter, as the kernel says it. */
   readonly state: string;
 }
@@ -46,26 +54,37 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): void {
  * nobody, and PostgreSQL does not start again as long as there is one.
  */
 export async function killFamily(leader: number): Promise<void> {
-  const pids = await freezeFamily(leader);
-  for (const pid of pids) signalProcess(pid, "SIGKILL");
-  while (listProcesses().some(({ pid }) => pids.has(pid))) await Bun.sleep(LOOK_EVERY_MS);
+  const known = await freezeFamily(leader);
+  for (const pid of stillThere(known, listProcesses())) signalProcess(pid, "SIGKILL");
+  while (stillThere(known, listProcesses()).length > 0) await Bun.sleep(LOOK_EVERY_MS);
 }
 
-/** Who is in it, all stopped, so that there will be no more of them. */
-async function freezeFamily(leader: number): Promise<ReadonlySet<number>> {
-  const known = new Set<number>();
+/** Pids of `rows` that are still those of `known`, by pid since when. */
+export function stillThere(
+  known: ReadonlyMap<number, string>,
+  rows: readonly ProcessIdentity[],
+): readonly number[] {
+  return rows.filter((row) => known.get(row.pid) === row.startTicks).map(({ pid }) => pid);
+}
+
+/** Who is in it, by pid since when; all stopped, so that there will be no more of them. */
+async function freezeFamily(leader: number): Promise<ReadonlyMap<number, string>> {
+  const known = new Map<number, string>();
+  const note = (rows: readonly LiveProcess[]): ReadonlySet<number> => {
+    const family = new Set(pickFamily(rows, leader));
+    for (const { pid, startTicks } of rows) if (family.has(pid)) known.set(pid, startTicks);
+    return family;
+  };
   for (let look = 0; look < FREEZE_LOOKS_MAX; look++) {
     const rows = listProcesses();
-    const family = new Set(pickFamily(rows, leader));
+    const family = note(rows);
     const isQuiet = rows.every(({ pid, state }) => !family.has(pid) || STOPPED.has(state));
     if (isQuiet) break;
-    for (const pid of family) {
-      known.add(pid);
-      signalProcess(pid, "SIGSTOP");
-    }
+    for (const pid of family) signalProcess(pid, "SIGSTOP");
     await Bun.sleep(FREEZE_EVERY_MS);
   }
-  return known.union(new Set(pickFamily(listProcesses(), leader)));
+  note(listProcesses());
+  return known;
 }
 
 /** Whether anything of the family still runs. */
@@ -96,13 +115,8 @@ function listProcesses(): readonly LiveProcess[] {
   return rows;
 }
 
-interface Stat extends LiveProcess {
-  /** Clock ticks since boot. */
-  readonly startTicks: string;
-}
-
 /** What the kernel says about a process, or `undefined` when there is none. */
-export function readStat(pid: number): Stat | undefined {
+export function readStat(pid: number): LiveProcess | undefined {
   let text: string;
   try {
     text = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -121,7 +135,7 @@ export function readStat(pid: number): Stat | undefined {
 }
 
 function listByPs(): readonly LiveProcess[] {
-  const { stdout } = Bun.spawnSync(["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="]);
+  const { stdout } = Bun.spawnSync(["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,lstart="]);
   return stdout
     .toString()
     .trim()
@@ -129,6 +143,7 @@ function listByPs(): readonly LiveProcess[] {
     .map((line) => {
       const fields = line.trim().split(/\s+/);
       const [pid = 0, parent = 0, group = 0] = fields.map(Number);
-      return { pid, parent, group, state: fields[3]?.slice(0, 1) ?? "" };
+      const startTicks = fields.slice(4).join(" ");
+      return { pid, parent, group, state: fields[3]?.slice(0, 1) ?? "", startTicks };
     });
 }

@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { pickFamily } from "./process-family.ts";
+import { pickFamily, stillThere } from "./process-family.ts";
 import { isOurs, parseState, readIdentity, readState, writeState } from "./service-state.ts";
 
 const roots: string[] = [];
@@ -85,5 +85,21 @@ describe("pickFamily", () => {
   test("of a leader that is gone is what it left behind", () => {
     expect(pickFamily(rows.slice(4), 10)).toEqual([14]);
     expect(pickFamily(rows, 99)).toEqual([]);
+  });
+});
+
+describe("stillThere", () => {
+  test("leaves out who has ended, and who has the number of one that has", () => {
+    const known = new Map([
+      [10, "500"],
+      [11, "501"],
+      [12, "502"],
+    ]);
+    const rows = [
+      { pid: 10, startTicks: "500" },
+      { pid: 12, startTicks: "900" },
+      { pid: 13, startTicks: "502" },
+    ];
+    expect(stillThere(known, rows)).toEqual([10]);
   });
 });

@@ -69,10 +69,18 @@ function openAuditApi(page: AuditPage = { records: [] }, problemSeq?: number, fa
 describe("searching", () => {
   test("an audit that this process cannot read is 503 and says what is missing", async () => {
     const detail = "this process has no audit: see audit.store";
-    const failure = new ShopError("SERVER_UNUSABLE", detail, "never");
+    const failure = new ShopError("READS_UNAVAILABLE", detail, "never");
     const { status, json } = await openAuditApi(undefined, 0, failure).search("");
     expect(status).toBe(503);
     expect(json).toMatchObject({ type: "urn:shopstream:problem:unavailable", detail });
+  });
+
+  test("why a server cannot be used, with hosts and users, is told to the log alone", async () => {
+    const text = 'rabbitmq.url: 10.0.0.7:5672 refuses user "admin"';
+    const failure = new ShopError("SERVER_UNUSABLE", text, "later");
+    const { status, json } = await openAuditApi(undefined, 0, failure).search("");
+    expect(status).toBe(500);
+    expect(JSON.stringify(json)).not.toMatch(/10\.0\.0\.7|admin/);
   });
 
   test("says when the newest may be missing, and nothing of it otherwise", async () => {

@@ -55,8 +55,9 @@ export function problemOfError(error: unknown): Problem | undefined {
   if (SATURATED.has(error.code)) return saturated("the shards have more work than they can hold");
   if (UNAVAILABLE.has(error.code)) return unavailable();
   if (UNKNOWN_OUTCOME.has(error.code)) return describe("timed_out");
-  // Of reads whose store this process does not have: their text is written for clients.
-  if (error.code === "SERVER_UNUSABLE") return retryLater("unavailable", error.message);
+  // Of reads whose store this process does not have: their text is written for clients. That of
+  // what else cannot be used names hosts and users, and is for the log.
+  if (error.code === "READS_UNAVAILABLE") return retryLater("unavailable", error.message);
   return error.code === "PAYLOAD_TOO_LARGE"
     ? new Problem("body_too_large", "the order is too large to be stored")
     : undefined;

@@ -148,7 +148,7 @@ export class ElasticLink {
     if (this.#isClosed) throw closed();
     try {
       const answer = await this.#request<Body>(call, timeoutMs);
-      this.#tell(answer.status !== 502 && answer.status !== 503, `status ${answer.status}`);
+      this.#tellOf(answer.status, call);
       return answer;
     } catch (error) {
       if (!this.#isClosed) this.#tell(false, reasonOf(causeOf(error)));
@@ -180,6 +180,14 @@ export class ElasticLink {
         this.#underWay.delete(reject);
       });
     return promise;
+  }
+
+  /** Of an answer that says that the server is away, unless this call alone is refused so. */
+  #tellOf(status: number, { allowed }: ElasticCall): void {
+    const isAway = status === 502 || status === 503;
+    // Whoever allows it cannot tell the server's own word from that of what stands before it.
+    if (isAway && allowed?.includes(status) === true) return;
+    this.#tell(!isAway, `status ${status}`);
   }
 
   #tell(isUp: boolean, why: string): void {

@@ -17,8 +17,14 @@ const RANGE = { fromSeq: 1, recordsMax: 10, budgetMs: 100 };
 
 let asked: string[];
 let refreshed: () => Response;
+let searched: () => Response;
+let greeted: () => Response;
+let states: boolean[];
 beforeEach(() => {
   asked = [];
+  states = [];
+  searched = () => Response.json({ hits: { hits: [] } });
+  greeted = () => Response.json({ version: { number: "8.19.2" } });
   refreshed = () => Response.json(FRESH);
 });
 const server = Bun.serve({
@@ -28,16 +34,19 @@ const server = Bun.serve({
     const { pathname } = new URL(url);
     const [what = ""] = pathname.split("/").slice(-1);
     asked.push(what);
-    if (what === "") return Response.json({ version: { number: "8.19.2" } });
+    if (what === "") return greeted();
     if (what === "_refresh") return refreshed();
-    return Response.json({ hits: { hits: [] } });
+    return searched();
   },
 });
 afterAll(() => server.stop(true));
 
 async function openReads(refreshMs: number) {
   const settings = { ...ELASTIC_SETTINGS, url: `http://127.0.0.1:${server.port}`, refreshMs };
-  return await openElasticAuditReads(settings, { environment });
+  return await openElasticAuditReads(settings, {
+    environment,
+    onConnection: ({ isUp }) => void states.push(isUp),
+  });
 }
 
 describe("a search on an index that is brought up to date", () => {
@@ -69,6 +78,21 @@ describe("a search on an index that is not", () => {
     await reads.search(QUERY);
     expect(await reads.search(QUERY)).toHaveProperty("isStale");
     expect(asked.filter((what) => what === "_refresh")).toHaveLength(1);
+    reads.close();
+  });
+
+  test("because the server has no room for it says nothing of the connection", async () => {
+    const busy = () => Response.json(REJECTED, { status: 503 });
+    refreshed = busy;
+    const reads = await openReads(0);
+    for (let time = 0; time < 3; time++) await reads.search(QUERY);
+    expect(states).toEqual([true]);
+    searched = greeted = busy;
+    for (let time = 0; time < 3; time++) {
+      await expect(reads.search(QUERY)).rejects.toMatchObject({ code: "STORAGE_FAULT" });
+    }
+    // Nor that it is up, while all else is answered in the same way.
+    expect(states).toEqual([true, false]);
     reads.close();
   });
 

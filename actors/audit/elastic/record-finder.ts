@@ -88,8 +88,8 @@ export class RecordFinder {
   }
 
   /**
-   * False: what was stored last may not be found, all else is. Rejects when there is no answer:
-   * then there would be none to a search either.
+   * False: what was stored last may not be found, all else is. Rejects without an answer in time,
+   * and with one that is neither a success nor of `BUSY`; a search may be answered even then.
    */
   async tryRefresh(index = this.#pattern): Promise<boolean> {
     const { body } = await this.#link.ask<{ readonly _shards?: { readonly failed: number } }>({

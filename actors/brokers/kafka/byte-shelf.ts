@@ -3,14 +3,16 @@
  *
  * Memory for each value costs several times what copying it does; views of what was received would
  * keep the whole answer alive for as long as one of them. A shelf is in between: who keeps one
- * value keeps those beside it, `SHELF_BYTES` at most. Larger values have memory of their own.
+ * value keeps those beside it, `SHELF_BYTES` at most. Larger values have memory of their own. So a
+ * group that parks all frames of its credit, each on another shelf, keeps the credit's frames times
+ * a shelf, which for the groups of the shop is the bytes of their credit: 2,048 frames and 8 MiB.
  * Refuses nothing; who calls has checked that the bytes are there.
  */
 
-/** What one kept value may keep alive. */
-const SHELF_BYTES = 16_384;
+/** What one kept value may keep alive. Shelves four times as large save little more. */
+const SHELF_BYTES = 4_096;
 /** A value of more would leave much of a shelf empty, and saves little. */
-const OWN_BYTES_MIN = 4_096;
+const OWN_BYTES_MIN = 2_048;
 
 export class ByteShelf {
   #shelf = new Uint8Array(0);

@@ -24,6 +24,8 @@ const orderId = "0190-order";
 const parcel = { orderId, trackingNumber: "SS1", carrier: "c" };
 const place = { topic: "orders", partition: slotOf(orderId, 64), partitions: 64 };
 const { nameOf, numberOf } = SHOP_EVENT_TYPES;
+/** Of arrays in arrays: fits in one record, is parsed, and is more than a stack can hold. */
+const DEPTH = 100_000;
 
 function fetched(
   headers: Record<string, string>,
@@ -194,6 +196,13 @@ describe("a CloudEvent of somebody else", () => {
       "[",
       orderId,
       "not a JSON event",
+    ],
+    [
+      "whose data is too deep to be written as text again",
+      { "content-type": "application/cloudevents+json" },
+      `{"type":"order.shipped","data":${"[".repeat(DEPTH)}${"]".repeat(DEPTH)}}`,
+      orderId,
+      "RangeError",
     ],
   ])("%s stays raw, with the reason", (_what, headers, value, key, reason) => {
     const record = fetched(headers, value, key);

@@ -5,7 +5,8 @@
  * structured mode (`application/cloudevents+json`) of the CloudEvents binding for Kafka. The body
  * is not looked into here: whether it fits its contract is decided where every message is decoded.
  * Refused with a reason, and left as raw bytes for the dead letters: a type that the shop does not
- * know, a record without a key, a key on a partition that is not its slot, a body that is not JSON.
+ * know, a record without a key, a key on a partition that is not its slot, a body that is not JSON,
+ * and whatever else cannot be read: a record that threw here would take its whole batch along.
  */
 
 import { createHash } from "node:crypto";
@@ -47,11 +48,11 @@ export function receive(
   if (record.headers === FRAME_HEADERS) return { bytes: value };
   const contentType = record.headers.get(CONTENT_TYPE);
   if (contentType !== undefined && isFrameType(contentType)) return { bytes: value };
-  const event = cloudEventOf(record, value);
-  if (typeof event === "string") return { bytes: value, fault: event };
-  const fault = faultOf(event, place, numberOf);
-  if (fault !== undefined) return { bytes: value, fault };
   try {
+    const event = cloudEventOf(record, value);
+    if (typeof event === "string") return { bytes: value, fault: event };
+    const fault = faultOf(event, place, numberOf);
+    if (fault !== undefined) return { bytes: value, fault };
     return { bytes: frameOf(event, record, place, numberOf(event.type) ?? 0) };
   } catch (error) {
     return { bytes: value, fault: describeError(error) };

@@ -316,7 +316,7 @@ describe.skipIf(!requireOrSkip("kafka", missing === undefined, missing ?? ""))("
       await broker.publish([{ topic: "orders", frame: frameOf("k", "1") }]);
       await eventually(() => first.deliveries.length === 1);
       expect(await first.subscription.ack(first.deliveries)).toEqual(["settled"]);
-      await first.subscription.close();
+      await first.subscription.close(false);
       const second = await collect(broker);
       await broker.publish([{ topic: "orders", frame: frameOf("k", "2") }]);
       await eventually(() => second.deliveries.length === 1);

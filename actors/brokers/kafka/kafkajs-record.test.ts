@@ -46,6 +46,32 @@ test("of others all is read; of a header that comes twice the last counts", () =
   expect(fetchedOf(message(undefined)).headers.size).toBe(0);
 });
 
+/** As the library gives what has no value, though its types do not say so. */
+const NOTHING = null as unknown as Buffer;
+
+test("a header without a value is not there, and takes no record along", () => {
+  const record = fetchedOf(
+    message({ x: NOTHING, "content-type": NOTHING, ce_id: [Buffer.from("1"), NOTHING] }),
+  );
+  expect([...record.headers].map(([name, value]) => [name, textOf(value)])).toEqual([
+    ["ce_id", "1"],
+  ]);
+  expect(textOf(record.value)).toBe("value");
+  const type = [Buffer.from(FRAME_CONTENT_TYPE), NOTHING];
+  expect(fetchedOf(message({ "content-type": type, x: NOTHING })).headers).toBe(FRAME_HEADERS);
+});
+
+test("nor does a header that is called as something every object has", () => {
+  // As the library gathers them: with what it finds under that name before the first.
+  const found = [Object as unknown as Buffer, NOTHING];
+  expect(fetchedOf(message({ constructor: found })).headers.size).toBe(0);
+});
+
+test("nor a record of which there is neither key nor value", () => {
+  const record = fetchedOf({ ...message({ x: NOTHING }), key: null, value: null });
+  expect([record.key, record.value, record.headers.size]).toEqual([null, null, 0]);
+});
+
 test("bytes are copied: writing over the answer changes no record", () => {
   const given = message({ name: Buffer.from("header") });
   const record = fetchedOf(given);

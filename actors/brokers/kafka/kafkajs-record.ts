@@ -3,8 +3,10 @@
  *
  * Values that came are copied, for the library's are views that keep the whole answer of the server
  * alive; values that go are not. Of a frame of ours only the content type is read beside it: key
- * and headers say nothing that is not in the frame. Offsets that do not fit a number are refused
- * nowhere: a partition would need to run for centuries.
+ * and headers say nothing that is not in the frame. Refuses no record, for one that throws here
+ * would take all of a batch along, again and again: a header without a value is one that is not
+ * there. Offsets that do not fit a number are refused nowhere: a partition would need to run for
+ * centuries.
  */
 
 import type { IHeaders, KafkaMessage, Message } from "kafkajs";
@@ -38,9 +40,14 @@ function byName(headers: IHeaders): ReadonlyMap<string, Uint8Array> {
   return values;
 }
 
-/** Of a header that comes more than once the last counts. */
+/**
+ * Of a header that comes more than once the last with a value counts. What is none is left out: the
+ * library gives `null`, which its types do not have, and before the second of a header whose name
+ * every object has, like `constructor`, what the object has under it.
+ */
 function lastOf(header: IHeaders[string]): Buffer | undefined {
-  const last = Array.isArray(header) ? header.at(-1) : header;
+  const values: readonly unknown[] = Array.isArray(header) ? header : [header];
+  const last = values.findLast((each) => typeof each === "string" || Buffer.isBuffer(each));
   return typeof last === "string" ? Buffer.from(last) : last;
 }
 

@@ -39,6 +39,13 @@ test("every code says whether something was written, and whether it helps to try
     CERT_HAS_EXPIRED: "unreached",
     ERR_TLS_CERT_ALTNAME_INVALID: "unreached",
     UNABLE_TO_VERIFY_LEAF_SIGNATURE: "unreached",
+    DEPTH_ZERO_SELF_SIGNED_CERT: "unreached",
+    ERR_SSL_BAD_PACKET_LENGTH: "lost",
+    ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC: "lost",
+    ERR_SSL_SSLV3_ALERT_BAD_RECORD_MAC: "lost",
+    ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR: "lost",
+    ERR_SSL_WRONG_VERSION_NUMBER: "lost",
+    ERR_TLS_HANDSHAKE_TIMEOUT: "lost",
     "53300": "unreached",
     "57P03": "unreached",
     "28P01": "unreached",
@@ -48,6 +55,19 @@ test("every code says whether something was written, and whether it helps to try
     expect([code, postgresFailure(failed(code))]).toEqual([code, kind]);
   }
   expect(postgresFailure(new TypeError("bug"))).toBeUndefined();
+});
+
+test("what a server says of a certificate is no word on the way to it", () => {
+  const elsewhere = failed("58030", "could not connect to server: certificate has expired");
+  expect(postgresFailure(elsewhere)).toBe("fault");
+  const cut = failed("ECONNRESET", "disconnected before secure TLS connection was established");
+  expect(postgresFailure(cut)).toBe("lost");
+});
+
+test("a commit on a connection whose encryption broke may have been taken", () => {
+  const cause = failed("ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC");
+  const kind = postgresFailure(cause) ?? "fault";
+  expect(storageFailure(kind, cause)).toMatchObject({ code: "INDETERMINATE", retry: "later" });
 });
 
 test("callers hear a code of the house, and never a parameter", () => {

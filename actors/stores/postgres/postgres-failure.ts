@@ -1,14 +1,16 @@
 /**
  * What an error of the server or of the connection means for a transaction.
  *
- * Decided by code only, never by message. Anything without a code that is known here is a bug of
- * ours: it is told apart by `undefined`, to be thrown on.
+ * Decided by code only, never by message. "Nothing was sent" is said of codes alone that a
+ * connection which was there cannot end with: of those of TLS, what a certificate is refused with.
+ * Anything without a code that is known here is a bug of ours: it is told apart by `undefined`, to
+ * be thrown on.
  */
 
 import type { ErrorCode } from "../../../runtime/errors.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
-import { isTlsFault } from "../../../runtime/tls-fault.ts";
+import { tlsCodeKind } from "../../../runtime/tls-fault.ts";
 
 /** Raised by `commit_units`. */
 const MOVED = "SS001";
@@ -78,8 +80,9 @@ export function postgresFailure(error: unknown): PostgresFailureKind | undefined
   if (code === DECIDED) return "decided";
   if (code === "53100") return "full";
   if (UNREACHED_CODES.has(code)) return "unreached";
-  if (isTlsFault(error)) return "unreached";
   if (LOST_CODES.has(code)) return "lost";
+  const tls = tlsCodeKind(code);
+  if (tls !== undefined) return tls === "certificate" ? "unreached" : "lost";
   return SQLSTATE.test(code) ? (CLASSES[code.slice(0, 2)] ?? "fault") : undefined;
 }
 
