@@ -174,7 +174,7 @@ async function start(
   };
 }
 
-/** What was there at the start of the process may be away for one that takes the place of another. */
+/** What was there at the start of the process may be away for one that replaces another. */
 function mayBeAway({ incarnation = 0 }: ShardThreadData): boolean {
   return incarnation > 0;
 }

@@ -84,7 +84,10 @@ export interface ShardRouting {
   start(): Promise<readonly LedgerMember[]>;
   /** Takes nothing in any more; to be called no later than the services drain. */
   drainIngresses(withinMs: number): Promise<void>;
-  /** Sends what the services left in the outboxes; what does not get out stays there. */
+  /**
+   * Sends what the services left in the outboxes; what does not get out stays there. Of outboxes
+   * that other processes read as well, only what is in hand is sent.
+   */
   drainEgresses(withinMs: number): Promise<void>;
 }
 
@@ -138,7 +141,13 @@ export function createShardRouting(options: ShardRoutingOptions): ShardRouting {
     },
     async drainEgresses(withinMs) {
       sampling?.cancel();
-      await Promise.all(egresses.map((egress) => sendOut(options.environment, egress, withinMs)));
+      // Who else fills an outbox reads it too: waiting until it is empty would have no end.
+      const isShared = outbox !== undefined;
+      await Promise.all(
+        egresses.map((egress) =>
+          isShared ? egress.drain(withinMs) : sendOut(options.environment, egress, withinMs),
+        ),
+      );
     },
   };
 }

@@ -12,7 +12,7 @@ import type { Verdict } from "./fraud/fraud-check.ts";
 
 import { crossLabels, defineMetrics } from "../runtime/threads/counter-layout.ts";
 import { ORDER_STATUSES } from "./contracts/order-state.ts";
-import { FOREIGN_BROKERS, GROUPS, VIEWS } from "./contracts/topics.ts";
+import { FOREIGN_BROKERS, GROUPS, NO_BROKER, VIEWS } from "./contracts/topics.ts";
 import { COMMANDS_TOPIC } from "./commands/owner-handler.ts";
 import { RULES } from "./fraud/fraud-rules.ts";
 import { CHANNEL_KINDS, ENTRY_STATUSES } from "./notification/notification.ts";
@@ -35,7 +35,7 @@ export const CURRENCIES = [...Intl.supportedValuesOf("currency"), OTHER_CURRENCY
 
 export type Status = (typeof STATUSES)[number];
 
-const brokers = FOREIGN_BROKERS.map((broker) => ({ broker }));
+const brokers = [...FOREIGN_BROKERS, NO_BROKER].map((broker) => ({ broker }));
 export const VIEW_LABELS = Object.keys(VIEWS).map((view) => ({ view }));
 export const SUBSCRIPTIONS = [
   ...Object.entries(GROUPS).flatMap(([service, topics]) =>
@@ -167,7 +167,7 @@ export const SHOP_LAYOUT: CounterLayout = defineMetrics([
     kind: "gauge",
     combine: "sum",
     name: "shopstream_outbox_depth",
-    help: "Frames that wait for a broker.",
+    help: "Frames that wait for a broker; none: for topics that no setting names.",
     series: brokers,
   },
   {
@@ -182,7 +182,10 @@ export const SHOP_LAYOUT: CounterLayout = defineMetrics([
     combine: "sum",
     name: "shopstream_egress_frames",
     help: "Frames sent to a broker since the shard started, by outcome.",
-    series: crossLabels({ broker: FOREIGN_BROKERS, outcome: ["published", "failed", "failover"] }),
+    series: crossLabels({
+      broker: [...FOREIGN_BROKERS, NO_BROKER],
+      outcome: ["published", "failed", "failover"],
+    }),
   },
   {
     kind: "counter",

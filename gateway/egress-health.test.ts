@@ -67,3 +67,17 @@ test.each([
     },
   ]);
 });
+
+test("what waits for no broker is a part of its own, until it is gone", () => {
+  expect(healthOf({ circuit: 2, depth: 7 }, "none")).toEqual([
+    {
+      name: "outbox",
+      status: "degraded",
+      latencyMs: 0,
+      errorRate: 0,
+      lastCheckedMs: NOW_MS,
+      detail: "7 frames wait for topics that no setting names; the log says which",
+    },
+  ]);
+  expect(healthOf({ depth: 0 }, "none")).toEqual([]);
+});

@@ -68,7 +68,7 @@ export async function readPublished(options: ReadPublishedOptions): Promise<Publ
     while (ids.size < expected && performance.now() - quietSinceMs < quietMs) {
       await Bun.sleep(POLL_MS);
     }
-    await member.close();
+    await member.close(false);
   } finally {
     await broker.close();
   }

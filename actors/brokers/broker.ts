@@ -154,7 +154,7 @@ export interface Subscription {
    * Gives back what is unsettled and ends. Idempotent; settles every pending promise. `isAtRest`:
    * nothing that was delivered is still being worked on, so that nobody need be kept off.
    */
-  close(isAtRest?: boolean): Promise<void>;
+  close(isAtRest: boolean): Promise<void>;
 }
 
 /** Whether a server can be reached, as its adapter sees it. */

@@ -139,7 +139,7 @@ async function burialIsAtomic(bench: Bench): Promise<void> {
     const heir = await bench.probe();
     await bench.eventually("the rest came back", () => heir.deliveries.length >= atSource.size);
     expect(sorted(heir.ids())).toEqual(sorted(atSource));
-    await bench.within(heir.subscription.close());
+    await bench.within(heir.subscription.close(false));
   }
 }
 
@@ -212,7 +212,7 @@ async function buryAll(bench: Bench, ids: readonly string[]): Promise<void> {
   for (const delivery of member.deliveries) {
     await bench.within(member.subscription.bury(delivery, BURIAL));
   }
-  await bench.within(member.subscription.close());
+  await bench.within(member.subscription.close(false));
 }
 
 function lettersOf(bench: Bench): Promise<readonly DeadLetter[]> {
@@ -242,6 +242,6 @@ function portOf(inner: Subscription): Subscription {
     standing: (look) => inner.standing(look),
     pause: () => inner.pause(),
     resume: () => inner.resume(),
-    close: () => inner.close(),
+    close: (isAtRest) => inner.close(isAtRest),
   };
 }

@@ -65,7 +65,7 @@ class EmbeddedHooks implements BrokerHooks {
 
   /** What the journal does for each subscription of a thread whose death it is told. */
   readonly crashMember = async (_broker: Broker, subscription: Subscription): Promise<void> => {
-    await subscription.close();
+    await subscription.close(false);
   };
 
   readonly diskFull = (on: boolean): void => this.#setFault(on ? DISK_FULL : NO_FAULT);

@@ -121,7 +121,9 @@ export class EmbeddedBroker implements Broker {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled(this.#publishing);
-    await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()));
+    await Promise.allSettled(
+      [...this.#subscriptions].map((subscription) => subscription.close(false)),
+    );
   }
 
   #checkTopic(topic: string): void {

@@ -171,7 +171,7 @@ async function marker(bench: Bench): Promise<void> {
   await bench.within(Promise.all(sent));
   await bench.eventually("all came", () => first.deliveries.length === 100);
   await first.ack(...first.ids().slice(0, 40));
-  await bench.within(first.subscription.close());
+  await bench.within(first.subscription.close(false));
   const second = await bench.probe();
   await bench.eventually("the rest came", () => second.deliveries.length === 60);
   expect(sorted(second.ids())).toEqual(sorted(first.ids().slice(40)));
@@ -199,7 +199,7 @@ async function marker(bench: Bench): Promise<void> {
 async function closedStanding(bench: Bench): Promise<void> {
   await bench.start();
   const { subscription } = await bench.probe();
-  await bench.within(subscription.close());
+  await bench.within(subscription.close(false));
   const asking = (): Promise<void> => subscription.standing(() => expect.unreachable());
   expect(await bench.refusal(asking)).toBe("CLOSED");
 }

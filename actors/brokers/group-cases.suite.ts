@@ -156,7 +156,7 @@ async function giveBack(bench: Bench): Promise<void> {
     const member = await bench.probe();
     await bench.eventually("it has all", () => member.deliveries.length >= 50);
     expect(member.deliveries.every(({ attempt }) => attempt === round)).toBe(true);
-    await bench.within(member.subscription.close());
+    await bench.within(member.subscription.close(false));
     expect(await bench.within(member.subscription.ack(member.deliveries))).toEqual(
       member.deliveries.map(() => "stale"),
     );
@@ -233,7 +233,7 @@ async function doubleSettle(bench: Bench): Promise<void> {
   expect(await bench.within(subscription.bury(probe.find("c"), BURIAL))).toBe("repeat");
   const letters = await bench.within(bench.broker.deadLetters(bench.topic, 0, 10));
   expect(letters.map(idOf)).toEqual(["c"]);
-  await bench.within(subscription.close());
+  await bench.within(subscription.close(false));
   const next = await bench.probe({ acks: true });
   await bench.publish(["marker"], { key: "k" });
   await bench.eventually("the marker came", () => next.deliveries.length > 0);

@@ -25,9 +25,16 @@ function rig() {
   const log = new MemoryLog({ topics: [TOPIC], partitions: 1, ...limits });
   const inner = new MemoryBroker({ environment, log });
   const states: ConnectionState[] = [];
-  const server = { isThere: false, askedAtMs: [] as number[], closed: 0 };
+  const server = {
+    isThere: false,
+    /** How long whoever asks has to wait. */
+    answers: Promise.resolve(),
+    askedAtMs: [] as number[],
+    closed: 0,
+  };
   const open = async (): Promise<Broker> => {
     server.askedAtMs.push(environment.monotonicMs());
+    await server.answers;
     if (!server.isThere) throw new ShopError("SERVER_UNUSABLE", "nobody answers", "never");
     return {
       capabilities: inner.capabilities,
@@ -169,7 +176,10 @@ test("a member that left before never joins, and has nothing to settle", async (
   const got: Delivery[] = [];
   const member = await broker.subscribe(reading(got));
   const settling = member.ack([{ group: "g", topic: TOPIC, partition: 0, sequence: 1, epoch: 1 }]);
-  await Promise.all([member.close(), expect(settling).rejects.toMatchObject({ code: "CLOSED" })]);
+  await Promise.all([
+    member.close(false),
+    expect(settling).rejects.toMatchObject({ code: "CLOSED" }),
+  ]);
   expect(member.standing(() => undefined)).rejects.toMatchObject({ code: "CLOSED" });
   server.isThere = true;
   await inner.publish([outgoing(1)]);
@@ -178,7 +188,7 @@ test("a member that left before never joins, and has nothing to settle", async (
   expect(got).toEqual([]);
 });
 
-test("a membership that is refused once the broker is there is told to who asked for it", async () => {
+test("a membership that is refused once the broker is there is told to its owner", async () => {
   const { opening, server, environment } = rig();
   const broker = await opening();
   const failures: unknown[] = [];
@@ -204,22 +214,14 @@ test("a broker that is closed while away is not asked for again, and takes nothi
 });
 
 test("one that comes back just as it is closed is closed as well", async () => {
-  const { server, environment, inner } = rig();
-  const coming = Promise.withResolvers<Broker>();
-  let asked = 0;
-  const broker = await openOrAwait({
-    name: "redis",
-    capabilities: MEMORY_CAPABILITIES,
-    environment,
-    open: () =>
-      asked++ === 0
-        ? Promise.reject(new ShopError("SERVER_UNUSABLE", "nobody answers", "never"))
-        : coming.promise,
-    onConnection: () => undefined,
-  });
+  const { opening, server, environment } = rig();
+  const broker = await opening();
+  const answer = Promise.withResolvers<void>();
+  server.answers = answer.promise;
+  server.isThere = true;
   await environment.advance(1_000);
   await broker.close();
-  coming.resolve({ ...inner, close: async () => void server.closed++ } as unknown as Broker); // a stand-in
+  answer.resolve();
   await environment.settle();
   expect(server.closed).toBe(1);
   expect(isAway(broker)).toBe(true);

@@ -67,7 +67,7 @@ export class LateMember implements Subscription {
     this.#member?.resume();
   }
 
-  async close(isAtRest?: boolean): Promise<void> {
+  async close(isAtRest = false): Promise<void> {
     this.#isClosed = true;
     await this.#joining;
     this.#joined.reject(closedError());

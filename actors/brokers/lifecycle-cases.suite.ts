@@ -33,7 +33,7 @@ async function closeAndResume(bench: Bench): Promise<void> {
     const before = bench.delivered.length;
     const member = await bench.probe({ acks: true, creditFrames: 200 });
     await bench.eventually("a batch came", () => bench.delivered.length >= before + 200);
-    await bench.within(member.subscription.close());
+    await bench.within(member.subscription.close(false));
     await bench.within(publishing);
   }
   await bench.probe({ acks: true });
@@ -48,7 +48,7 @@ async function concurrentClose(bench: Bench): Promise<void> {
   await bench.publish(idsOf(1, 100));
   await bench.eventually("they are here", () => member.deliveries.length === 100);
   const ten = Array.from({ length: 10 });
-  await bench.within(Promise.all(ten.map(() => member.subscription.close())), 10_000);
+  await bench.within(Promise.all(ten.map(() => member.subscription.close(false))), 10_000);
   await bench.within(Promise.all(ten.map(() => consumer.close())), 10_000);
   await bench.within(Promise.all(ten.map(() => bench.broker.close())), 10_000);
 }

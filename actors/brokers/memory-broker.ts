@@ -149,7 +149,7 @@ export class MemoryBroker implements Broker {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#members.keys()].map((subscription) => subscription.close()));
+    await Promise.all([...this.#members.keys()].map((subscription) => subscription.close(false)));
     this.kill();
   }
 

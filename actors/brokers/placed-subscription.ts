@@ -44,7 +44,7 @@ export class MemberParts {
         onFailure: (error) => void this.#fail(error),
       });
       this.#parts.push({ topics, inner });
-      if (this.#isClosed) await inner.close();
+      if (this.#isClosed) await inner.close(false);
     } catch (error) {
       this.#failure ??= { error };
       await this.#close();
@@ -100,7 +100,7 @@ export class MemberParts {
     this.#options.onFailure?.(error);
   }
 
-  async #close(isAtRest?: boolean): Promise<void> {
+  async #close(isAtRest = false): Promise<void> {
     this.#isClosed = true;
     await Promise.all(this.#parts.map(({ inner }) => inner.close(isAtRest)));
   }

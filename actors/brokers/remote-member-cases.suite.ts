@@ -82,7 +82,7 @@ async function sleeper(bench: Bench): Promise<void> {
   });
   expect(settledBy(asleep)).toEqual([]);
   await asleep.kill();
-  await bench.within(awake.subscription.close());
+  await bench.within(awake.subscription.close(false));
   const last = await bench.probe({ acks: true });
   await bench.eventually("what is left came", () => left.every((id) => last.ids().includes(id)));
   await bench.publish(["marker"]);

@@ -34,6 +34,9 @@ export type Group = keyof typeof GROUPS;
 /** The brokers that may stand beside the local one. */
 export const FOREIGN_BROKERS = ["kafka", "redis", "rabbitmq"] as const;
 
+/** In figures of brokers: what waits for a topic that none of them has. */
+export const NO_BROKER = "none";
+
 /** Views read the log at their own pace and keep their position beside what they made of it. */
 export const VIEWS = {
   audit: TOPICS,

@@ -43,6 +43,8 @@ export class CallWatch<Call> {
   #running = 0;
   #slow = 0;
   #returned = 0;
+  /** Of those that were: not back yet. */
+  #givenUp = 0;
   #timer: Timer | undefined;
 
   constructor(environment: Environment, timeoutMs: number, events: CallWatchEvents<Call>) {
@@ -62,7 +64,12 @@ export class CallWatch<Call> {
     return this.#running - Math.min(this.#slow, SLOW_MAX);
   }
 
-  /** Calls that have come back so far. */
+  /** Calls that have begun and not come back, given up or not. */
+  get out(): number {
+    return this.#running + this.#givenUp;
+  }
+
+  /** Calls that have come back in time so far. */
   get returned(): number {
     return this.#returned;
   }
@@ -78,7 +85,10 @@ export class CallWatch<Call> {
 
   /** How long it took; `undefined` when it had been given up. */
   end(watched: Watched<Call>): number | undefined {
-    if (!this.#remove(watched)) return undefined;
+    if (!this.#remove(watched)) {
+      this.#givenUp--;
+      return undefined;
+    }
     this.#returned++;
     return this.#environment.monotonicMs() - watched.startedMs;
   }
@@ -107,6 +117,7 @@ export class CallWatch<Call> {
         if (durationMs < this.#lookMs) break;
         if (durationMs >= this.#timeoutMs) {
           this.#remove(watched);
+          this.#givenUp++;
           this.#events.hung(watched.call, durationMs);
         } else if (!watched.isSlow) {
           watched.isSlow = true;

@@ -140,6 +140,6 @@ export function portOf(inner: Subscription): Subscription {
     standing: (look) => inner.standing(look),
     pause: () => inner.pause(),
     resume: () => inner.resume(),
-    close: () => inner.close(),
+    close: (isAtRest) => inner.close(isAtRest),
   };
 }

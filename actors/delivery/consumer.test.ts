@@ -542,6 +542,27 @@ describe("the life of a consumer", () => {
     expect(closed).toEqual([isAtRest]);
   });
 
+  test.each([
+    ["not at rest while a call that was given up is out", false],
+    ["at rest once that has come back as well", true],
+  ])("a drain closes its subscription %s", async (_, isBack) => {
+    const rig = createRig();
+    const closed: unknown[] = [];
+    rig.interfere = (inner) => ({ close: (how) => (closed.push(how), inner.close(how)) });
+    const lost = Promise.withResolvers<Outcome>();
+    const consumer = await rig.start(() =>
+      rig.calls.length === 1 ? lost.promise : Promise.resolve(ACK),
+    );
+    await rig.publish(["a"]);
+    await rig.environment.advance(2 * POLICY.handleTimeoutMs);
+    expect(rig.calls).toEqual(["a#1", "a#1"]);
+    expect(totals(consumer)).toMatchObject({ acked: 1, inFlight: 0, parked: 0 });
+    if (isBack) lost.resolve(ACK);
+    await rig.environment.settle();
+    await consumer.drain(500);
+    expect(closed).toEqual([isBack]);
+  });
+
   test("a policy whose numbers contradict each other is refused at the start", async () => {
     const rig = createRig();
     const tooShort = { ...POLICY, leaseMs: 1_000, handleTimeoutMs: 900 };

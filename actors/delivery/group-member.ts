@@ -162,7 +162,8 @@ export class GroupMember<Body> implements Consumer {
     if (this.#closing !== undefined) return this.#closing;
     const subscription = this.#subscription;
     assert(subscription !== undefined, "a consumer is handed out once it has subscribed");
-    this.#closing = subscription.close(this.#isIdle());
+    // A call that was given up may commit yet.
+    this.#closing = subscription.close(this.#isIdle() && this.#calls.out === 0);
     this.abandon();
     return this.#closing;
   }

@@ -67,8 +67,8 @@ const mark = { inbox: [{ group: "g", messageId: "0192d4b2-0000-7000-8000-0000000
 test("a member that closes says whether it is at rest to those below", async () => {
   const { closed, join } = await createRig();
   await (await join("a")).close(true);
-  await (await join("b")).close();
-  expect(closed).toEqual([true, undefined]);
+  await (await join("b")).close(false);
+  expect(closed).toEqual([true, false]);
 });
 
 describe("a commit", () => {
@@ -96,7 +96,7 @@ describe("a commit", () => {
     const { environment, store, deliveries, join, publish } = await createRig();
     const member = await join("g");
     await publish();
-    await member.close();
+    await member.close(false);
     await store.commit(EMPTY_UNIT, deliveries);
     await join("g");
     await environment.settle();

@@ -25,7 +25,7 @@ export function joinSystems(store: Store, broker: Broker): JoinedSystems {
     const subscription = await broker.subscribe({ acks: "soon", ...options });
     const ofGroup = members.get(group) ?? new Set<Subscription>();
     members.set(group, ofGroup.add(subscription));
-    const close = async (isAtRest?: boolean): Promise<void> => {
+    const close = async (isAtRest: boolean): Promise<void> => {
       ofGroup.delete(subscription);
       await subscription.close(isAtRest);
     };

@@ -103,8 +103,8 @@ async function loadOpener(use: BrokerUse, options: OpenBrokersOptions): Promise<
     }
     case "redis": {
       const redis = await import("../brokers/redis/redis-broker.ts");
-      const options = { ...common, settings: settings.redis, partitions: slots };
-      const open = () => redis.openRedisBroker(options);
+      const open = () =>
+        redis.openRedisBroker({ ...common, settings: settings.redis, partitions: slots });
       return { name, capabilities: redis.REDIS_CAPABILITIES, open };
     }
     case "rabbitmq": {

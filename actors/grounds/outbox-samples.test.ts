@@ -76,6 +76,7 @@ test("a full outbox refuses new work and names its broker", () => {
     { name: "kafka", depth: 10 },
     { name: "redis", depth: 9 },
     { name: "rabbitmq", depth: 25 },
+    { name: "none", depth: 99 },
   ];
   expect(outboxRefusal(lanes, 10)).toMatchObject({
     code: "SATURATED",

@@ -11,6 +11,7 @@ import type { EgressState } from "../routing/egress.ts";
 import type { RelayLaneState } from "../stores/postgres/outbox-relay-lane.ts";
 
 import { ShopError } from "../../runtime/errors.ts";
+import { NO_BROKER } from "../contracts/topics.ts";
 
 /** From well to ill: two ways to a broker are as well as the worse of them. */
 const CIRCUITS: readonly CircuitStateName[] = ["closed", "half_open", "open"];
@@ -37,13 +38,16 @@ export function wayStates(
   return states;
 }
 
-/** Why new work is refused, naming each broker for which `framesMax` frames or more wait. */
+/**
+ * Why new work is refused, naming each broker for which `framesMax` frames or more wait. What waits
+ * for none refuses nothing: it would not get less by that.
+ */
 export function outboxRefusal(
   lanes: readonly Pick<RelayLaneState, "name" | "depth">[],
   framesMax: number,
 ): ShopError | undefined {
   const waiting = lanes
-    .filter(({ depth }) => depth >= framesMax)
+    .filter(({ name, depth }) => name !== NO_BROKER && depth >= framesMax)
     .map(({ name, depth }) => `${depth} frames wait for broker ${name}`);
   if (waiting.length === 0) return undefined;
   return new ShopError("SATURATED", `${waiting.join(", ")}, at most ${framesMax}`, "later");

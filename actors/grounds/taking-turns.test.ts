@@ -90,3 +90,40 @@ test("a database that is away gives the partition back", async () => {
   await expect(assign([1])).rejects.toThrow("away");
   expect(begun).toEqual([]);
 });
+
+test("partitions that are assigned meanwhile share one wait, which begins then", async () => {
+  let answer = Promise.resolve(true);
+  const { assign, asked, begun, environment } = await join(() => answer);
+  const first = Promise.withResolvers<boolean>();
+  answer = first.promise;
+  const early = [assign([0]), assign([1])];
+  await environment.settle();
+  const second = Promise.withResolvers<boolean>();
+  answer = second.promise;
+  const late = [assign([2]), assign([3])];
+  await environment.settle();
+  expect(asked).toHaveLength(1);
+  first.resolve(true);
+  await Promise.all(early);
+  await environment.settle();
+  expect(begun).toEqual(["abroad 0", "abroad 1"]);
+  expect(asked).toHaveLength(2);
+  second.resolve(true);
+  await Promise.all(late);
+  expect(begun).toEqual(["abroad 0", "abroad 1", "abroad 2", "abroad 3"]);
+});
+
+test("a wait that failed fails nobody who came after it", async () => {
+  let answer = Promise.resolve(true);
+  const { assign, begun, environment } = await join(() => answer);
+  const away = Promise.withResolvers<boolean>();
+  answer = away.promise;
+  const early = assign([0]);
+  await environment.settle();
+  answer = Promise.resolve(true);
+  const late = assign([1]);
+  away.reject(new Error("away"));
+  await expect(early).rejects.toThrow("away");
+  await late;
+  expect(begun).toEqual(["abroad 1"]);
+});

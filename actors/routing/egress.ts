@@ -4,8 +4,9 @@
  * The outbox is a local topic that units of work append to; a consumer group of its own reads it,
  * so a broker that is down keeps its frames waiting and holds up nobody else's. Frames of one key
  * leave in order, each once the one before is confirmed. What may have arrived is sent again under
- * the same message id. Refused by the broker for good: to the dead letters; a topic there that
- * takes nothing is no other topic's business.
+ * the same message id. Refused by the broker for good: to the dead letters. A topic there that
+ * takes nothing has none of the others sent twice, but the circuit is one for the broker: when
+ * nothing else is sent beside its frames it opens, and the others wait or fail over with them.
  */
 
 import type { ActorRef } from "../../runtime/actors/actor.ts";

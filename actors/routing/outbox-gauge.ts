@@ -81,7 +81,7 @@ export class OutboxGauge implements Pick<Broker, "subscribe"> {
         }),
       pause: () => inner.pause(),
       resume: () => inner.resume(),
-      close: () => inner.close(),
+      close: (isAtRest) => inner.close(isAtRest),
     };
   }
 

@@ -299,6 +299,32 @@ describe("an egress", () => {
     const [letter] = await world.local.broker.deadLetters("outbox.beta", 0, 10);
     expect(letter?.burial.reason).toBe("too_late");
   });
+  test.each([
+    ["at rest when nothing is being sent", true],
+    ["not at rest while its broker has not answered", false],
+  ])("leaves its outbox %s", async (_how, isAtRest) => {
+    const world = await startWorld();
+    const { environment, local } = world;
+    const left: unknown[] = [];
+    const source: Pick<Broker, "subscribe"> = {
+      async subscribe(options) {
+        const inner = await local.broker.subscribe(options);
+        const close = inner.close.bind(inner);
+        inner.close = (how) => (left.push(how), close(how));
+        return inner;
+      },
+    };
+    const target: Pick<Broker, "publish"> = {
+      publish: () => (isAtRest ? Promise.resolve() : new Promise(() => undefined)),
+    };
+    const egress = await world.start("beta", { source, target });
+    await send(world);
+    await environment.advance(100);
+    const draining = egress.drain(200);
+    await environment.advance(200);
+    await draining;
+    expect(left).toEqual([isAtRest]);
+  });
   test("that goes away gives back what it has, and the next one sends it once", async () => {
     const world = await startWorld();
     const { environment, beta } = world;

@@ -238,7 +238,7 @@ test("a paused subscription gets nothing until it resumes, a closed one nothing 
   subscription.resume();
   await turn();
   expect(received).toHaveLength(1);
-  await turn(subscription.close());
+  await turn(subscription.close(false));
   await turn(broker.publish([frameOf(environment)]));
   expect(received).toHaveLength(1);
 });

@@ -124,7 +124,7 @@ async function end(): Promise<void> {
       environment.startTimer(member.drainMs ?? DRAIN_MS, resolve);
     });
   }
-  await seat.subscription?.close();
+  await seat.subscription?.close(false);
   await broker.close();
   process.exit(0);
 }

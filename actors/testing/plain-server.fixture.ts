@@ -229,7 +229,7 @@ export class PlainServer implements RemoteServer {
   async #join(connection: Connection, name: string, options: JoinOptions): Promise<void> {
     const former = this.#members.get(name);
     former?.released();
-    await former?.subscription?.close();
+    await former?.subscription?.close(false);
     const released = (): void => undefined;
     const member = { name, connection, options, released, subscription: undefined, partitions: [] };
     this.#members.set(name, member);
@@ -240,7 +240,7 @@ export class PlainServer implements RemoteServer {
     const member = this.#members.get(name);
     if (member === undefined) return;
     this.#members.delete(name);
-    await member.subscription?.close();
+    await member.subscription?.close(false);
     await this.#balance(member.options.group);
   }
 
@@ -296,7 +296,7 @@ export class PlainServer implements RemoteServer {
       await done;
     }
     member.subscription = undefined;
-    await subscription.close();
+    await subscription.close(false);
     this.#tell(member, "revoked", partitions);
   }
 

@@ -103,7 +103,7 @@ class ViewMember implements RunningChild {
       onFailure: (error) => this.#breakDown(error),
     });
     if (this.#isEnded) {
-      await this.#subscription.close();
+      await this.#subscription.close(false);
       return;
     }
     this.#measure();
@@ -270,7 +270,7 @@ class ViewMember implements RunningChild {
     this.#isEnded = true;
     this.#timer?.cancel();
     this.#lagTimer?.cancel();
-    await Promise.allSettled([this.#subscription?.close()]);
+    await Promise.allSettled([this.#subscription?.close(false)]);
     await Promise.allSettled([this.#sink.close()]);
   }
 }

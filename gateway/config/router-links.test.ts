@@ -80,6 +80,10 @@ describe("links beside a store on PostgreSQL", () => {
   ])("are needed for every broker that a route names: %s", (_where, more) => {
     const links = [{ broker: "redis" }, { broker: "kafka", topics: ["vip"] }];
     expect(refusals(REMOTE, links, more)).toEqual([
+      "router.links: redis has neither topics nor ingress; take it out",
+      "router.routes name redis, for which router.links has no topics",
+    ]);
+    expect(refusals(REMOTE, links.slice(1), more)).toEqual([
       "router.routes name redis, for which router.links has no topics",
     ]);
   });
@@ -95,6 +99,14 @@ describe("links of any store", () => {
     const brokers = { ...base, SHOPSTREAM_BROKERS: "kafka" };
     expect(refusals(brokers, [{ broker: "redis", topics: ["vip"] }])).toEqual([
       "router.links names redis, which is not among brokers",
+    ]);
+  });
+
+  test.each([REMOTE, EMBEDDED])("have topics one way or the other", (base) => {
+    const useless = [{ broker: "kafka", topics: [], ingress: [] }, { broker: "redis" }];
+    expect(refusals(base, useless)).toEqual([
+      "router.links: kafka has neither topics nor ingress; take it out",
+      "router.links: redis has neither topics nor ingress; take it out",
     ]);
   });
 

@@ -23,7 +23,10 @@ export function contradictoryLinks(config: LinksConfig): readonly string[] {
   const { store, brokers, router } = config;
   const found: string[] = [];
   const seen = new Set<string>();
-  for (const { broker } of router.links) {
+  for (const { broker, topics = [], ingress = [] } of router.links) {
+    if (topics.length + ingress.length === 0) {
+      found.push(`router.links: ${broker} has neither topics nor ingress; take it out`);
+    }
     if (seen.has(broker)) found.push(`router.links names ${broker} twice`);
     else if (!brokers.includes(broker)) {
       found.push(`router.links names ${broker}, which is not among brokers`);

@@ -214,7 +214,7 @@ describe.skipIf(!requireOrSkip("redis", missing === undefined, missing ?? ""))("
     await eventually("the beginning is gone", async () => (await length()) < 500);
     const left = await length();
     expect(left).toBeGreaterThanOrEqual(200);
-    await slow.subscription.close();
+    await slow.subscription.close(false);
     const heir = await join(broker, { group: "slow" });
     await eventually("the heir has the rest", () => heir.deliveries.length >= 200);
     expect(heir.ids()).toEqual(slow.ids().slice(300));
@@ -238,7 +238,7 @@ describe.skipIf(!requireOrSkip("redis", missing === undefined, missing ?? ""))("
     await broker.publish(["1", "2", "3", "4"].map((id) => frame(id)));
     await eventually("two are here", () => first.deliveries.length === 2);
     await broker.publish([frame("5")]);
-    await first.subscription.close();
+    await first.subscription.close(false);
     const next = await join(broker);
     await eventually("all are here", () => next.deliveries.length === 5);
     expect(next.deliveries.map(({ attempt }) => attempt)).toEqual([2, 2, 1, 1, 1]);
@@ -256,7 +256,7 @@ describe.skipIf(!requireOrSkip("redis", missing === undefined, missing ?? ""))("
     if (one !== undefined) expect(await first.subscription.ack([one])).toEqual(["settled"]);
     running.resume();
     if (two !== undefined) await first.subscription.ack([two]);
-    await first.subscription.close();
+    await first.subscription.close(false);
     const next = await join(broker);
     await broker.publish([frame("3")]);
     await eventually("the next is here", () => next.deliveries.length > 0);

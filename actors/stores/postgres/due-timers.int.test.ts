@@ -55,6 +55,9 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
         },
         onFired: (frames) => void fired.push(...frames),
         onUncertain: () => undefined,
+        onFailure: (error) => {
+          throw error;
+        },
       };
       const sweeper = new DueTimers(options);
       sweepers.push(sweeper);

@@ -5,10 +5,11 @@
 
 import { expect, test } from "bun:test";
 
+import { InvariantError, ShopError } from "../../../runtime/errors.ts";
 import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
 import { DueTimers } from "./due-timers.ts";
 
-/** Timers in memory, due by the same clock. */
+/** Timers in memory, due by the same clock. Whoever is told of them may fail. */
 async function setUp() {
   const environment = createVirtualEnvironment();
   const due: number[] = [];
@@ -29,10 +30,16 @@ async function setUp() {
         return due.length === 0 ? undefined : Math.min(...due) - environment.nowMs();
       },
     },
-    onFired: (frames) => void fired.push(...frames.map(({ id }) => environment.nowMs() - id)),
+    onFired(frames) {
+      if (failure.next !== undefined) throw failure.next;
+      fired.push(...frames.map(({ id }) => environment.nowMs() - id));
+    },
     onUncertain: () => undefined,
+    onFailure: (error) => void failures.push(error),
   });
   const fired: number[] = [];
+  const failure: { next?: Error } = {};
+  const failures: unknown[] = [];
   const start = (inMs: number): void => {
     const dueMs = environment.nowMs() + inMs;
     due.push(dueMs);
@@ -40,7 +47,7 @@ async function setUp() {
   };
   await environment.advance(100);
   looks.length = 0;
-  return { environment, timers, looks, fired, start };
+  return { environment, timers, looks, fired, failure, failures, start };
 }
 
 test("a timer fires when it is due, alone or after a while", async () => {
@@ -61,4 +68,23 @@ test("many that are due one after the other fire by few looks, none late by much
   expect(Math.max(...fired)).toBeLessThanOrEqual(20);
   expect(looks.length).toBeLessThanOrEqual(7);
   await timers.close();
+});
+
+test("a database that fails is asked again, a bug is told and ends it", async () => {
+  const { environment, timers, looks, failure, failures, start } = await setUp();
+  failure.next = new ShopError("STORAGE_FAULT", "away", "later");
+  start(10);
+  await environment.advance(5_000);
+  expect(failures).toEqual([]);
+  expect(looks.length).toBeGreaterThan(3);
+  failure.next = new InvariantError("this cannot be");
+  start(10);
+  await environment.advance(1_000);
+  expect(failures).toEqual([failure.next]);
+  const before = looks.length;
+  start(10);
+  await environment.advance(5_000);
+  expect(looks).toHaveLength(before);
+  await timers.close();
+  expect(environment.pendingTimers()).toBe(0);
 });

@@ -5,7 +5,7 @@
  * in hand are skipped. It sleeps until the next timer it knows of is due, and looks once a second
  * for those that others started and did not live to fire. Timers that are due within one grain
  * share a look. Whether a timer is due is decided by the database's clock alone. A fenced shard
- * fires nothing.
+ * fires nothing, and after a bug in this process nothing is looked for any more.
  */
 
 import type { Sql } from "postgres";
@@ -13,7 +13,7 @@ import type { Environment, Timer } from "../../../runtime/environment.ts";
 import type { Store } from "../unit-of-work.ts";
 import type { OutboxFrame } from "./outbox-relay-table.ts";
 
-import { describeError } from "../../../runtime/errors.ts";
+import { describeError, InvariantError } from "../../../runtime/errors.ts";
 
 /** Timers of one transaction. */
 const BATCH_MAX = 1_000;
@@ -67,6 +67,8 @@ export interface DueTimersOptions {
   readonly onFired: (frames: readonly OutboxFrame[]) => void;
   /** Timers may have been fired without anybody hearing of it: for the relay. */
   readonly onUncertain: () => void;
+  /** A bug: no timer is fired here any more. */
+  readonly onFailure: (error: unknown) => void;
   readonly onLog?: ((level: "debug" | "info" | "warning", text: string) => void) | undefined;
 }
 
@@ -119,7 +121,7 @@ export class DueTimers {
   }
 
   async #look(): Promise<void> {
-    const { environment, onLog } = this.#options;
+    const { environment, onFailure, onLog } = this.#options;
     this.#hintMs = undefined;
     this.#lookedAtMs = environment.monotonicMs();
     let nextMs = RETRY_MS;
@@ -128,6 +130,11 @@ export class DueTimers {
       const inMs = await this.#options.rows.nextInMs();
       nextMs = Math.min(IDLE_MS, Math.max(WAIT_MIN_MS, inMs ?? IDLE_MS));
     } catch (error) {
+      if (error instanceof InvariantError) {
+        this.#isClosed = true;
+        onFailure(error);
+        return;
+      }
       onLog?.("debug", `due timers: ${describeError(error)}`);
     }
     this.#looking = undefined;

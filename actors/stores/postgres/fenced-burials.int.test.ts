@@ -85,7 +85,7 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
       await expect(late.bury()).rejects.toMatchObject({ code: "FENCED", retry: "never" });
       expect(await letters()).toBe(0);
       await eventually("it was told at once", () => zombie.told.isFenced);
-      await late.subscription.close();
+      await late.subscription.close(false);
       const next = await join(broker, heir.shard);
       await eventually("the heir has it", () => next.deliveries.length === 1);
       expect(await next.bury()).toBe("settled");

@@ -4,9 +4,10 @@
  * Frames come as they are committed and leave in batches, one after the other, so that those of a
  * topic and slot keep their order. While memory has no room, or it is not certain that memory has
  * everything, frames are turned away and read back from the table, lowest id first, once those in
- * memory are out. What the broker may have taken is sent again, in smaller and smaller batches: one
- * frame that no queue takes must not have its neighbours sent for ever. What it will never take is
- * handed to `onRefused`. Nothing is dropped and nothing overtakes.
+ * memory are out. What the broker may have taken is sent again, first each topic on its own, then
+ * in smaller and smaller batches: a topic that nobody reads must not hold up the others, and one
+ * frame that no queue takes must not have its neighbours sent for ever. What the broker will never
+ * take is handed to `onRefused`. Nothing is dropped and nothing of a topic overtakes.
  */
 
 import type { Environment } from "../../../runtime/environment.ts";
@@ -16,6 +17,7 @@ import type { OutboxFrame, OutboxTable } from "./outbox-relay-table.ts";
 
 import { describeError, InvariantError, isShopError, ShopError } from "../../../runtime/errors.ts";
 import { backoffMs } from "../../delivery/retry-schedule.ts";
+import { FrameQueue } from "./outbox-relay-queue.ts";
 
 export interface RelayLaneSettings {
   /** Frames and bytes of one publication. */
@@ -78,9 +80,7 @@ export interface RelayLaneState {
 
 export class RelayLane {
   readonly #options: RelayLaneOptions;
-  readonly #queue: OutboxFrame[] = [];
-  #head = 0;
-  #bytes = 0;
+  readonly #queue = new FrameQueue();
   /** `table`: what is not in `#queue` yet is to be read from the table. */
   #source: "memory" | "table" = "memory";
   /** In the table and not in memory, by count. */
@@ -95,6 +95,8 @@ export class RelayLane {
   #relays: readonly string[];
   /** Of the next publication, at most. */
   #framesMax: number;
+  /** Topics that are published on their own: some of their frames were not taken lately. */
+  readonly #apart = new Set<string>();
   #isUp = true;
   #detail = "";
   #published = 0;
@@ -139,13 +141,13 @@ export class RelayLane {
 
   isKnown(id: number): boolean {
     if (this.#source === "table") return true;
-    return this.#queue.findIndex((frame, at) => at >= this.#head && frame.id === id) >= 0;
+    return this.#queue.has(id);
   }
 
   state(): RelayLaneState {
     return {
       name: this.#options.name,
-      depth: this.#queue.length - this.#head + this.#waiting,
+      depth: this.#queue.length + this.#waiting,
       isUp: this.#isUp,
       detail: this.#detail,
       published: this.#published,
@@ -166,22 +168,17 @@ export class RelayLane {
   #take(frame: OutboxFrame): void {
     const { memoryFramesMax, memoryBytesMax } = this.#options.settings;
     const hasRoom =
-      this.#queue.length - this.#head < memoryFramesMax &&
-      this.#bytes + frame.frame.byteLength <= memoryBytesMax;
+      this.#queue.kept < memoryFramesMax &&
+      this.#queue.bytes + frame.frame.byteLength <= memoryBytesMax;
     // What was told late may have come from the table already.
     const isLate = frame.id <= this.#readThrough;
     if (this.#source === "memory" && hasRoom && !isLate) {
-      this.#enqueue(frame);
+      this.#queue.add(frame);
       return;
     }
     this.#source = "table";
     this.#turnedAway++;
     this.#waiting++;
-  }
-
-  #enqueue(frame: OutboxFrame): void {
-    this.#queue.push(frame);
-    this.#bytes += frame.frame.byteLength;
   }
 
   #toTable(): void {
@@ -198,7 +195,7 @@ export class RelayLane {
   async #run(): Promise<void> {
     for (let failures = 0; !this.#isClosed;) {
       try {
-        if (this.#head < this.#queue.length) await this.#publishNext();
+        if (this.#queue.length > 0) await this.#publishNext();
         else if (this.#source === "table") await this.#readBack();
         else await this.#idle();
         failures = 0;
@@ -232,7 +229,7 @@ export class RelayLane {
     const bounds = { framesMax: settings.batchFramesMax, bytesMax: settings.batchBytesMax };
     const { frames, isAll } = await table.read(share, bounds);
     for (const frame of frames) {
-      this.#enqueue(frame);
+      this.#queue.add(frame);
       this.#readThrough = Math.max(this.#readThrough, frame.id);
     }
     const hasAll = isAll && this.#turnedAway === 0;
@@ -241,26 +238,40 @@ export class RelayLane {
   }
 
   async #publishNext(): Promise<void> {
-    const batch = this.#nextBatch();
-    try {
-      await this.#publish(batch);
-    } catch (error) {
-      if (!isFrameFault(error)) throw error;
-      await this.#oneByOne(batch);
+    const { batchBytesMax } = this.#options.settings;
+    const batch = this.#queue.first({ framesMax: this.#framesMax, bytesMax: batchBytesMax });
+    const shares = Map.groupBy(batch, ({ topic }) => (this.#apart.has(topic) ? topic : ""));
+    let failure: { readonly error: unknown } | undefined;
+    for (const share of shares.values()) {
+      try {
+        await this.#publishShare(share);
+      } catch (error) {
+        // It may be one topic's own; a broker that is away has none of the others either.
+        if (!isShopError(error, "INDETERMINATE") || this.#isClosed) throw error;
+        failure ??= { error };
+      }
     }
+    if (failure !== undefined) throw failure.error;
+    this.#framesMax = Math.min(this.#options.settings.batchFramesMax, 2 * this.#framesMax);
   }
 
-  #nextBatch(): readonly OutboxFrame[] {
-    const { batchBytesMax } = this.#options.settings;
-    const batch: OutboxFrame[] = [];
-    let bytes = 0;
-    for (let at = this.#head; at < this.#queue.length && batch.length < this.#framesMax; at++) {
-      const frame = this.#queue[at]!; // `!`: within the loop's bound
-      bytes += frame.frame.byteLength;
-      if (bytes > batchBytesMax && batch.length > 0) break;
-      batch.push(frame);
+  async #publishShare(share: readonly OutboxFrame[]): Promise<void> {
+    try {
+      await this.#publish(share);
+    } catch (error) {
+      if (isShopError(error, "INDETERMINATE")) this.#divide(share);
+      if (!isFrameFault(error)) throw error;
+      await this.#oneByOne(share);
+      return;
     }
-    return batch;
+    for (const { topic } of share) this.#apart.delete(topic);
+  }
+
+  /** Of what may have been taken in part: what is published together from now on. */
+  #divide(share: readonly OutboxFrame[]): void {
+    const topics = new Set(share.map(({ topic }) => topic));
+    if (topics.size === 1) this.#framesMax = Math.max(1, Math.floor(share.length / 2));
+    else for (const topic of topics) this.#apart.add(topic);
   }
 
   /** The broker is well and will never take one of them; which is not known. */
@@ -282,28 +293,17 @@ export class RelayLane {
       await this.#inTime(batch.map(({ topic, frame }) => ({ topic, frame })));
     } catch (error) {
       this.#failed += batch.length;
-      if (isShopError(error, "INDETERMINATE")) {
-        this.#framesMax = Math.max(1, Math.floor(batch.length / 2));
-      }
       if (!isFrameFault(error)) this.#tell(false, describeError(error));
       throw error;
     }
-    this.#framesMax = Math.min(this.#options.settings.batchFramesMax, 2 * this.#framesMax);
     this.#published += batch.length;
     this.#isOut(batch);
     this.#tell(true, "");
   }
 
-  /** They are the first of the queue. */
   #isOut(batch: readonly OutboxFrame[]): void {
     this.#options.removals.add(batch.map(({ id }) => id));
-    this.#head += batch.length;
-    for (const { frame } of batch) this.#bytes -= frame.byteLength;
-    if (this.#head < this.#queue.length && this.#head < this.#options.settings.batchFramesMax) {
-      return;
-    }
-    this.#queue.splice(0, this.#head);
-    this.#head = 0;
+    this.#queue.remove(batch, this.#options.settings.batchFramesMax);
   }
 
   /** A connection that is dead without having been closed answers nothing. */

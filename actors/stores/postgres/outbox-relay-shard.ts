@@ -111,6 +111,7 @@ export async function openPostgresShard(options: PostgresShardOptions): Promise<
     onUncertain,
     rows: createTimerRows(sql),
     onFired: (fired) => frames.outgoing(fired),
+    onFailure: (error) => options.onFailure?.(error),
     onLog,
   });
   const fences = createSlotFences({

@@ -1,5 +1,5 @@
 /**
- * What the relay reads from the outbox and removes from it: three statements, no decisions.
+ * What the relay reads from the outbox and removes from it: statements, no decisions.
  *
  * Reads always begin at the lowest id that is there: a position kept in memory would skip, for
  * ever, the row of a transaction that took a lower id and committed later. A read is bounded in
@@ -36,9 +36,16 @@ export interface OutboxBounds {
   readonly bytesMax: number;
 }
 
+export interface TopicCount {
+  readonly topic: string;
+  readonly frames: number;
+}
+
 export interface OutboxTable {
   read(share: OutboxShare, bounds: OutboxBounds): Promise<OutboxPage>;
   count(share: OutboxShare): Promise<number>;
+  /** Rows of these relays of other topics than these, by topic, in order of topics. */
+  countOthers(share: OutboxShare): Promise<readonly TopicCount[]>;
   /** Those that are gone already are no error. */
   remove(ids: readonly number[]): Promise<void>;
   /** Resolves when no commit of `relayId` is under way that began before the call. */
@@ -78,6 +85,14 @@ export function createOutboxTable(sql: Sql): OutboxTable {
         WHERE relay = ANY(${plainArray(relays)}::text::uuid[])
           AND topic = ANY(${textArray(topics)}::text::text[])`;
       return row?.waiting ?? 0;
+    },
+    async countOthers({ relays, topics }) {
+      const rows = await sql<TopicCount[]>`
+        SELECT topic, count(*)::int AS frames FROM outbox
+        WHERE relay = ANY(${plainArray(relays)}::text::uuid[])
+          AND topic <> ALL(${textArray(topics)}::text::text[])
+        GROUP BY topic ORDER BY topic`;
+      return rows.map(({ topic, frames }) => ({ topic, frames }));
     },
     async remove(ids) {
       await sql`DELETE FROM outbox WHERE id = ANY(${plainArray(ids)}::text::bigint[])`;

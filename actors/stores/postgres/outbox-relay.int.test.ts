@@ -172,6 +172,30 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
       await eventually("the table is empty", async () => (await outboxRows()) === 0);
     });
 
+    test("rows of topics that no lane has are counted, its own and those it adopts", async () => {
+      const table = createOutboxTable(world.sql);
+      const [me, dead, other] = [environment.newId(), environment.newId(), environment.newId()];
+      for (const relay of [me, dead, other]) {
+        await commitFrames(world.sql, relay, [
+          numbered(1),
+          numbered(2, 1, "outbox.redis"),
+          numbered(3, 2, "vip"),
+        ]);
+      }
+      const topics = ["orders", "payments"];
+      expect(await table.countOthers({ relays: [me], topics })).toEqual([
+        { topic: "outbox.redis", frames: 1 },
+        { topic: "vip", frames: 1 },
+      ]);
+      expect(await table.countOthers({ relays: [me, dead], topics: ["vip"] })).toEqual([
+        { topic: "orders", frames: 2 },
+        { topic: "outbox.redis", frames: 2 },
+      ]);
+      expect(await table.countOthers({ relays: [other], topics: [...topics, "vip"] })).toEqual([
+        { topic: "outbox.redis", frames: 1 },
+      ]);
+    });
+
     test("a slot is taken on only once what its owner has committed is published", async () => {
       const stuck = new KeepingBroker();
       stuck.fails = DOWN;

@@ -53,6 +53,17 @@ class MemoryOutbox implements OutboxTable {
       .length;
   }
 
+  async countOthers({ relays, topics }: Parameters<OutboxTable["countOthers"]>[0]) {
+    this.#check();
+    const others = this.rows.filter(
+      ({ relay, topic }) => relays.includes(relay) && !topics.includes(topic),
+    );
+    return [...Map.groupBy(others, ({ topic }) => topic)].map(([topic, { length: frames }]) => ({
+      topic,
+      frames,
+    }));
+  }
+
   async remove(ids: readonly number[]): Promise<void> {
     this.#check();
     for (const id of ids) {
@@ -79,6 +90,8 @@ class FakeBroker {
   readonly poison = new Set<number>();
   /** Frames that no queue takes, while their neighbours are stored: all that is known is that. */
   readonly unread = new Set<number>();
+  /** What is said of a publication that has no others. */
+  code: "UNKNOWN_TOPIC" | "INDETERMINATE" = "UNKNOWN_TOPIC";
 
   publish(frames: readonly Outgoing[]): Promise<void> {
     const ids = frames.map(({ frame }) => idOf(frame));
@@ -88,7 +101,7 @@ class FakeBroker {
     const taken = ids.filter((id) => !this.unread.has(id));
     if (taken.length < ids.length) {
       this.published.push(...taken);
-      const code = taken.length === 0 ? "UNKNOWN_TOPIC" : "INDETERMINATE";
+      const code = taken.length === 0 ? this.code : "INDETERMINATE";
       return Promise.reject(new ShopError(code, "some found no queue", "later"));
     }
     this.batches.push(ids.length);
@@ -118,6 +131,7 @@ function start(settings: Partial<RelayLaneSettings> = {}) {
   const other = new FakeBroker();
   const refused: number[] = [];
   const states: string[] = [];
+  const logged: string[] = [];
   const relay = createOutboxRelay({
     environment,
     table,
@@ -128,11 +142,12 @@ function start(settings: Partial<RelayLaneSettings> = {}) {
     ],
     settings: { ...RELAY_LANE_SETTINGS, ...settings },
     onRefused: async ({ id }) => void refused.push(id),
+    onLog: (level, text) => void logged.push(`${level} ${text}`),
     onState: (name, isUp) => void states.push(`${name} ${isUp ? "up" : "down"}`),
   });
   /** Commits and tells, as a store does. */
   const commit = (frames: readonly OutboxFrame[]): void => relay.outgoing(table.commit(ME, frames));
-  return { environment, table, broker, other, relay, refused, states, commit };
+  return { environment, table, broker, other, relay, refused, states, logged, commit };
 }
 
 const DOWN = new ShopError("STORAGE_FAULT", "the broker is away", "later");
@@ -214,6 +229,52 @@ test("frames that no queue takes are kept aside, their neighbours not sent for e
   await environment.advance(1_000);
   expect(Math.max(...broker.batches)).toBe(RELAY_LANE_SETTINGS.batchFramesMax);
   expect(broker.published).toHaveLength(sent + 3 * last);
+});
+
+test("a topic that nobody reads costs the others of its broker next to nothing", async () => {
+  const { environment, commit, table, broker, refused, relay } = start();
+  const last = 2_000;
+  const isRead = (id: number): boolean => id % 4 !== 0;
+  const all = framesOf(1, last).map((frame) =>
+    isRead(frame.id) ? frame : { ...frame, topic: "payments" },
+  );
+  for (const { id } of all) if (!isRead(id)) broker.unread.add(id);
+  commit(all);
+  // No back-off for a frame, and for the topic one.
+  await environment.advance(200);
+  expect(refused).toEqual(all.flatMap(({ id }) => (isRead(id) ? [] : [id])));
+  expect(table.rows).toEqual([]);
+  const read = all.flatMap(({ id }) => (isRead(id) ? [id] : []));
+  expect([...new Set(broker.published)]).toEqual(read);
+  // Twice at most what was under way when nobody knew.
+  const limit = read.length + RELAY_LANE_SETTINGS.batchFramesMax;
+  expect(broker.published.length).toBeLessThanOrEqual(limit);
+  expect(relay.depth()).toBe(0);
+  // Once somebody reads it, it goes with the others again.
+  broker.unread.clear();
+  const sent = broker.batches.length;
+  for (const from of [last + 1, last + 3]) {
+    commit([frameOf(from), frameOf(from + 1, "payments")]);
+    await environment.advance(10);
+  }
+  expect(broker.batches.slice(sent)).toEqual([1, 1, 2]);
+});
+
+test("a topic of which nothing is confirmed has only its own frames sent again", async () => {
+  const { environment, commit, broker } = start({ batchFramesMax: 8 });
+  const stuck = [1, 5];
+  for (const id of stuck) broker.unread.add(id);
+  broker.code = "INDETERMINATE";
+  commit(
+    [1, 2, 3, 4, 5, 6, 7, 8].map((id) => frameOf(id, stuck.includes(id) ? "payments" : "orders")),
+  );
+  await environment.advance(10_000);
+  expect(broker.published.toSorted((left, right) => left - right)).toEqual(
+    [2, 3, 4, 6, 7, 8].flatMap((id) => [id, id]),
+  );
+  broker.unread.clear();
+  await environment.advance(10_000);
+  expect(broker.published.slice(-2)).toEqual(stuck);
 });
 
 describe("the relay beyond its memory", () => {
@@ -341,6 +402,47 @@ describe("the relay for those that died", () => {
     expect(broker.published).toEqual([1, 2, 3, 4]);
     expect(table.rows).toEqual([]);
   });
+});
+
+test("a relay that closes waits for no topic of a broker that confirms nothing", async () => {
+  const { environment, commit, broker, relay, table } = start({ publishTimeoutMs: 1_000 });
+  broker.isSilent = true;
+  commit([frameOf(1), frameOf(2, "payments")]);
+  // Both on their own by now, and the first of them under way.
+  await environment.advance(1_100);
+  const sent = broker.published.length;
+  const closed = relay.close();
+  await environment.settle();
+  expect(environment.pendingTimers()).toBe(0);
+  await closed;
+  expect(broker.published).toHaveLength(sent);
+  expect(table.rows).toHaveLength(2);
+});
+
+test("frames of a topic that no lane has are told and kept, the others go out", async () => {
+  const { environment, table, broker, relay, commit, logged } = start();
+  table.commit("dead", [frameOf(1, "outbox.new")]);
+  await relay.check();
+  expect(relay.lanes().at(-1)).toMatchObject({ name: "none", depth: 0, isUp: true });
+  // As due timers are told, whose topic was in the settings when they were started.
+  commit([frameOf(2), frameOf(3, "outbox.redis"), frameOf(4)]);
+  await environment.advance(200);
+  await relay.check();
+  expect(relay.lanes().at(-1)).toMatchObject({ name: "none", depth: 1, isUp: false });
+  relay.setAdopted(["dead"]);
+  await environment.advance(200);
+  await relay.check();
+  expect(broker.published).toEqual([2, 4]);
+  expect(relay.lanes().at(-1)).toMatchObject({ name: "none", depth: 2, isUp: false });
+  expect(logged).toEqual([
+    expect.stringMatching(/^warning outbox: 1 frames .*: outbox\.redis;/),
+    expect.stringMatching(/^warning outbox: 2 frames .*: outbox\.new, outbox\.redis;/),
+  ]);
+  expect(relay.depth()).toBe(0);
+  const drained = relay.drain(5_000);
+  await environment.advance(100);
+  await drained;
+  expect(table.rows.map(({ id }) => id)).toEqual([1, 3]);
 });
 
 test("a drained relay has published all, a closed one leaves the rest in the table", async () => {

@@ -4,7 +4,8 @@
  * Every broker has a lane of its own, so that one that is down holds up nobody else's frames. The
  * store tells of frames right after their commit; the table is read only for what memory does not
  * have: what a dead shard left, what did not fit, and what was committed without anybody hearing
- * of it. Units, their commits and their fences are not its business.
+ * of it. Frames of a topic that no lane has stay in the table and are told. Units, their commits
+ * and their fences are not its business.
  */
 
 import type { Environment } from "../../../runtime/environment.ts";
@@ -16,6 +17,7 @@ import type { OutboxFrame, OutboxTable } from "./outbox-relay-table.ts";
 import { assert, describeError } from "../../../runtime/errors.ts";
 import { RELAY_LANE_SETTINGS, RelayLane } from "./outbox-relay-lane.ts";
 import { OutboxRemovals } from "./outbox-relay-removals.ts";
+import { StrayWatch } from "./outbox-relay-strays.ts";
 
 /** While it drains it looks this often whether everything is out. */
 const DRAIN_POLL_MS = 10;
@@ -58,6 +60,7 @@ export interface OutboxRelay {
   check(): Promise<void>;
   /** Frames that wait in the fullest lane: what admission compares with its limit. */
   depth(): number;
+  /** One more than there are brokers: what waits for none of them. */
   lanes(): readonly RelayLaneState[];
   /** Publishes what is there, as far as time allows, and closes. */
   drain(withinMs: number): Promise<void>;
@@ -94,13 +97,15 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
     lane.ended.catch((error: unknown) => options.onFailure?.(error));
     return { lane, topics };
   });
+  const strays = new StrayWatch({ table, relayId, topics: [...laneOf.keys()], onLog });
   let unknownBefore = new Set<number>();
   let closing: Promise<void> | undefined;
 
   function outgoing(frames: readonly OutboxFrame[]): void {
     for (const [lane, share] of Map.groupBy(frames, ({ topic }) => laneOf.get(topic))) {
-      assert(lane !== undefined, `no lane takes frames of topic ${share[0]?.topic}`);
-      lane.outgoing(share);
+      // A timer may outlive the link that it was started for.
+      if (lane === undefined) strays.suspect();
+      else lane.outgoing(share);
     }
   }
 
@@ -118,6 +123,7 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
       lane.distrustMemory();
     }
     unknownBefore = unknown;
+    await strays.look();
   }
 
   function close(): Promise<void> {
@@ -139,9 +145,10 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
     },
     setAdopted: (relayIds) => {
       for (const { lane } of lanes) lane.setAdopted(relayIds);
+      strays.setAdopted(relayIds);
     },
     depth: () => Math.max(0, ...depths()),
-    lanes: () => lanes.map(({ lane }) => lane.state()),
+    lanes: () => [...lanes.map(({ lane }) => lane.state()), ...strays.states()],
     async drain(withinMs) {
       const byMs = environment.monotonicMs() + withinMs;
       const isDone = (): boolean =>

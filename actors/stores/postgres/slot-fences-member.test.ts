@@ -33,21 +33,25 @@ function setUp() {
         standing: async () => undefined,
         pause: () => undefined,
         resume: () => undefined,
-        close: async (isAtRest) => void calls.push(isAtRest === true ? "closed at rest" : "closed"),
+        close: async (isAtRest) => void calls.push(isAtRest ? "closed at rest" : "closed"),
       };
     },
   };
+  let isAway = false;
   const fences = {
     async claim(group: string, slots: readonly number[]) {
       calls.push(`claim ${group} ${slots.join()}`);
       await claiming?.promise;
     },
-    async release(group: string, slots: readonly number[]) {
-      calls.push(`release ${group} ${slots.join()}`);
+    async release(group: string, slots: readonly number[], withinMs?: number) {
+      const bound = withinMs === undefined ? "" : ` within ${withinMs} ms`;
+      calls.push(`release ${group} ${slots.join()}${bound}`);
+      if (isAway) throw new ShopError("STORAGE_FAULT", "the database is away", "later");
     },
   };
   return {
     calls,
+    goAway: () => void (isAway = true),
     holdClaims: () => (claiming = Promise.withResolvers<void>()),
     join: async (options: Partial<SubscribeOptions> = {}) => {
       const subscription = await withFences(broker, fences).subscribe({ ...OPTIONS, ...options });
@@ -123,7 +127,19 @@ describe("a member with fences", () => {
     member.revoked("payments", [1]);
     expect(world.calls).toEqual(["claim order 1,2"]);
     await member.subscription.close(true);
-    expect(world.calls).toEqual(["claim order 1,2", "release order 1,2", "closed at rest"]);
+    expect(world.calls).toEqual([
+      "claim order 1,2",
+      "release order 1,2 within 1000 ms",
+      "closed at rest",
+    ]);
+  });
+
+  test("that cannot release leaves its group all the same, and says so", async () => {
+    const member = await world.join();
+    await member.assigned("payments", [1]);
+    world.goAway();
+    await member.subscription.close(true);
+    expect(world.calls.slice(1)).toEqual(["release order 1 within 1000 ms", "closed"]);
   });
 
   test("that closes with work under way releases nothing: who comes next fences it", async () => {

@@ -5,13 +5,17 @@
  * has lost it and nothing of it is under way. Nothing of a topic is delivered before the claim. A
  * slot that is lost without warning is not released: whoever takes it must not rely on this member
  * having stopped, and fences it. A member that closes at rest releases before it leaves its group:
- * whoever is assigned its slots then may ask for them at once, and would fence the whole shard.
+ * whoever is assigned its slots then may ask for them at once, and would fence the whole shard. It
+ * does not wait long for a database that is away: the group would wait with it.
  */
 
 import type { Broker, SubscribeOptions, Subscription } from "../../brokers/broker.ts";
 import type { SlotFences } from "./slot-fences.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
+
+/** Longest that a member stays in its group only because its slots are not released yet. */
+const LEAVE_WAIT_MS = 1_000;
 
 type Fences = Pick<SlotFences, "claim" | "release">;
 
@@ -55,10 +59,10 @@ function releasingOnClose(inner: Subscription, slots: MemberSlots): Subscription
     standing: (look) => inner.standing(look),
     pause: () => inner.pause(),
     resume: () => inner.resume(),
-    async close(isAtRest = false) {
+    async close(isAtRest) {
       slots.end();
-      if (isAtRest) await slots.releaseAll();
-      await inner.close(isAtRest);
+      const isReleased = isAtRest && (await slots.releaseAll(LEAVE_WAIT_MS));
+      await inner.close(isReleased);
     },
   };
 }
@@ -115,9 +119,10 @@ class MemberSlots {
     this.#hasEnded = true;
   }
 
-  async releaseAll(): Promise<void> {
+  /** False: the next owners of some will have to fence this shard. */
+  async releaseAll(withinMs: number): Promise<boolean> {
     this.#topics.clear();
-    await this.#release([...this.#claims.keys()]);
+    return await this.#release([...this.#claims.keys()], withinMs);
   }
 
   /** Those that no topic has any more. */
@@ -129,10 +134,15 @@ class MemberSlots {
     });
   }
 
-  async #release(slots: readonly number[]): Promise<void> {
-    if (slots.length === 0) return;
+  /** A slot that could not be released is its next owner's to fence. */
+  async #release(slots: readonly number[], withinMs?: number): Promise<boolean> {
+    if (slots.length === 0) return true;
     for (const slot of slots) this.#claims.delete(slot);
-    // A slot that could not be released is its next owner's to fence.
-    await this.#fences.release(this.#group, slots).catch(() => undefined);
+    try {
+      await this.#fences.release(this.#group, slots, withinMs);
+      return true;
+    } catch {
+      return false;
+    }
   }
 }

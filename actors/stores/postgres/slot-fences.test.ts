@@ -10,6 +10,7 @@ import { createSlotFences } from "./slot-fences.ts";
 
 function setUp() {
   const calls: string[] = [];
+  let releasing: PromiseWithResolvers<void> | undefined;
   const claiming = Promise.withResolvers<readonly string[]>();
   const rows: SlotRows = {
     async claim(_relayId, group, slots) {
@@ -18,6 +19,7 @@ function setUp() {
     },
     async release(_relayId, group, slots) {
       calls.push(`release ${group} ${slots.join()}`);
+      await releasing?.promise;
     },
     lastOutgoing: async () => 0,
     hasOutgoing: async () => false,
@@ -32,6 +34,7 @@ function setUp() {
   return {
     calls,
     claiming,
+    holdReleases: () => (releasing = Promise.withResolvers<void>()),
     environment,
     fences: createSlotFences({ environment, rows, lease, topics: ["orders"] }),
   };
@@ -60,5 +63,37 @@ describe("a release", () => {
     await released;
     await environment.settle();
     expect(calls.at(-1)).toBe("release order 1");
+  });
+
+  test("waits for a claim that has some of its slots, and for no other of its group", async () => {
+    const { fences, calls, claiming, environment } = setUp();
+    const claimed = fences.claim("order", [1, 2]);
+    await fences.release("order", [3]);
+    expect(calls).toEqual(["claim order 1,2", "release order 3"]);
+    const released = fences.release("order", [2, 3]);
+    await environment.settle();
+    expect(calls).toHaveLength(2);
+    claiming.resolve([]);
+    await Promise.all([claimed, released]);
+    expect(calls.at(-1)).toBe("release order 2,3");
+  });
+
+  test.each(["a claim", "the statement"])("ends in time while %s is not over", async (what) => {
+    const { fences, claiming, holdReleases, environment } = setUp();
+    const releasing = holdReleases();
+    const claimed = what === "a claim" ? fences.claim("order", [1]) : undefined;
+    const refusal = fences.release("order", [1], 1_000).catch((error: unknown) => error);
+    await environment.advance(1_000);
+    expect(await refusal).toMatchObject({ code: "STORAGE_FAULT", retry: "later" });
+    claiming.resolve([]);
+    releasing.resolve();
+    await claimed;
+    expect(environment.pendingTimers()).toBe(0);
+  });
+
+  test("that is done in time leaves no timer behind", async () => {
+    const { fences, environment } = setUp();
+    await fences.release("order", [1], 1_000);
+    expect(environment.pendingTimers()).toBe(0);
   });
 });

@@ -45,10 +45,11 @@ export interface SlotFences {
    */
   claim(group: string, slots: readonly number[]): Promise<void>;
   /**
-   * To be called once nothing of them is under way any more. A claim of the group that is being
-   * taken is waited for, so that nothing is taken after it was released.
+   * To be called once nothing of them is under way any more. A claim of some of them that is being
+   * taken is waited for, so that nothing is taken after it was released. Rejects with
+   * `STORAGE_FAULT` after `withinMs`, if that is given; they may be released all the same.
    */
-  release(group: string, slots: readonly number[]): Promise<void>;
+  release(group: string, slots: readonly number[], withinMs?: number): Promise<void>;
   /**
    * Resolves when what other shards committed for `slots` before the call is published; false:
    * it was not within `withinMs`.
@@ -56,10 +57,17 @@ export interface SlotFences {
   published(slots: readonly number[], withinMs: number): Promise<boolean>;
 }
 
+/** A claim on its way. */
+interface Take {
+  readonly group: string;
+  readonly slots: ReadonlySet<number>;
+  readonly taken: Promise<void>;
+}
+
 export function createSlotFences(options: SlotFencesOptions): SlotFences {
   const { environment, rows, lease, topics, settings = FENCE_SETTINGS, onLog } = options;
   const { relayId } = lease;
-  const takes = new Set<{ readonly group: string; readonly taken: Promise<void> }>();
+  const takes = new Set<Take>();
 
   async function arePublished(slots: readonly number[], withinMs: number): Promise<boolean> {
     const byMs = environment.monotonicMs() + withinMs;
@@ -84,7 +92,8 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
   }
 
   async function takePatiently(group: string, slots: readonly number[]): Promise<void> {
-    const take = { group, taken: patiently(group, () => takeFrom(group, slots)) };
+    const taken = patiently(group, () => takeFrom(group, slots));
+    const take = { group, slots: new Set(slots), taken };
     takes.add(take);
     try {
       await take.taken;
@@ -110,6 +119,14 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
     }
   }
 
+  async function releaseAfterTakes(group: string, slots: readonly number[]): Promise<void> {
+    const same = [...takes].filter(
+      (take) => take.group === group && slots.some((slot) => take.slots.has(slot)),
+    );
+    await Promise.allSettled(same.map(({ taken }) => taken));
+    await rows.release(relayId, group, slots);
+  }
+
   return {
     async claim(group, slots) {
       await takePatiently(group, slots);
@@ -121,10 +138,11 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
         `${group}: after ${settings.publishedWaitMs} ms ${left}; order may suffer`,
       );
     },
-    async release(group, slots) {
-      const ofGroup = [...takes].filter((take) => take.group === group);
-      await Promise.allSettled(ofGroup.map(({ taken }) => taken));
-      await rows.release(relayId, group, slots);
+    release(group, slots, withinMs) {
+      const released = releaseAfterTakes(group, slots);
+      if (withinMs === undefined) return released;
+      const late = `slots of group ${group} were not released within ${withinMs} ms`;
+      return inTime(environment, released, withinMs, late);
     },
     async published(slots, withinMs) {
       try {
@@ -140,4 +158,21 @@ async function pause(environment: Environment, delayMs: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   environment.startTimer(delayMs, resolve);
   await promise;
+}
+
+async function inTime(
+  environment: Environment,
+  work: Promise<void>,
+  withinMs: number,
+  problem: string,
+): Promise<void> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = environment.startTimer(withinMs, () => {
+    reject(new ShopError("STORAGE_FAULT", problem, "later"));
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    timer.cancel();
+  }
 }
