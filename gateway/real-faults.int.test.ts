@@ -120,6 +120,9 @@ describe.skipIf(!haveServers())("a shop that loses a server while orders come", 
       ...settingsOn(servers),
       SHOPSTREAM_LOG_LEVEL: "warning",
       SHOPSTREAM_SABOTAGE: "true",
+      // What Redis keeps besides messages must come back with it as well.
+      SHOPSTREAM_FRAUD_STATE: "redis",
+      SHOPSTREAM_INVENTORY_CACHE: "redis",
     });
     postgres = new PostgresPeek(servers);
     const stock = { available: 100_000 };

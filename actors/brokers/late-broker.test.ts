@@ -29,6 +29,8 @@ function rig() {
     isThere: false,
     /** How long whoever asks has to wait. */
     answers: Promise.resolve(),
+    /** How long a member has to wait for it. */
+    admits: Promise.resolve(),
     askedAtMs: [] as number[],
     closed: 0,
   };
@@ -39,7 +41,10 @@ function rig() {
     return {
       capabilities: inner.capabilities,
       publish: (frames) => inner.publish(frames),
-      subscribe: (options) => inner.subscribe(options),
+      async subscribe(options) {
+        await server.admits;
+        return await inner.subscribe(options);
+      },
       deadLetters: (topic, afterId, limit) => inner.deadLetters(topic, afterId, limit),
       async close() {
         server.closed++;
@@ -197,6 +202,60 @@ test("a membership that is refused once the broker is there is told to its owner
   server.isThere = true;
   await environment.advance(LONG_MS);
   expect(failures).toEqual([expect.objectContaining({ code: "UNKNOWN_TOPIC" })]);
+});
+
+test("a member leaves at once while its broker lets it wait, and what comes late", async () => {
+  const { opening, server, environment, inner } = rig();
+  const broker = await opening();
+  const got: Delivery[] = [];
+  const member = await broker.subscribe(reading(got));
+  const admission = Promise.withResolvers<void>();
+  server.admits = admission.promise;
+  server.isThere = true;
+  await environment.advance(LONG_MS);
+  const settling = member.ack([]);
+  await Promise.all([
+    member.close(true),
+    expect(settling).rejects.toMatchObject({ code: "CLOSED" }),
+  ]);
+  admission.resolve();
+  await environment.settle();
+  await inner.publish([outgoing(1)]);
+  await environment.advance(LONG_MS);
+  expect(got).toEqual([]);
+});
+
+test("a broker that goes away again before the member could join is joined later", async () => {
+  const { opening, server, environment, inner } = rig();
+  const broker = await opening();
+  const got: Delivery[] = [];
+  const failures: unknown[] = [];
+  const onFailure = (error: unknown): void => void failures.push(error);
+  await broker.subscribe(reading(got, { onFailure }));
+  server.admits = Promise.reject(new ShopError("SERVER_UNUSABLE", "gone again", "never"));
+  server.admits.catch(() => undefined);
+  server.isThere = true;
+  await environment.advance(LONG_MS);
+  await inner.publish([outgoing(1)]);
+  expect(got).toEqual([]);
+  server.admits = Promise.resolve();
+  await environment.advance(LONG_MS);
+  expect(got).toHaveLength(1);
+  expect(failures).toEqual([]);
+  await broker.close();
+  expect(environment.pendingTimers()).toBe(0);
+});
+
+test("a member that waits to join again is forgotten with its broker", async () => {
+  const { opening, server, environment } = rig();
+  const broker = await opening();
+  await broker.subscribe(reading([]));
+  server.admits = Promise.reject(new ShopError("SERVER_UNUSABLE", "gone again", "never"));
+  server.admits.catch(() => undefined);
+  server.isThere = true;
+  await environment.advance(LONG_MS);
+  await broker.close();
+  expect(environment.pendingTimers()).toBe(0);
 });
 
 test("a broker that is closed while away is not asked for again, and takes nothing", async () => {

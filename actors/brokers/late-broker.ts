@@ -79,7 +79,7 @@ class LateBroker implements Broker {
   async subscribe(options: SubscribeOptions): Promise<Subscription> {
     if (this.#isClosed) throw closedError(this.#options.name);
     if (this.#broker !== undefined) return await this.#broker.subscribe(options);
-    const member = new LateMember(options);
+    const member = new LateMember(options, this.#options.environment);
     this.#members.add(member);
     return member;
   }
@@ -92,8 +92,7 @@ class LateBroker implements Broker {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#timer?.cancel();
-    await Promise.all([...this.#members].map((member) => member.close()));
-    this.#members.clear();
+    await Promise.all([...this.#members].map((member) => member.close(false)));
     await this.#broker?.close();
   }
 
@@ -123,13 +122,13 @@ class LateBroker implements Broker {
       return;
     }
     if (this.#isClosed) {
-      await broker.close();
+      // Nobody is left who would hear that it cannot be closed in good order.
+      await broker.close().catch(() => undefined);
       return;
     }
     this.#broker = broker;
     this.#options.onConnection({ isUp: true, detail: "" });
     for (const member of this.#members) void member.join(broker); // tells failures itself
-    this.#members.clear();
   }
 }
 

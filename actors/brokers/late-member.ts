@@ -3,7 +3,8 @@
  *
  * Whoever subscribed holds this from the start, and what it asks goes to the real membership once
  * there is one. Nothing can be in hand before, so nothing can be settled: it is refused as `CLOSED`
- * if the member ends first. A broker that refuses the membership fails it like any other.
+ * if the member ends first, which waits for no broker. A broker that goes away again while it is
+ * joined is joined later; one that refuses the membership fails it like any other.
  */
 
 import type {
@@ -17,26 +18,41 @@ import type {
   Subscription,
 } from "./broker.ts";
 
-import { ShopError } from "../../runtime/errors.ts";
+import type { Environment, Timer } from "../../runtime/environment.ts";
+
+import { isShopError, ShopError } from "../../runtime/errors.ts";
+
+const REJOIN_MS = 1_000;
 
 export class LateMember implements Subscription {
   readonly #options: SubscribeOptions;
+  readonly #environment: Pick<Environment, "startTimer">;
   readonly #joined = Promise.withResolvers<Subscription>();
   #member: Subscription | undefined;
-  #joining: Promise<void> | undefined;
+  #rejoining: Timer | undefined;
   #isPaused = false;
   #isClosed = false;
 
-  constructor(options: SubscribeOptions) {
+  constructor(options: SubscribeOptions, environment: Pick<Environment, "startTimer">) {
     this.#options = options;
+    this.#environment = environment;
     // Nobody need wait for it.
     this.#joined.promise.catch(() => undefined);
   }
 
-  /** Never rejects: a refusal goes to `onFailure`. */
-  join(broker: Pick<Broker, "subscribe">): Promise<void> {
-    this.#joining ??= this.#join(broker);
-    return this.#joining;
+  /** Once the broker is there. Never rejects: a refusal goes to `onFailure`. */
+  async join(broker: Pick<Broker, "subscribe">): Promise<void> {
+    if (this.#isClosed) return;
+    let member: Subscription;
+    try {
+      member = await broker.subscribe(this.#options);
+    } catch (error) {
+      this.#refused(error, broker);
+      return;
+    }
+    // Nobody is left who would hear that it cannot be left in good order.
+    if (this.#isClosed) await member.close(false).catch(() => undefined);
+    else this.#begin(member);
   }
 
   async ack(deliveries: readonly DeliveryRef[]): Promise<readonly SettleResult[]> {
@@ -67,24 +83,28 @@ export class LateMember implements Subscription {
     this.#member?.resume();
   }
 
-  async close(isAtRest = false): Promise<void> {
+  async close(isAtRest: boolean): Promise<void> {
     this.#isClosed = true;
-    await this.#joining;
+    this.#rejoining?.cancel();
     this.#joined.reject(closedError());
+    // A membership that is still on its way is left when it comes.
     await this.#member?.close(isAtRest);
   }
 
-  async #join(broker: Pick<Broker, "subscribe">): Promise<void> {
+  #begin(member: Subscription): void {
+    this.#member = member;
+    if (this.#isPaused) member.pause();
+    this.#joined.resolve(member);
+  }
+
+  #refused(error: unknown, broker: Pick<Broker, "subscribe">): void {
     if (this.#isClosed) return;
-    try {
-      const member = await broker.subscribe(this.#options);
-      this.#member = member;
-      if (this.#isPaused) member.pause();
-      this.#joined.resolve(member);
-    } catch (error) {
-      this.#joined.reject(error);
-      if (!this.#isClosed) this.#options.onFailure?.(error);
+    if (isShopError(error) && !isShopError(error, "BAD_CONFIGURATION", "UNKNOWN_TOPIC", "CLOSED")) {
+      this.#rejoining = this.#environment.startTimer(REJOIN_MS, () => void this.join(broker));
+      return;
     }
+    this.#joined.reject(error);
+    this.#options.onFailure?.(error);
   }
 }
 

@@ -67,42 +67,57 @@ export class RedisConnection {
 export async function openRedisConnection(
   options: RedisConnectionOptions,
 ): Promise<RedisConnection> {
-  const { settings, environment, purpose, onConnection, onReconnected } = options;
-  checkRedisSettings(settings);
-  let serverId: string | undefined;
-  const link = new RedisLink({
-    settings,
-    environment,
-    name: linkName(settings, purpose),
-    onUp: () => {
-      if (serverId === undefined) return; // the first time, which `open` waits for
-      onConnection?.({ isUp: true, detail: "" });
-      void serverIdOf(link).then((id) => {
-        const isSame = id === undefined || id === serverId;
-        serverId = id ?? serverId;
-        onReconnected?.(isSame);
-      });
-    },
-    onDown: (detail) => onConnection?.({ isUp: false, detail }),
-  });
+  checkRedisSettings(options.settings);
   try {
-    await link.open();
+    return await openNow(options);
   } catch (error) {
     if (options.mayBeAway !== true || !isShopError(error)) throw error;
-    serverId = "";
-    onConnection?.({ isUp: false, detail: error.message });
+    options.onConnection?.({ isUp: false, detail: error.message });
+    // Not the one that failed: its client takes its first failure for a close of ours.
+    const link = watchedLink(options, { id: "" });
     link.openLater();
     return new RedisConnection(options, link, UNKNOWN);
   }
+}
+
+async function openNow(options: RedisConnectionOptions): Promise<RedisConnection> {
+  const server: KnownServer = { id: undefined };
+  const link = watchedLink(options, server);
+  await link.open();
   try {
     const judgement = await inspect(link, options);
-    serverId = (await serverIdOf(link)) ?? "";
-    onConnection?.({ isUp: true, detail: "" });
+    server.id = (await serverIdOf(link)) ?? "";
+    options.onConnection?.({ isUp: true, detail: "" });
     return new RedisConnection(options, link, judgement);
   } catch (error) {
     link.close();
     throw error instanceof RedisRefusal ? unusable(error.message) : error;
   }
+}
+
+interface KnownServer {
+  /** Of its process, empty when it does not say; absent: it is being opened. */
+  id: string | undefined;
+}
+
+function watchedLink(options: RedisConnectionOptions, server: KnownServer): RedisLink {
+  const { settings, environment, purpose, onConnection, onReconnected } = options;
+  const link = new RedisLink({
+    settings,
+    environment,
+    name: linkName(settings, purpose),
+    onUp: () => {
+      if (server.id === undefined) return; // the first time, which `open` waits for
+      onConnection?.({ isUp: true, detail: "" });
+      void serverIdOf(link).then((id) => {
+        const isSame = id === undefined || id === server.id;
+        server.id = id ?? server.id;
+        onReconnected?.(isSame);
+      });
+    },
+    onDown: (detail) => onConnection?.({ isUp: false, detail }),
+  });
+  return link;
 }
 
 async function inspect(

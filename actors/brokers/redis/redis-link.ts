@@ -82,7 +82,7 @@ export class RedisLink {
     }
   }
 
-  /** Instead of `open`, or after it has failed: connects when it can, for as long as it takes. */
+  /** Instead of `open`: connects when it can, however long that takes. */
   openLater(): void {
     this.#isOpened = true;
     this.#redis.connect().catch((error: unknown) => void (this.#lastError = error));

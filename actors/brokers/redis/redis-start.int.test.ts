@@ -5,6 +5,8 @@
 
 import { afterAll, describe, expect, test } from "bun:test";
 
+import type { ConnectionState } from "../broker.ts";
+import type { RedisSettings } from "./redis-options.ts";
 import type { TestServer } from "../../../deploy/services/test-server.ts";
 
 import { startTestServer, whyMissing } from "../../../deploy/services/test-server.ts";
@@ -17,7 +19,21 @@ import { REDIS_SETTINGS } from "./redis-options.ts";
 
 const PASSWORD = "s3cret";
 const WRONG = "n0tit";
+/** Failed attempts after which the server comes back. */
+const TRIES = 5;
 const missing = whyMissing("redis");
+
+/** Of somebody whose server was there before. */
+async function openAway(settings: RedisSettings, onConnection: (state: ConnectionState) => void) {
+  const connection = await openRedisConnection({
+    settings,
+    environment: systemEnvironment,
+    purpose: "memory",
+    mayBeAway: true,
+    onConnection,
+  });
+  return { link: connection.link, close: () => connection.close() };
+}
 
 async function refusal(url: string, connectTimeoutMs = 1_000): Promise<string> {
   try {
@@ -113,6 +129,28 @@ describe.skipIf(!requireOrSkip("redis", missing === undefined, missing ?? ""))("
     expect(said).toStartWith("SERVER_UNUSABLE redis.url: ");
     expect(said).toContain("shopstream: may not be written");
     expect(said).not.toContain(PASSWORD);
+  });
+
+  test("one that may be away is connected once it is back, however often it was not", async () => {
+    const states: boolean[] = [];
+    const settings = { ...REDIS_SETTINGS, url: await urlAs(`:${PASSWORD}@`) };
+    await (await server()).kill();
+    const up = Promise.withResolvers<void>();
+    let tries = 0;
+    const failed = Promise.withResolvers<void>();
+    const { link, close } = await openAway(settings, ({ isUp }) => {
+      states.push(isUp);
+      if (isUp) up.resolve();
+      else if (++tries === TRIES) failed.resolve();
+    });
+    expect(link.isUp).toBe(false);
+    await failed.promise;
+    expect(link.call("PING")).rejects.toMatchObject({ code: "STORAGE_FAULT" });
+    await (await server()).start();
+    await up.promise;
+    expect(String(await link.call("PING"))).toBe("PONG");
+    expect(states.slice(0, TRIES)).not.toContain(true);
+    close();
   });
 
   test("a server that forgets keys when it is full is refused", async () => {
