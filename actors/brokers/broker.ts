@@ -89,9 +89,10 @@ export interface SubscribeOptions {
   /**
    * The member is about to lose these partitions: nothing more of them is delivered, what is in
    * hand may still be settled until it resolves or the broker cannot wait any longer. `onRevoked`
-   * follows. A member that is cut off is revoked without.
+   * follows. A member that is cut off is revoked without. It resolves to whether nothing of them is
+   * being worked on any more, as for `close`.
    */
-  readonly onRevoking?: (topic: string, partitions: readonly number[]) => Promise<void>;
+  readonly onRevoking?: (topic: string, partitions: readonly number[]) => Promise<boolean>;
   /** Called with deliveries of one partition, in order. Must not throw and must not block. */
   readonly onDeliveries: (deliveries: readonly Delivery[]) => void;
   /** The member no longer owns these partitions: forget what is in hand, settle nothing of it. */

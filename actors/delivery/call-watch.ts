@@ -44,7 +44,7 @@ export class CallWatch<Call> {
   #slow = 0;
   #returned = 0;
   /** Of those that were: not back yet. */
-  #givenUp = 0;
+  readonly #givenUp = new Set<Watched<Call>>();
   #timer: Timer | undefined;
 
   constructor(environment: Environment, timeoutMs: number, events: CallWatchEvents<Call>) {
@@ -66,7 +66,13 @@ export class CallWatch<Call> {
 
   /** Calls that have begun and not come back, given up or not. */
   get out(): number {
-    return this.#running + this.#givenUp;
+    return this.#running + this.#givenUp.size;
+  }
+
+  /** Of those: whether there is such a one. */
+  hasOut(which: (call: Call) => boolean): boolean {
+    for (const { call } of this.#watched) if (which(call)) return true;
+    return this.#givenUp.values().some(({ call }) => which(call));
   }
 
   /** Calls that have come back in time so far. */
@@ -86,7 +92,7 @@ export class CallWatch<Call> {
   /** How long it took; `undefined` when it had been given up. */
   end(watched: Watched<Call>): number | undefined {
     if (!this.#remove(watched)) {
-      this.#givenUp--;
+      this.#givenUp.delete(watched);
       return undefined;
     }
     this.#returned++;
@@ -117,7 +123,7 @@ export class CallWatch<Call> {
         if (durationMs < this.#lookMs) break;
         if (durationMs >= this.#timeoutMs) {
           this.#remove(watched);
-          this.#givenUp++;
+          this.#givenUp.add(watched);
           this.#events.hung(watched.call, durationMs);
         } else if (!watched.isSlow) {
           watched.isSlow = true;

@@ -23,7 +23,8 @@ import { checkPolicy } from "./delivery-policy.ts";
 import { examine } from "./examine.ts";
 import { createExpiryClock } from "./expiry-clock.ts";
 import { IdleWatch } from "./idle-watch.ts";
-import { contentOf, countSettled, createTallies, IGNORED, isUnderWay, newItem } from "./in-hand.ts";
+import { contentOf, countSettled, createTallies, IGNORED, newItem } from "./in-hand.ts";
+import { isItemOf, isUnderWay } from "./in-hand.ts";
 import { createLanes } from "./lanes.ts";
 import { batchHandleOf, isBlameless, outcomeOfFailure } from "./outcome.ts";
 import { MemberBooks } from "./member-books.ts";
@@ -123,13 +124,14 @@ export class GroupMember<Body> implements Consumer {
     this.#deferPump();
   }
 
-  /** Gives back what nobody works on; resolves once the rest is settled. */
-  async finish(topic: string, partitions: readonly number[]): Promise<void> {
+  /** Gives back what nobody works on and waits for the rest. False: a call may commit yet. */
+  async finish(topic: string, partitions: readonly number[]): Promise<boolean> {
     this.#giveBack(topic, partitions, (item) => !isUnderWay(item));
     const isDone = (): boolean => !this.#itemsOf(topic, partitions).some(isUnderWay);
     await this.#idle.wait(isDone, this.#policy.handleTimeoutMs);
     // What failed meanwhile is to be tried again by the next owner.
     this.#giveBack(topic, partitions, (item) => !isUnderWay(item));
+    return !this.#calls.hasOut(({ items }) => items.some(isItemOf(topic, partitions)));
   }
 
   revoke(topic: string, partitions: readonly number[]): void {
@@ -185,10 +187,7 @@ export class GroupMember<Body> implements Consumer {
   }
 
   #itemsOf(topic: string, partitions: readonly number[]): readonly Item[] {
-    const lost = new Set(partitions);
-    return [...this.#inHand].filter(
-      ({ delivery }) => delivery.topic === topic && lost.has(delivery.partition),
-    );
+    return [...this.#inHand].filter(isItemOf(topic, partitions));
   }
 
   #giveBack(topic: string, partitions: readonly number[], which: (item: Item) => boolean): number {

@@ -48,7 +48,7 @@ test("a hand-over waits for the handlers that are at it, and gives back the othe
   await rig.environment.settle();
   expect(finish).toHaveLength(2);
   let isDone = false;
-  const ending = subscribed.onRevoking?.("t", ALL).then(() => (isDone = true));
+  const ending = subscribed.onRevoking?.("t", ALL).then((isAtRest) => (isDone = isAtRest));
   await rig.environment.settle();
   expect(totals(consumer)).toMatchObject({ returned: 2, inFlight: 2, parked: 0 });
   finish[0]?.(ACK);
@@ -76,6 +76,33 @@ test("a handler that hangs holds up a hand-over no longer than it may take", asy
   void subscribed.onRevoking?.("t", ALL).then(() => (isDone = true));
   await rig.environment.advance(120_000);
   expect(isDone).toBe(true);
+});
+
+test("a hand-over tells whether a call is not back, though it was given up", async () => {
+  const { rig, finish, subscribed } = await begin(1);
+  await rig.publish(["a"]);
+  await rig.environment.settle();
+  // Given up: what it was to do waits for another call, which comes back.
+  await rig.environment.advance(31_000);
+  await rig.environment.advance(5_000);
+  expect(finish).toHaveLength(2);
+  finish[1]?.(ACK);
+  await rig.environment.settle();
+  expect(await subscribed.onRevoking?.("another topic", ALL)).toBe(true);
+  expect(await subscribed.onRevoking?.("t", ALL)).toBe(false);
+  finish[0]?.(ACK);
+  await rig.environment.settle();
+  expect(await subscribed.onRevoking?.("t", ALL)).toBe(true);
+});
+
+test("a call that is still under way when the time is over counts as not back", async () => {
+  const { rig, subscribed } = await begin(1);
+  await rig.publish(["a"]);
+  await rig.environment.settle();
+  let isAtRest: boolean | undefined;
+  void subscribed.onRevoking?.("t", ALL).then((rest) => (isAtRest = rest));
+  await rig.environment.advance(120_000);
+  expect(isAtRest).toBe(false);
 });
 
 test("what fails while it is being handed over is left to the next owner", async () => {

@@ -55,6 +55,11 @@ export function isUnderWay({ state }: Pick<Item, "state">): boolean {
   return state === "running" || state === "settling";
 }
 
+export function isItemOf(topic: string, partitions: readonly number[]): (item: Item) => boolean {
+  const some = new Set(partitions);
+  return ({ delivery }) => delivery.topic === topic && some.has(delivery.partition);
+}
+
 /** Counters of one partition since the consumer started. */
 export interface Tally {
   readonly topic: string;

@@ -83,9 +83,10 @@ function handle(key: string, queue: Delivery[]): void {
 }
 
 /** Resolves when nothing of these partitions is being handled. */
-async function finish(partitions: readonly number[]): Promise<void> {
+async function finish(partitions: readonly number[]): Promise<boolean> {
   const theirs = [...running.values()].filter(({ partition }) => partitions.includes(partition));
   await Promise.all(theirs.map(({ done }) => done));
+  return true;
 }
 
 async function settle(entries: readonly (readonly [string, Delivery])[]): Promise<void> {

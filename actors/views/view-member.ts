@@ -98,6 +98,7 @@ class ViewMember implements RunningChild {
       onRevoking: async () => {
         this.#flush();
         await this.#working;
+        return this.#working === undefined;
       },
       onRevoked: (topic, partitions) => this.#forget(topic, partitions),
       onFailure: (error) => this.#breakDown(error),

@@ -56,6 +56,7 @@ function setUp() {
     },
     onRevoking: async (topic, partitions) => {
       calls.push(`release ${topic}/${partitions.join()}`);
+      return true;
     },
     onRevoked: (topic, partitions) => void calls.push(`revoked ${topic}/${partitions.join()}`),
   };

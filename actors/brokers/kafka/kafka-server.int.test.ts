@@ -271,7 +271,7 @@ describe.skipIf(!requireOrSkip("kafka", missing === undefined, missing ?? ""))("
         const first = await collect(broker, {
           onRevoking: (_topic, partitions) => {
             revoking.push(...partitions);
-            return Promise.resolve();
+            return Promise.resolve(true);
           },
           onRevoked: (_topic, partitions) => void revoked.push(...partitions),
         });
@@ -334,7 +334,7 @@ describe.skipIf(!requireOrSkip("kafka", missing === undefined, missing ?? ""))("
         const [leading, joining] = [await brokerOf(one), await brokerOf(other)];
         const revoked: number[] = [];
         const first = await collect(leading, {
-          onRevoking: () => Promise.resolve(),
+          onRevoking: () => Promise.resolve(true),
           onRevoked: (_topic, partitions) => void revoked.push(...partitions),
         });
         const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);

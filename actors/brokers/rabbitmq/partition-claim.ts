@@ -207,7 +207,8 @@ export class PartitionClaim {
     this.#onEmpty = empty.resolve;
     const timer = environment.startTimer(handOverMs, empty.resolve);
     if (subscribe.onRevoking !== undefined) {
-      subscribe.onRevoking(this.topic, [this.partition]).then(empty.resolve, empty.resolve);
+      const done = (): void => empty.resolve();
+      subscribe.onRevoking(this.topic, [this.partition]).then(done, done);
     } else if (remote.inHand(this.topic, this.partition) === 0) empty.resolve();
     await empty.promise;
     this.#onEmpty = undefined;

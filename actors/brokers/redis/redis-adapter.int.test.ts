@@ -286,6 +286,7 @@ describe.skipIf(!requireOrSkip("redis", missing === undefined, missing ?? ""))("
       onRevoking: async (_topic, partitions) => {
         going.push(...partitions);
         await gate.promise;
+        return true;
       },
     });
     await broker.publish([frame("0", 0), frame("1", 1)]);

@@ -1,4 +1,4 @@
-/** What one lane has in memory: its order and its bounds, also when the middle is out first. */
+/** What one line has in memory: its order and its bounds. */
 
 import { expect, test } from "bun:test";
 
@@ -28,23 +28,33 @@ test("a batch is the first of them, within its bounds, and never empty", () => {
   expect(filled([]).first(ALL)).toEqual([]);
 });
 
-test("frames leave from the middle, and the rest stays in order", () => {
+test("frames leave from the front, and what they need is free", () => {
   const queue = filled([1, 2, 3, 4, 5]);
-  queue.remove([frameOf(2), frameOf(4)], 100);
-  expect(idsOf(queue.first(ALL))).toEqual([1, 3, 5]);
-  expect([queue.length, queue.kept, queue.bytes]).toEqual([3, 5, 50]);
-  queue.remove([frameOf(1)], 100);
-  // What follows the first is free with it.
-  expect([queue.length, queue.kept, queue.bytes]).toEqual([2, 3, 30]);
-  expect([2, 3, 4].map((id) => queue.has(id))).toEqual([false, true, true]);
-  queue.remove([frameOf(3), frameOf(5)], 100);
-  expect([queue.length, queue.kept, queue.bytes]).toEqual([0, 0, 0]);
+  queue.shift(2, 100);
+  expect(idsOf(queue.first(ALL))).toEqual([3, 4, 5]);
+  expect([queue.length, queue.bytes]).toEqual([3, 30]);
+  expect([2, 3].map((id) => queue.has(id))).toEqual([false, true]);
+  queue.shift(3, 100);
+  expect([queue.length, queue.bytes]).toEqual([0, 0]);
+});
+
+test("all of one topic leave at once, the rest stays in order", () => {
+  const queue = filled([1, 2, 3, 4, 5, 6]);
+  queue.add({ ...frameOf(7), topic: "payments" });
+  queue.add(frameOf(8));
+  queue.add({ ...frameOf(9, 25), topic: "payments" });
+  queue.shift(4, 100);
+  expect(idsOf(queue.takeTopic("payments"))).toEqual([7, 9]);
+  expect(idsOf(queue.first(ALL))).toEqual([5, 6, 8]);
+  expect([queue.length, queue.bytes]).toEqual([3, 30]);
+  expect(idsOf(queue.takeTopic("orders"))).toEqual([5, 6, 8]);
+  expect([queue.length, queue.bytes]).toEqual([0, 0]);
 });
 
 test.each([1, 2, 100])("it may be trimmed at any time: at %i", (trimFrames) => {
   const queue = filled([1, 2, 3, 4, 5, 6]);
-  for (const id of [2, 1, 4]) queue.remove([frameOf(id)], trimFrames);
+  for (const count of [1, 2]) queue.shift(count, trimFrames);
   queue.add(frameOf(7));
-  expect(idsOf(queue.first(ALL))).toEqual([3, 5, 6, 7]);
+  expect(idsOf(queue.first(ALL))).toEqual([4, 5, 6, 7]);
   expect(queue.length).toBe(4);
 });

@@ -1,8 +1,7 @@
 /**
- * The frames of one lane in memory, in the order in which they leave the outbox.
+ * The frames of one line in memory, in the order in which they leave the outbox.
  *
- * Bounded by whoever adds to it. Frames may be taken out from the middle, as those of one topic may
- * be confirmed before those of another; what they need is free once everything before them is out.
+ * Bounded by whoever adds to it. They leave from the front, or all of a topic at once.
  */
 
 import type { OutboxFrame } from "./outbox-relay-table.ts";
@@ -13,23 +12,14 @@ export interface BatchBounds {
 }
 
 export class FrameQueue {
-  readonly #frames: OutboxFrame[] = [];
+  #frames: OutboxFrame[] = [];
   #head = 0;
-  /** Behind the head, and out already. */
-  readonly #out = new Set<number>();
   #bytes = 0;
 
-  /** Frames that are not out. */
   get length(): number {
-    return this.kept - this.#out.size;
-  }
-
-  /** Those that are out, and not free yet, included. */
-  get kept(): number {
     return this.#frames.length - this.#head;
   }
 
-  /** Of all that are kept. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -49,7 +39,6 @@ export class FrameQueue {
     let bytes = 0;
     for (let at = this.#head; at < this.#frames.length && batch.length < framesMax; at++) {
       const frame = this.#frames[at]!; // `!`: within the loop's bound
-      if (this.#out.has(frame.id)) continue;
       bytes += frame.frame.byteLength;
       if (bytes > bytesMax && batch.length > 0) break;
       batch.push(frame);
@@ -57,16 +46,24 @@ export class FrameQueue {
     return batch;
   }
 
-  /** What is behind the head is moved down once that is worth `trimFrames`. */
-  remove(frames: readonly OutboxFrame[], trimFrames: number): void {
-    for (const { id } of frames) this.#out.add(id);
-    for (let next = this.#frames[this.#head]; next !== undefined;) {
-      if (!this.#out.delete(next.id)) break;
-      this.#bytes -= next.frame.byteLength;
-      next = this.#frames[++this.#head];
+  /** So many leave from the front; what is behind it is moved down once worth `trimFrames`. */
+  shift(count: number, trimFrames: number): void {
+    const end = Math.min(this.#frames.length, this.#head + count);
+    for (; this.#head < end; this.#head++) {
+      this.#bytes -= this.#frames[this.#head]!.frame.byteLength; // `!`: before the end
     }
     if (this.#head < this.#frames.length && this.#head < trimFrames) return;
     this.#frames.splice(0, this.#head);
     this.#head = 0;
+  }
+
+  /** All of `topic` leave, in order. */
+  takeTopic(topic: string): readonly OutboxFrame[] {
+    const kept = this.#frames.slice(this.#head);
+    const taken = kept.filter((frame) => frame.topic === topic);
+    this.#frames = kept.filter((frame) => frame.topic !== topic);
+    this.#head = 0;
+    for (const { frame } of taken) this.#bytes -= frame.byteLength;
+    return taken;
   }
 }

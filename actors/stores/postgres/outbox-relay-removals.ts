@@ -8,12 +8,18 @@
 
 import type { Environment, Timer } from "../../../runtime/environment.ts";
 import type { OutboxTable } from "./outbox-relay-table.ts";
-import type { Removals } from "./outbox-relay-lane.ts";
 
 /** A frame stays this long after it was published, so that many go together. */
 const DELAY_MS = 50;
 const IDS_MAX = 5_000;
 const RETRY_MS = 500;
+
+/** Frames that were published leave the table some time later. */
+export interface Removals {
+  add(ids: readonly number[]): void;
+  /** Resolves when nothing that was added before the call is in the table any more. */
+  flush(): Promise<void>;
+}
 
 export interface OutboxRemovalsOptions {
   readonly environment: Environment;
@@ -25,6 +31,9 @@ export class OutboxRemovals implements Removals {
   readonly #options: OutboxRemovalsOptions;
   readonly #ids: number[] = [];
   #underWay: readonly number[] = [];
+  /** Since it was made; they leave in the order in which they were added. */
+  #added = 0;
+  #removed = 0;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
 
@@ -34,6 +43,7 @@ export class OutboxRemovals implements Removals {
 
   add(ids: readonly number[]): void {
     for (const id of ids) this.#ids.push(id);
+    this.#added += ids.length;
     if (this.#running !== undefined) return;
     if (this.#ids.length >= IDS_MAX) this.#begin();
     else this.#timer ??= this.#options.environment.startTimer(DELAY_MS, () => this.#begin());
@@ -45,7 +55,9 @@ export class OutboxRemovals implements Removals {
 
   /** Rejects when the table does not take it now; it is tried again all the same. */
   async flush(): Promise<void> {
-    while (this.#ids.length > 0 || this.#running !== undefined) {
+    // Not what comes meanwhile: while others publish there is always some.
+    const through = this.#added;
+    while (this.#removed < through) {
       if (this.#running === undefined) this.#begin();
       await this.#running;
     }
@@ -78,6 +90,7 @@ export class OutboxRemovals implements Removals {
     let againMs = DELAY_MS;
     try {
       await this.#options.table.remove(this.#underWay);
+      this.#removed += this.#underWay.length;
     } catch (error) {
       this.#ids.unshift(...this.#underWay);
       againMs = RETRY_MS;

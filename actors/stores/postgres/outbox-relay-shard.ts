@@ -11,7 +11,8 @@ import type { Sql } from "postgres";
 
 import type { ShopError } from "../../../runtime/errors.ts";
 import type { CommittedBatch, Store } from "../unit-of-work.ts";
-import type { RelayLaneSettings, RelayLaneState } from "./outbox-relay-lane.ts";
+import type { RelayLaneState } from "./outbox-relay-lane.ts";
+import type { RelayLaneSettings } from "./outbox-relay-settings.ts";
 import type { OutboxFrame } from "./outbox-relay-table.ts";
 import type { OutboxRelay, OutboxRelayOptions } from "./outbox-relay.ts";
 import type { Postgres } from "./postgres-connection.ts";
@@ -21,6 +22,7 @@ import type { FenceSettings, SlotFences } from "./slot-fences.ts";
 
 import { describeError, isShopError } from "../../../runtime/errors.ts";
 import { createTimerRows, DueTimers, withTimerHints } from "./due-timers.ts";
+import { createOutboxLook } from "./outbox-relay-look.ts";
 import { createOutboxTable } from "./outbox-relay-table.ts";
 import { createOutboxRelay } from "./outbox-relay.ts";
 import { createPostgresLetters } from "./postgres-letters.ts";
@@ -196,6 +198,11 @@ function openLease(
   sql: Sql,
   early: EarlyRelay,
 ): Promise<ShardLease> {
+  const look = createOutboxLook({
+    check: async () => early.relay?.check(),
+    onFailure: (error) => options.onFailure?.(error),
+    onLog: options.onLog,
+  });
   return openShardLease({
     environment: options.postgres.environment,
     process: options.process,
@@ -207,20 +214,9 @@ function openLease(
       early.adopted = relayIds;
       early.relay?.setAdopted(relayIds);
     },
-    onBeat: () => void checkOutbox(early.relay, options.onLog),
+    onBeat: look,
     onLog: options.onLog,
   });
-}
-
-async function checkOutbox(
-  relay: OutboxRelay | undefined,
-  onLog: PostgresShardOptions["onLog"],
-): Promise<void> {
-  try {
-    await relay?.check();
-  } catch (error) {
-    onLog?.("debug", `outbox: ${describeError(error)}`);
-  }
 }
 
 async function closeLease(lease: ShardLease, onLog: PostgresShardOptions["onLog"]): Promise<void> {

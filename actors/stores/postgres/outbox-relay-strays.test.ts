@@ -46,8 +46,13 @@ test("what is there is told once and shown until it is gone", async () => {
     { topic: "outbox.redis", frames: 3 },
     { topic: "vip", frames: 1 },
   ];
-  await looks(3);
-  expect(asked).toHaveLength(3);
+  for (let look = 1; look < 10; look++) {
+    // Timers of such a topic fire all the time.
+    watch.suspect();
+    await looks(1);
+  }
+  // The first, and every fifth.
+  expect(asked).toHaveLength(2);
   const what = "4 frames wait for topics that no setting names: outbox.redis, vip";
   expect(told).toEqual([`warning outbox: ${what}; they stay in the database until one does`]);
   const [state] = watch.states();
@@ -55,6 +60,7 @@ test("what is there is told once and shown until it is gone", async () => {
   expect(state?.detail).toContain(what);
   world.counts = [];
   await looks(1);
+  expect(asked).toHaveLength(3);
   expect(told.slice(1)).toEqual(["info outbox: every frame is of a topic in the settings"]);
   expect(watch.states()).toMatchObject([{ depth: 0, isUp: true, detail: "" }]);
 });

@@ -5,7 +5,7 @@
  * topics that this one does not. Such rows stay where they are: they may be acknowledged orders.
  * They are counted and told, and go out once a relay with their topic takes the place of this one.
  * Counting reads the whole outbox, so it is done at the first look, when there is reason to, and
- * else seldom.
+ * else seldom; while there are some, every few looks, however many come.
  */
 
 import type { RelayLaneState } from "./outbox-relay-lane.ts";
@@ -13,8 +13,9 @@ import type { OutboxTable, TopicCount } from "./outbox-relay-table.ts";
 
 import { NO_BROKER } from "../../contracts/topics.ts";
 
-/** Looks from one count to the next while there are none. */
-const LOOKS_PER_COUNT = 15;
+/** Looks from one count to the next: while there are none, and while there are some. */
+const LOOKS_WITHOUT = 15;
+const LOOKS_WITH = 5;
 
 export interface StrayWatchOptions {
   readonly table: Pick<OutboxTable, "countOthers">;
@@ -37,9 +38,9 @@ export class StrayWatch {
     this.#relays = [options.relayId];
   }
 
-  /** There may be some now. */
+  /** There may be some now. While there are some, they are counted anyway. */
   suspect(): void {
-    this.#isDue = true;
+    if (this.#frames === 0) this.#isDue = true;
   }
 
   setAdopted(relayIds: readonly string[]): void {
@@ -50,7 +51,8 @@ export class StrayWatch {
   /** To be called every few seconds. */
   async look(): Promise<void> {
     this.#looks++;
-    if (!this.#isDue && this.#frames === 0 && this.#looks % LOOKS_PER_COUNT !== 0) return;
+    const every = this.#frames === 0 ? LOOKS_WITHOUT : LOOKS_WITH;
+    if (!this.#isDue && this.#looks % every !== 0) return;
     const { onLog } = this.#options;
     const counts = await this.#count();
     const before = this.#topics;

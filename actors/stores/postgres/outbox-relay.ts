@@ -11,12 +11,14 @@
 import type { Environment } from "../../../runtime/environment.ts";
 import type { ShopError } from "../../../runtime/errors.ts";
 import type { Broker } from "../../brokers/broker.ts";
-import type { RelayLaneSettings, RelayLaneState } from "./outbox-relay-lane.ts";
+import type { RelayLaneState } from "./outbox-relay-lane.ts";
+import type { RelayLaneSettings } from "./outbox-relay-settings.ts";
 import type { OutboxFrame, OutboxTable } from "./outbox-relay-table.ts";
 
 import { assert, describeError } from "../../../runtime/errors.ts";
-import { RELAY_LANE_SETTINGS, RelayLane } from "./outbox-relay-lane.ts";
+import { RelayLane } from "./outbox-relay-lane.ts";
 import { OutboxRemovals } from "./outbox-relay-removals.ts";
+import { RELAY_LANE_SETTINGS } from "./outbox-relay-settings.ts";
 import { StrayWatch } from "./outbox-relay-strays.ts";
 
 /** While it drains it looks this often whether everything is out. */
@@ -95,7 +97,7 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
       laneOf.set(topic, lane);
     }
     lane.ended.catch((error: unknown) => options.onFailure?.(error));
-    return { lane, topics };
+    return lane;
   });
   const strays = new StrayWatch({ table, relayId, topics: [...laneOf.keys()], onLog });
   let unknownBefore = new Set<number>();
@@ -112,11 +114,13 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
   /** A row that nobody knows twice in a row was committed without a word. */
   async function check(): Promise<void> {
     const unknown = new Set<number>();
-    for (const { lane, topics } of lanes) {
+    const shares = lanes.flatMap((lane) => lane.shares.map((topics) => ({ lane, topics })));
+    for (const { lane, topics } of shares) {
+      if (topics.length === 0) continue;
       const share = { relays: [relayId], topics };
       const { frames } = await table.read(share, { framesMax: 1, bytesMax: 1 });
       const [oldest] = frames;
-      if (oldest === undefined || lane.isKnown(oldest.id) || removals.isKnown(oldest.id)) continue;
+      if (oldest === undefined || lane.isKnown(oldest) || removals.isKnown(oldest.id)) continue;
       unknown.add(oldest.id);
       if (!unknownBefore.has(oldest.id)) continue;
       onLog?.("info", `outbox: frames from ${oldest.id} on were committed without a word`);
@@ -128,31 +132,31 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
 
   function close(): Promise<void> {
     closing ??= (async () => {
-      await Promise.allSettled(lanes.map(({ lane }) => lane.close()));
+      await Promise.allSettled(lanes.map((lane) => lane.close()));
       // What is left is published again by whoever finds it.
       await Promise.allSettled([removals.close()]);
     })();
     return closing;
   }
 
-  const depths = (): readonly number[] => lanes.map(({ lane }) => lane.state().depth);
+  const depths = (): readonly number[] => lanes.map((lane) => lane.state().depth);
   return {
     outgoing,
     check,
     close,
     uncertain: () => {
-      for (const { lane } of lanes) lane.distrustMemory();
+      for (const lane of lanes) lane.distrustMemory();
     },
     setAdopted: (relayIds) => {
-      for (const { lane } of lanes) lane.setAdopted(relayIds);
+      for (const lane of lanes) lane.setAdopted(relayIds);
       strays.setAdopted(relayIds);
     },
     depth: () => Math.max(0, ...depths()),
-    lanes: () => [...lanes.map(({ lane }) => lane.state()), ...strays.states()],
+    lanes: () => [...lanes.map((lane) => lane.state()), ...strays.states()],
     async drain(withinMs) {
       const byMs = environment.monotonicMs() + withinMs;
       const isDone = (): boolean =>
-        lanes.every(({ lane }) => lane.state().depth === 0 && !lane.state().readsBack);
+        lanes.every((lane) => lane.state().depth === 0 && !lane.state().readsBack);
       while (!isDone() && environment.monotonicMs() < byMs) {
         const { promise, resolve } = Promise.withResolvers<void>();
         environment.startTimer(DRAIN_POLL_MS, resolve);

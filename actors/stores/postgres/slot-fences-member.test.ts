@@ -106,7 +106,10 @@ describe("a member with fences", () => {
     const { calls } = world;
     const member = await world.join({
       onAssigned: async () => void calls.push("above: assigned"),
-      onRevoking: async () => void calls.push("above: drained"),
+      onRevoking: async () => {
+        calls.push("above: drained");
+        return true;
+      },
       onRevoked: () => void calls.push("above: revoked"),
     });
     await member.assigned("payments", [1]);
@@ -119,6 +122,31 @@ describe("a member with fences", () => {
       "release order 1",
       "above: revoked",
     ]);
+  });
+
+  test.each([
+    ["is still worked on when it goes", false],
+    ["was lost without warning", undefined],
+  ])("does not release a slot with a topic that %s", async (_how, isAtRest) => {
+    const ends: Record<string, boolean> = { payments: isAtRest ?? true, inventory: true };
+    const member = await world.join({ onRevoking: async (topic) => ends[topic] === true });
+    await member.assigned("payments", [1]);
+    await member.assigned("inventory", [1, 2]);
+    if (isAtRest !== undefined) expect(await member.revoking("payments", [1])).toBe(isAtRest);
+    member.revoked("payments", [1]);
+    await member.revoking("inventory", [1, 2]);
+    member.revoked("inventory", [1, 2]);
+    expect(world.calls).toEqual(["claim order 1", "claim order 2", "release order 2"]);
+  });
+
+  test("releases a slot of which it got every topic back and ended well", async () => {
+    const member = await world.join({ onRevoking: async () => true });
+    await member.assigned("payments", [1]);
+    await member.assigned("inventory", [1]);
+    member.revoked("payments", [1]);
+    await member.assigned("payments", [1]);
+    for (const topic of ["payments", "inventory"]) await member.revoking(topic, [1]);
+    expect(world.calls).toEqual(["claim order 1", "release order 1"]);
   });
 
   test("that closes at rest releases all before it leaves, what it lost as well", async () => {

@@ -3,10 +3,11 @@
  *
  * A slot is claimed with the first of the group's topics that has it, and released once the last
  * has lost it and nothing of it is under way. Nothing of a topic is delivered before the claim. A
- * slot that is lost without warning is not released: whoever takes it must not rely on this member
- * having stopped, and fences it. A member that closes at rest releases before it leaves its group:
- * whoever is assigned its slots then may ask for them at once, and would fence the whole shard. It
- * does not wait long for a database that is away: the group would wait with it.
+ * slot that some topic lost without warning, or with work of it still under way, is not released:
+ * whoever takes it must not rely on this member having stopped, and fences it. A member that closes
+ * at rest releases before it leaves its group: whoever is assigned its slots then may ask for them
+ * at once, and would fence the whole shard. It does not wait long for a database that is away: the
+ * group would wait with it.
  */
 
 import type { Broker, SubscribeOptions, Subscription } from "../../brokers/broker.ts";
@@ -41,8 +42,10 @@ function assignments(options: SubscribeOptions, slots: MemberSlots): Assignments
       await options.onAssigned?.(topic, partitions);
     },
     async onRevoking(topic, partitions) {
-      await options.onRevoking?.(topic, partitions);
-      await slots.release(topic, partitions);
+      const isAtRest = (await options.onRevoking?.(topic, partitions)) ?? true;
+      if (isAtRest) await slots.release(topic, partitions);
+      else slots.lose(topic, partitions);
+      return isAtRest;
     },
     onRevoked(topic, partitions) {
       slots.lose(topic, partitions);
@@ -73,6 +76,8 @@ class MemberSlots {
   readonly #fences: Fences;
   readonly #topics = new Map<number, Set<string>>();
   readonly #claims = new Map<number, Promise<void>>();
+  /** Of which topics of a slot there may be work under way, until they are this member's again. */
+  readonly #unsafe = new Map<number, Set<string>>();
   #hasEnded = false;
 
   constructor(group: string, fences: Fences) {
@@ -89,6 +94,7 @@ class MemberSlots {
       const topics = this.#topics.get(slot);
       if (topics === undefined) fresh.push(slot);
       this.#topics.set(slot, (topics ?? new Set()).add(topic));
+      this.#unsafe.get(slot)?.delete(topic);
     }
     if (fresh.length > 0) {
       const claim = this.#fences.claim(this.#group, fresh);
@@ -106,11 +112,16 @@ class MemberSlots {
   }
 
   async release(topic: string, slots: readonly number[]): Promise<void> {
-    await this.#release(this.#remove(topic, slots));
+    const free = this.#remove(topic, slots);
+    await this.#release(free.filter((slot) => (this.#unsafe.get(slot)?.size ?? 0) === 0));
   }
 
   /** They stay claimed, until the member closes or another fences it. */
   lose(topic: string, slots: readonly number[]): void {
+    for (const slot of slots) {
+      if (this.#topics.get(slot)?.has(topic) !== true) continue;
+      this.#unsafe.set(slot, (this.#unsafe.get(slot) ?? new Set()).add(topic));
+    }
     this.#remove(topic, slots);
   }
 
