@@ -54,6 +54,8 @@ const REMOTE: Readonly<Record<string, string>> = {
   SHOPSTREAM_FRAUD_DENY_CUSTOMERS: "mallory",
 };
 const READY_WITHIN_MS = 100_000;
+/** Of what a shop said last, in the failure of a test. */
+const SAID_CHARS = 4_000;
 const ENTRY = new URL("./main.ts", import.meta.url).pathname;
 
 /** Asks for each of `names` separately, so that each that is missing is named. */
@@ -217,7 +219,12 @@ export class ShopProcess {
   }
 
   async fetch(path: string, init?: RequestInit): Promise<Response> {
-    return await fetch(`${this.url()}${path}`, init);
+    try {
+      return await fetch(`${this.url()}${path}`, init);
+    } catch (error) {
+      if (!this.hasEnded()) throw error;
+      throw new Error(`the shop has ended: ${this.said.slice(-SAID_CHARS)}`, { cause: error });
+    }
   }
 
   async text(path: string): Promise<string> {
