@@ -47,7 +47,13 @@ async function services(root: string, ...argv: readonly string[]): Promise<Ended
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
-    env: { ...Bun.env, SHOPSTREAM_SERVICES_DATA: root, SHOPSTREAM_SERVICES_ENGINE: "native" },
+    env: {
+      ...Bun.env,
+      // Set by a runner that ends whatever its tests leave behind: what stays here is to stay.
+      BUN_FEATURE_FLAG_NO_ORPHANS: undefined,
+      SHOPSTREAM_SERVICES_DATA: root,
+      SHOPSTREAM_SERVICES_ENGINE: "native",
+    },
   });
   const [stdout, stderr, exitCode] = await Promise.all([
     new Response(child.stdout).text(),
