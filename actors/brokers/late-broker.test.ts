@@ -226,7 +226,7 @@ test("a member leaves at once while its broker lets it wait, and what comes late
 });
 
 test("a broker that goes away again before the member could join is joined later", async () => {
-  const { opening, server, environment, inner } = rig();
+  const { opening, server, environment, inner, states } = rig();
   const broker = await opening();
   const got: Delivery[] = [];
   const failures: unknown[] = [];
@@ -238,9 +238,14 @@ test("a broker that goes away again before the member could join is joined later
   await environment.advance(LONG_MS);
   await inner.publish([outgoing(1)]);
   expect(got).toEqual([]);
+  expect(states.at(-1)).toEqual({
+    isUp: false,
+    detail: expect.stringMatching(/^g cannot join: .*gone again/),
+  });
   server.admits = Promise.resolve();
   await environment.advance(LONG_MS);
   expect(got).toHaveLength(1);
+  expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
   expect(failures).toEqual([]);
   await broker.close();
   expect(environment.pendingTimers()).toBe(0);

@@ -52,6 +52,8 @@ export function isAway(broker: Broker): boolean {
 class LateBroker implements Broker {
   readonly #options: LateBrokerOptions;
   readonly #members = new Set<LateMember>();
+  /** Of those, who could not join though it is back. */
+  readonly #outside = new Set<LateMember>();
   #broker: Broker | undefined;
   #reason: string;
   #retryMs = RETRY_MIN_MS;
@@ -79,7 +81,9 @@ class LateBroker implements Broker {
   async subscribe(options: SubscribeOptions): Promise<Subscription> {
     if (this.#isClosed) throw closedError(this.#options.name);
     if (this.#broker !== undefined) return await this.#broker.subscribe(options);
-    const member = new LateMember(options, this.#options.environment);
+    const member: LateMember = new LateMember(options, this.#options.environment, (why) =>
+      this.#waits(member, why),
+    );
     this.#members.add(member);
     return member;
   }
@@ -100,6 +104,14 @@ class LateBroker implements Broker {
     const { name } = this.#options;
     if (this.#isClosed) return closedError(name);
     return new ShopError("STORAGE_FAULT", `${name} is away: ${this.#reason}`, "later");
+  }
+
+  /** It is not well before everybody is with it. */
+  #waits(member: LateMember, why: string | undefined): void {
+    if (why === undefined && !this.#outside.delete(member)) return;
+    if (why !== undefined) this.#outside.add(member);
+    if (why !== undefined) this.#options.onConnection({ isUp: false, detail: why });
+    else if (this.#outside.size === 0) this.#options.onConnection({ isUp: true, detail: "" });
   }
 
   #later(): void {

@@ -20,22 +20,29 @@ import type {
 
 import type { Environment, Timer } from "../../runtime/environment.ts";
 
-import { isShopError, ShopError } from "../../runtime/errors.ts";
+import { describeError, isShopError, ShopError } from "../../runtime/errors.ts";
 
 const REJOIN_MS = 1_000;
 
 export class LateMember implements Subscription {
   readonly #options: SubscribeOptions;
   readonly #environment: Pick<Environment, "startTimer">;
+  readonly #onWaits: (why: string | undefined) => void;
   readonly #joined = Promise.withResolvers<Subscription>();
   #member: Subscription | undefined;
   #rejoining: Timer | undefined;
   #isPaused = false;
   #isClosed = false;
 
-  constructor(options: SubscribeOptions, environment: Pick<Environment, "startTimer">) {
+  /** `onWaits`: why it could not join, whenever it has tried; undefined once it has. */
+  constructor(
+    options: SubscribeOptions,
+    environment: Pick<Environment, "startTimer">,
+    onWaits: (why: string | undefined) => void,
+  ) {
     this.#options = options;
     this.#environment = environment;
+    this.#onWaits = onWaits;
     // Nobody need wait for it.
     this.#joined.promise.catch(() => undefined);
   }
@@ -95,11 +102,13 @@ export class LateMember implements Subscription {
     this.#member = member;
     if (this.#isPaused) member.pause();
     this.#joined.resolve(member);
+    this.#onWaits(undefined);
   }
 
   #refused(error: unknown, broker: Pick<Broker, "subscribe">): void {
     if (this.#isClosed) return;
     if (isShopError(error) && !isShopError(error, "BAD_CONFIGURATION", "UNKNOWN_TOPIC", "CLOSED")) {
+      this.#onWaits(`${this.#options.group} cannot join: ${describeError(error)}`);
       this.#rejoining = this.#environment.startTimer(REJOIN_MS, () => void this.join(broker));
       return;
     }

@@ -271,3 +271,34 @@ test("after a flood of full requests a single frame waits no longer than any oth
   await pass(10);
   expect(sent.slice(200)).toEqual([["single"]]);
 });
+
+test("of several that went out together only that with the refused frame is refused", async () => {
+  const { publish, sent, pass, answer, outcomes } = setUp();
+  const tooLarge = new ShopError("PAYLOAD_TOO_LARGE", "too large", "never");
+  publish("good");
+  publish("bad", "beside");
+  publish("fine");
+  await pass();
+  await answer(tooLarge);
+  await answer();
+  await answer(tooLarge);
+  await answer();
+  expect(sent).toEqual([["good", "bad", "beside", "fine"], ["good"], ["bad", "beside"], ["fine"]]);
+  expect(outcomes).toEqual({
+    good: "stored",
+    "bad+beside": "PAYLOAD_TOO_LARGE",
+    fine: "stored",
+  });
+});
+
+test("what may be stored is told as such also when it is refused then", async () => {
+  const { publish, sent, pass, answer, outcomes } = setUp();
+  publish("good");
+  publish("bad");
+  await pass();
+  await answer(unknown);
+  await pass(TIMEOUT_MS / 2);
+  await answer(new ShopError("PAYLOAD_TOO_LARGE", "too large", "never"));
+  expect(sent).toHaveLength(2);
+  expect(outcomes).toEqual({ good: "INDETERMINATE", bad: "INDETERMINATE" });
+});

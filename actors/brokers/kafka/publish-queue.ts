@@ -152,6 +152,7 @@ export class PublishQueue {
       if (batch.length === 0) break;
       this.#pace.noted();
       await this.#send(batch);
+      this.#release(batch);
     }
     this.#isPumping = false;
   }
@@ -216,14 +217,23 @@ export class PublishQueue {
       isDoubtful ||= !isShopError(error, ...NOT_STORED);
       for (const { job } of wanted) job.isDoubtful = isDoubtful;
       if (isShopError(error, "PAYLOAD_TOO_LARGE", "UNKNOWN_TOPIC")) {
-        for (const { job } of wanted) this.#fail(job, error.code, error.message);
-        this.#forgetDone();
+        await this.#refused(wanted, error, isDoubtful);
         break;
       }
       await this.#backOff(attempt);
     }
     this.#mustRenew ||= isDoubtful;
-    this.#release(batch);
+  }
+
+  /** Nothing of it was stored for one of its frames; whose that is only that one shall hear. */
+  async #refused(batch: readonly Entry[], error: ShopError, isDoubtful: boolean): Promise<void> {
+    const jobs = Map.groupBy(batch, ({ job }) => job);
+    if (jobs.size > 1 && !isDoubtful) {
+      for (const own of jobs.values()) await this.#send(own);
+      return;
+    }
+    for (const job of jobs.keys()) this.#fail(job, error.code, error.message);
+    this.#forgetDone();
   }
 
   async #attempt(batch: readonly Entry[]): Promise<unknown> {

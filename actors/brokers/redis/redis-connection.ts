@@ -4,6 +4,7 @@
  * Refuses a server that cannot be used, saying which setting is wrong and what would be right.
  */
 
+import type { ShopError } from "../../../runtime/errors.ts";
 import type { Environment } from "../../../runtime/environment.ts";
 import type { ConnectionState } from "../broker.ts";
 import type { RedisLinkOptions } from "./redis-link.ts";
@@ -12,7 +13,7 @@ import type { RedisSettings } from "./redis-options.ts";
 
 import { describeError, isShopError } from "../../../runtime/errors.ts";
 import { connectFailure, RedisRefusal, unusable } from "./redis-failure.ts";
-import { RedisLink } from "./redis-link.ts";
+import { isTransient, RedisLink } from "./redis-link.ts";
 import { checkRedisSettings } from "./redis-options.ts";
 import { infoOf, pairs } from "./redis-reply.ts";
 import { judgeServer } from "./redis-server-check.ts";
@@ -68,22 +69,15 @@ export async function openRedisConnection(
   options: RedisConnectionOptions,
 ): Promise<RedisConnection> {
   checkRedisSettings(options.settings);
-  try {
-    return await openNow(options);
-  } catch (error) {
-    if (options.mayBeAway !== true || !isShopError(error)) throw error;
-    options.onConnection?.({ isUp: false, detail: error.message });
-    // Not the one that failed: its client takes its first failure for a close of ours.
-    const link = watchedLink(options, { id: "" });
-    link.openLater();
-    return new RedisConnection(options, link, UNKNOWN);
-  }
-}
-
-async function openNow(options: RedisConnectionOptions): Promise<RedisConnection> {
+  const isPatient = options.mayBeAway === true;
   const server: KnownServer = { id: undefined };
   const link = watchedLink(options, server);
-  await link.open();
+  try {
+    await link.open();
+  } catch (error) {
+    if (isPatient && isShopError(error)) return openLater(options, error);
+    throw error;
+  }
   try {
     const judgement = await inspect(link, options);
     server.id = (await serverIdOf(link)) ?? "";
@@ -91,8 +85,19 @@ async function openNow(options: RedisConnectionOptions): Promise<RedisConnection
     return new RedisConnection(options, link, judgement);
   } catch (error) {
     link.close();
-    throw error instanceof RedisRefusal ? unusable(error.message) : error;
+    // One that is there and may not be used is refused whoever asks.
+    if (error instanceof RedisRefusal) throw unusable(error.message);
+    if (isPatient && isShopError(error) && isTransient(error)) return openLater(options, error);
+    throw error;
   }
+}
+
+/** Not by the link that failed: its client takes its first failure for a close of ours. */
+function openLater(options: RedisConnectionOptions, error: ShopError): RedisConnection {
+  options.onConnection?.({ isUp: false, detail: error.message });
+  const link = watchedLink(options, { id: "" });
+  link.openLater();
+  return new RedisConnection(options, link, UNKNOWN);
 }
 
 interface KnownServer {

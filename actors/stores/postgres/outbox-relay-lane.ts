@@ -3,8 +3,10 @@
  *
  * All topics go on one line, in batches together. When a batch may have been taken in part, each of
  * its topics gets a line of its own, with a memory of its own, until that has caught up: a topic
- * that nobody reads, or that takes nothing, holds up no other. It is another matter where the
- * frames that wait are counted: admission looks at all of them. On a line of one topic smaller and
+ * that nobody reads holds up no other, as far as the broker's own client keeps them apart. Kafka's
+ * sends one request at a time for all of them, and RabbitMQ's has one window of unconfirmed frames:
+ * a topic that is never confirmed slows the others there until it is. Frames that wait are counted
+ * together: admission looks at all of them. On a line of one topic smaller and
  * smaller batches are tried, so that one frame that no queue takes does not have its neighbours
  * sent for ever. What the broker will never take is handed to `onRefused`. Nothing is dropped and
  * nothing of a topic overtakes.

@@ -29,6 +29,7 @@ export class RelayPublisher {
   readonly #options: RelayPublisherOptions;
   /** Each ends the wait for a publication under way. */
   readonly #waits = new Set<() => void>();
+  #isAbandoned = false;
   #published = 0;
   #failed = 0;
   #refused = 0;
@@ -57,8 +58,9 @@ export class RelayPublisher {
     }
   }
 
-  /** Nothing that is under way is waited for any more. */
+  /** Nothing that is under way is waited for any more, and nothing is begun. */
   abandon(): void {
+    this.#isAbandoned = true;
     for (const end of this.#waits) end();
   }
 
@@ -94,6 +96,7 @@ export class RelayPublisher {
     const fail = (what: string): void => {
       reject(new ShopError("INDETERMINATE", `${name}${what}`, "later"));
     };
+    if (this.#isAbandoned) throw new ShopError("CLOSED", `${name}: closed`, "later");
     const end = (): void => fail(": closed");
     this.#waits.add(end);
     const timer = environment.startTimer(settings.publishTimeoutMs, () => {
