@@ -12,11 +12,16 @@ import { isShopError } from "../../../runtime/errors.ts";
 import { systemEnvironment as environment } from "../../../runtime/system-environment.ts";
 import { requireOrSkip } from "../../../runtime/testing/requirements.ts";
 import { openMongoClient } from "./mongo-client.ts";
+import { mongoFailure } from "./mongo-failure.ts";
 import { MONGO_SETTINGS } from "./mongo-settings.ts";
 import { startOldServer } from "./old-server.fixture.ts";
 
 const missing = whyMissing("mongodb");
 const available = requireOrSkip("mongodb", missing === undefined, missing ?? "");
+
+/** 32 MB in all. */
+const DOCUMENTS = 32;
+const DOCUMENT_CHARS = 1_000_000;
 
 async function refusalOf(url: string): Promise<string> {
   try {
@@ -98,6 +103,30 @@ describe.skipIf(!available)("a connection", () => {
       await until(true);
       expect(await handle.database.command({ ping: 1 })).toMatchObject({ ok: 1 });
     } finally {
+      await handle.close();
+    }
+  });
+
+  test("whose write waits for a server that does not read rejects it, and goes on", async () => {
+    const settings = { ...MONGO_SETTINGS, url: server.url, operationTimeoutMs: 1_000 };
+    const handle = await openMongoClient(settings, environment);
+    try {
+      // More than the sockets of both sides take: the driver waits until there is room again.
+      const text = "x".repeat(DOCUMENT_CHARS);
+      const documents = Array.from({ length: DOCUMENTS }, (_, at) => ({ at, text }));
+      server.pause();
+      const writing = handle.database.collection("big").insertMany(documents);
+      const outcome = writing.then(
+        () => "stored",
+        (error: unknown) => isShopError(mongoFailure(error), "STORAGE_FAULT"),
+      );
+      expect(await outcome).toBe(true);
+      server.resume();
+      const small = handle.database.collection("small");
+      await small.insertOne({ at: 0 });
+      expect(await small.countDocuments()).toBe(1);
+    } finally {
+      server.resume();
       await handle.close();
     }
   });
