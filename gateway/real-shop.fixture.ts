@@ -223,7 +223,10 @@ export class ShopProcess {
       return await fetch(`${this.url()}${path}`, init);
     } catch (error) {
       if (!this.hasEnded()) throw error;
-      throw new Error(`the shop has ended: ${this.said.slice(-SAID_CHARS)}`, { cause: error });
+      const how = this.child.signalCode ?? `code ${this.child.exitCode}`;
+      throw new Error(`the shop has ended (${how}): ${this.said.slice(-SAID_CHARS)}`, {
+        cause: error,
+      });
     }
   }
 
