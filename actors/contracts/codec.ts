@@ -10,7 +10,8 @@ import { Packr, Unpackr } from "msgpackr";
 
 import { describeError, ShopError } from "../../runtime/errors.ts";
 
-const DEPTH_MAX = 16;
+/** Of maps and lists in each other. */
+export const DEPTH_MAX = 16;
 
 const packr = new Packr({ useRecords: false, variableMapSize: true });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, copyBuffers: true });

@@ -179,6 +179,11 @@ describe("what is no event is refused as BAD_MESSAGE", () => {
     expect(refusal(() => decodeEvent(frameWith(fields)))).toBe("BAD_MESSAGE/never");
   });
 
+  test("of JSON that is too deep nothing but its depth is found out", () => {
+    const deep = frameWith({ flags: FLAG_JSON, payload: text(nested) });
+    expect(() => decodeEvent(deep)).toThrow("nested deeper than 16");
+  });
+
   test("JSON that does not fit names the place, also deep inside", () => {
     const lines = [{ productId: "p", quantity: "2", priceMinor: 1 }];
     const payload = text(

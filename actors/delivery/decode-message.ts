@@ -13,12 +13,13 @@ import type { Outgoing } from "../brokers/broker.ts";
 import type { Contract } from "../contracts/contract.ts";
 import type { ShopEvent } from "../contracts/messages.ts";
 
-import { assert, describeError, ShopError } from "../../runtime/errors.ts";
+import { assert, ShopError } from "../../runtime/errors.ts";
 import { FLAG_JSON } from "../../runtime/frames/frame-header.ts";
 import { encodeFrame } from "../../runtime/frames/frame.ts";
 import { slotOf } from "../../runtime/frames/murmur2.ts";
 import { decodeValue, encodeValue } from "../contracts/codec.ts";
 import { keyOfMessage } from "../contracts/contract.ts";
+import { parseForeignJson } from "../contracts/foreign-json.ts";
 import { EVENTS } from "../contracts/messages.ts";
 
 const CORRELATION = "correlationid";
@@ -31,8 +32,6 @@ for (const contract of EVENTS) {
   contractsByNumber.set(contract.number, contract);
   contractsByType.set(contract.type, contract);
 }
-
-const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /** Where a message came from, as the next one carries it on. */
 export interface Cause {
@@ -72,7 +71,7 @@ export function readEvent(frame: Frame): ShopEvent {
     throw new ShopError("BAD_MESSAGE", `no event has number ${frame.type}`, "never");
   }
   const isForeign = (frame.flags & FLAG_JSON) !== 0;
-  const value = isForeign ? parse(frame.payload) : decodeValue(frame.payload);
+  const value = isForeign ? parseForeignJson(frame.payload) : decodeValue(frame.payload);
   const event = Object.assign({ type: contract.type }, contract.check(value));
   assert(isEvent(event), "only events are encoded");
   return event;
@@ -115,14 +114,4 @@ export function causeOf(frame: Frame): Cause {
 /** Its fields have been checked by the contract, which has one definition with `ShopEvent`. */
 function isEvent(checked: { readonly type: string }): checked is ShopEvent {
   return contractsByType.has(checked.type);
-}
-
-function parse(payload: Uint8Array): unknown {
-  try {
-    return JSON.parse(utf8.decode(payload));
-  } catch (error) {
-    throw new ShopError("BAD_MESSAGE", `not JSON: ${describeError(error)}`, "never", {
-      cause: error,
-    });
-  }
 }

@@ -210,12 +210,16 @@ describe("the payload", () => {
     }
     expect(count()).toBe(2);
   });
-  test("of a foreign producer may be JSON", () => {
-    const payload = new TextEncoder().encode('{"a":1}');
-    const fields = { type: 1, slot: 0, key: "k", id: environment.newId(), timeMs: 1 };
-    const bytes = encodeFrame({ ...fields, payload, flags: FLAG_JSON });
-    const view = new BytesView("orders", bytes);
-    expect(placesOf(compile(looks("one", 1)).source(LOCAL).decide(view))).toEqual(["alpha/copies"]);
+  test("of a foreign producer may be JSON, within the depth of msgpack", () => {
+    const placesWith = (json: string): readonly string[] => {
+      const payload = new TextEncoder().encode(json);
+      const fields = { type: 1, slot: 0, key: "k", id: environment.newId(), timeMs: 1 };
+      const view = new BytesView("orders", encodeFrame({ ...fields, payload, flags: FLAG_JSON }));
+      return placesOf(compile(looks("one", 1)).source(LOCAL).decide(view));
+    };
+    const nested = (depth: number): string => `${"[".repeat(depth)}${"]".repeat(depth)}`;
+    expect(placesWith(`{"a":1,"b":${nested(15)}}`)).toEqual(["alpha/copies"]);
+    expect(placesWith(`{"a":1,"b":${nested(16)}}`)).toEqual([`${LOCAL}/orders`]);
   });
 });
 

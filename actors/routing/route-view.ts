@@ -20,6 +20,7 @@ import {
   frameType,
 } from "../../runtime/frames/frame.ts";
 import { decodeValue } from "../contracts/codec.ts";
+import { parseForeignJson } from "../contracts/foreign-json.ts";
 
 /** Carries the lane a frame travels in from one broker to the next. */
 export const PRIORITY_HEADER = "priority";
@@ -36,11 +37,9 @@ export interface RouteView {
 
 export type DecodePayload = (payload: Uint8Array, flags: number) => unknown;
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
-
-/** msgpack, or JSON when the flags say so. Throws when it is neither. */
+/** msgpack, or JSON when the flags say so. Throws `BAD_MESSAGE` when it is neither. */
 export function decodePayload(payload: Uint8Array, flags: number): unknown {
-  return (flags & FLAG_JSON) === 0 ? decodeValue(payload) : JSON.parse(utf8.decode(payload));
+  return (flags & FLAG_JSON) === 0 ? decodeValue(payload) : parseForeignJson(payload);
 }
 
 /** A frame that was encoded here, as bytes. */
@@ -119,9 +118,7 @@ class OncePayload {
       this.#value = this.#decode(payload(), flags);
     } catch (error) {
       // Both decoders say so of hostile bytes; anything else is a bug.
-      const isUnreadable =
-        isShopError(error) || error instanceof SyntaxError || error instanceof TypeError;
-      if (!isUnreadable) throw error;
+      if (!isShopError(error)) throw error;
     }
     return this.#value;
   }

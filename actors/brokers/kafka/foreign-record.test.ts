@@ -4,7 +4,7 @@
  * The events of a foreign producer are read by the decoder that reads our own. No I/O.
  */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import fc from "fast-check";
 
 import type { FetchedRecord, KafkaRecord } from "./kafka-driver.ts";
@@ -24,8 +24,9 @@ const orderId = "0190-order";
 const parcel = { orderId, trackingNumber: "SS1", carrier: "c" };
 const place = { topic: "orders", partition: slotOf(orderId, 64), partitions: 64 };
 const { nameOf, numberOf } = SHOP_EVENT_TYPES;
-/** Of arrays in arrays: fits in one record, is parsed, and is more than a stack can hold. */
+/** Of arrays in arrays: fits in one record, can be parsed, and is more than a stack can hold. */
 const DEPTH = 100_000;
+const deep = `{"type":"order.shipped","data":${"[".repeat(DEPTH)}${"]".repeat(DEPTH)}}`;
 
 function fetched(
   headers: Record<string, string>,
@@ -197,18 +198,31 @@ describe("a CloudEvent of somebody else", () => {
       orderId,
       "not a JSON event",
     ],
+    ["too deep", { "content-type": "application/cloudevents+json" }, deep, orderId, "than 16"],
     [
-      "whose data is too deep to be written as text again",
-      { "content-type": "application/cloudevents+json" },
-      `{"type":"order.shipped","data":${"[".repeat(DEPTH)}${"]".repeat(DEPTH)}}`,
+      "that fits no frame",
+      { ...BINARY, ce_source: "s".repeat(70_000) },
+      json,
       orderId,
-      "RangeError",
+      "BAD_FRAME",
     ],
   ])("%s stays raw, with the reason", (_what, headers, value, key, reason) => {
     const record = fetched(headers, value, key);
     const { bytes, fault } = receive(record, place, numberOf);
     expect(bytes).toEqual(record.value ?? new Uint8Array(0));
     expect(fault).toContain(reason);
+  });
+
+  test("too deep is neither parsed nor written as text again", () => {
+    const work = [spyOn(JSON, "parse"), spyOn(JSON, "stringify")];
+    try {
+      const headers = { "content-type": "application/cloudevents+json" };
+      const { fault } = receive(fetched(headers, deep), place, numberOf);
+      expect(fault).toBe("not a JSON event: BAD_MESSAGE: nested deeper than 16");
+      for (const each of work) expect(each).not.toHaveBeenCalled();
+    } finally {
+      for (const each of work) each.mockRestore();
+    }
   });
 });
 

@@ -17,6 +17,7 @@ import { describeError } from "../../../runtime/errors.ts";
 import { FLAG_JSON } from "../../../runtime/frames/frame-header.ts";
 import { encodeFrame } from "../../../runtime/frames/frame.ts";
 import { slotOf } from "../../../runtime/frames/murmur2.ts";
+import { parseForeignJson } from "../../contracts/foreign-json.ts";
 import { CONTENT_TYPE, FRAME_HEADERS, isFrameType } from "./frame-record.ts";
 
 const STRUCTURED = "application/cloudevents+json";
@@ -87,7 +88,7 @@ function cloudEventOf(record: FetchedRecord, value: Uint8Array): ForeignEvent | 
 function structuredOf(value: Uint8Array, key: string | undefined): ForeignEvent | string {
   let event: unknown;
   try {
-    event = JSON.parse(utf8.decode(value));
+    event = parseForeignJson(value);
   } catch (error) {
     return `not a JSON event: ${describeError(error)}`;
   }
