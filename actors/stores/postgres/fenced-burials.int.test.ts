@@ -22,7 +22,6 @@ import {
   startOutboxWorld,
   WORLD_SLOTS as SLOTS,
 } from "./outbox-relay.fixture.ts";
-import { openPostgresShard } from "./outbox-relay-shard.ts";
 
 const missing = whyMissing("postgres");
 const PATIENT = { beatMs: 600_000, silentMs: 3_600_000 };
@@ -33,36 +32,22 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
   "a burial by a shard that",
   () => {
     let world: OutboxWorld;
-    const shards: PostgresShard[] = [];
     beforeAll(async () => {
       world = await startOutboxWorld();
     });
     afterAll(async () => {
-      await endAll();
       await world.dispose();
     });
     beforeEach(async () => {
-      await endAll();
-      await world.sql`TRUNCATE relays, relay_beats, slot_owners, outbox, dead_letters`;
+      await world.clear();
     });
-
-    async function endAll(): Promise<void> {
-      await Promise.all(shards.splice(0).map((shard) => shard.close(0)));
-    }
 
     async function openShard(process: string) {
       const told = { isFenced: false };
-      const shard = await openPostgresShard({
-        postgres: world.postgres,
-        process,
-        shard: 0,
-        slots: SLOTS,
+      const shard = await world.openShard(process, new KeepingBroker(), {
         lease: PATIENT,
-        lanes: [{ name: "test", topics: ["orders"], broker: new KeepingBroker() }],
-        onRefused: async () => undefined,
         onFenced: () => (told.isFenced = true),
       });
-      shards.push(shard);
       return { shard, told };
     }
 

@@ -76,6 +76,26 @@ describe("a topic that takes nothing for ever", () => {
     expect(broker.published).toContain(3);
   });
 
+  test("is looked at with all the others at once", async () => {
+    const { environment, commit, broker, table, relay } = start();
+    broker.code = "INDETERMINATE";
+    broker.unread.add(1).add(2);
+    commit(mixed(1, 2));
+    await environment.settle();
+    const readsBefore = table.reads;
+    await relay.check();
+    expect(table).toMatchObject({ looks: 1, reads: readsBefore });
+    // Nobody tells of these: two topics are apart, the third is another broker's.
+    table.rows.length = 0;
+    table.commit(ME, [payment(3), frameOf(4), frameOf(5, "mails")]);
+    await relay.check();
+    await relay.check();
+    expect(table).toMatchObject({ looks: 3, reads: readsBefore });
+    broker.unread.clear();
+    await environment.advance(5_000);
+    expect(table.rows).toEqual([]);
+  });
+
   test("goes with the others when they had to be read back, none twice", async () => {
     const { environment, commit, broker, table, relay } = start({ batchFramesMax: 4 });
     broker.code = "INDETERMINATE";

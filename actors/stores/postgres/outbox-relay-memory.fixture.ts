@@ -19,6 +19,7 @@ export const ME = "me";
 class MemoryOutbox implements OutboxTable {
   readonly rows: (OutboxFrame & { readonly relay: string })[] = [];
   reads = 0;
+  looks = 0;
   isDown = false;
   /** Called once, when a page has been read and is not there yet. */
   onceRead: (() => void) | undefined;
@@ -42,6 +43,15 @@ class MemoryOutbox implements OutboxTable {
     this.onceRead?.();
     this.onceRead = undefined;
     return { frames, isAll: frames.length === mine.length };
+  }
+
+  async oldest(...[relayId, shares]: Parameters<OutboxTable["oldest"]>) {
+    this.#check();
+    this.looks++;
+    return shares.flatMap((topics) => {
+      const row = this.rows.find(({ relay, topic }) => relay === relayId && topics.includes(topic));
+      return row === undefined ? [] : [row];
+    });
   }
 
   async count({ relays, topics }: Parameters<OutboxTable["count"]>[0]): Promise<number> {

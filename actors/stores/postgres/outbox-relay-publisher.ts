@@ -64,17 +64,31 @@ export class RelayPublisher {
     for (const end of this.#waits) end();
   }
 
-  /** The broker is well and will never take one of them; which is not known. */
+  /**
+   * The broker is well and will never take one of them; which is not known. Where one found nobody
+   * to read it, those behind it in its topic and slot would find nobody either.
+   */
   async #oneByOne(batch: readonly OutboxFrame[], onOut: OnOut): Promise<void> {
+    const unread = new Map<string, ShopError>();
     for (const frame of batch) {
-      try {
-        await this.#publish([frame], onOut);
-      } catch (error) {
-        if (!isFrameFault(error)) throw error;
-        await this.#options.onRefused(frame, error);
-        this.#refused++;
-        onOut(1);
-      }
+      this.#checkOpen();
+      const place = `${frame.slot} ${frame.topic}`;
+      const refusal = unread.get(place) ?? (await this.#refusalOf(frame, onOut));
+      if (refusal === undefined) continue;
+      if (refusal.code === "UNKNOWN_TOPIC") unread.set(place, refusal);
+      await this.#options.onRefused(frame, refusal);
+      this.#refused++;
+      onOut(1);
+    }
+  }
+
+  async #refusalOf(frame: OutboxFrame, onOut: OnOut): Promise<ShopError | undefined> {
+    try {
+      await this.#publish([frame], onOut);
+      return undefined;
+    } catch (error) {
+      if (!isFrameFault(error)) throw error;
+      return error;
     }
   }
 
@@ -96,7 +110,7 @@ export class RelayPublisher {
     const fail = (what: string): void => {
       reject(new ShopError("INDETERMINATE", `${name}${what}`, "later"));
     };
-    if (this.#isAbandoned) throw new ShopError("CLOSED", `${name}: closed`, "later");
+    this.#checkOpen();
     const end = (): void => fail(": closed");
     this.#waits.add(end);
     const timer = environment.startTimer(settings.publishTimeoutMs, () => {
@@ -108,6 +122,11 @@ export class RelayPublisher {
       timer.cancel();
       this.#waits.delete(end);
     }
+  }
+
+  #checkOpen(): void {
+    if (!this.#isAbandoned) return;
+    throw new ShopError("CLOSED", `${this.#options.name}: closed`, "later");
   }
 }
 

@@ -43,6 +43,11 @@ export interface TopicCount {
 
 export interface OutboxTable {
   read(share: OutboxShare, bounds: OutboxBounds): Promise<OutboxPage>;
+  /** The oldest row of `relayId` of each of these lists of topics that has any. */
+  oldest(
+    relayId: string,
+    shares: readonly (readonly string[])[],
+  ): Promise<readonly Pick<OutboxFrame, "id" | "topic">[]>;
   count(share: OutboxShare): Promise<number>;
   /** Rows of these relays of other topics than these, by topic, in order of topics. */
   countOthers(share: OutboxShare): Promise<readonly TopicCount[]>;
@@ -78,6 +83,15 @@ export function createOutboxTable(sql: Sql): OutboxTable {
       const found = rows[0]?.found ?? 0;
       const frames = rows.map(({ id, topic, slot, frame }) => ({ id, topic, slot, frame }));
       return { frames, isAll: frames.length === found };
+    },
+    async oldest(relayId, shares) {
+      return await sql<Pick<OutboxFrame, "id" | "topic">[]>`
+        SELECT o.id::float8 AS id, o.topic
+        FROM unnest(${textArray(shares.map(textArray))}::text::text[]) AS s (topics), LATERAL (
+          SELECT id, topic FROM outbox
+          WHERE relay = ${relayId}::uuid AND topic = ANY(s.topics::text[])
+          ORDER BY id LIMIT 1
+        ) o`;
     },
     async count({ relays, topics }) {
       const [row] = await sql<{ waiting: number }[]>`

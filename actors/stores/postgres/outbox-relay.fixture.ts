@@ -1,14 +1,15 @@
 /**
  * A real PostgreSQL with the tables of the store, for the tests of what stands around it.
  *
- * Each world has a server of its own, and connections that are closed with it. Its broker keeps
- * what it is given; waiting is for something to happen, within a generous deadline.
+ * Each world has a server of its own, and connections and shards that are closed with it. Its
+ * broker keeps what it is given; waiting is for something to happen, within a generous deadline.
  */
 
 import type { Sql } from "postgres";
 import type { TestServer } from "../../../deploy/services/test-server.ts";
 import type { Environment } from "../../../runtime/environment.ts";
 import type { Outgoing } from "../../brokers/broker.ts";
+import type { PostgresShard, PostgresShardOptions } from "./outbox-relay-shard.ts";
 import type { OutboxFrame } from "./outbox-relay-table.ts";
 import type { Postgres } from "./postgres-connection.ts";
 
@@ -19,6 +20,7 @@ import { assert } from "../../../runtime/errors.ts";
 import { encodeFrame, framePayload } from "../../../runtime/frames/frame.ts";
 import { readU32, writeU32 } from "../../../runtime/frames/little-endian.ts";
 import { systemEnvironment } from "../../../runtime/system-environment.ts";
+import { openPostgresShard } from "./outbox-relay-shard.ts";
 import { openPostgres } from "./postgres-connection.ts";
 import { POSTGRES_DEFAULTS } from "./postgres-options.ts";
 
@@ -32,6 +34,14 @@ export interface OutboxWorld {
   readonly sql: Sql;
   /** One more client, with connections of its own. */
   connect(): Sql;
+  /** The shard of `process`, whose one lane, of orders, is the broker's. */
+  openShard(
+    process: string,
+    broker: KeepingBroker,
+    options: Partial<PostgresShardOptions>,
+  ): Promise<PostgresShard>;
+  /** Ends all shards and empties what they share. */
+  clear(): Promise<void>;
   dispose(): Promise<void>;
 }
 
@@ -46,12 +56,36 @@ export async function startOutboxWorld(): Promise<OutboxWorld> {
   const settings = { ...POSTGRES_DEFAULTS, url: server.url, schema: "public" };
   const options = { environment: systemEnvironment, slots: WORLD_SLOTS };
   const opened = await openPostgres(settings, options);
+  const sql = connect();
+  const shards: PostgresShard[] = [];
+  const endShards = async (): Promise<void> => {
+    await Promise.all(shards.splice(0).map((shard) => shard.close(0)));
+  };
   return {
     server,
     postgres: opened,
-    sql: connect(),
+    sql,
     connect,
+    async openShard(process, broker, more) {
+      const shard = await openPostgresShard({
+        postgres: opened,
+        process,
+        shard: 0,
+        slots: WORLD_SLOTS,
+        lanes: [{ name: "test", topics: ["orders"], broker }],
+        onRefused: async () => undefined,
+        onFenced: () => undefined,
+        ...more,
+      });
+      shards.push(shard);
+      return shard;
+    },
+    async clear() {
+      await endShards();
+      await sql`TRUNCATE relays, relay_beats, slot_owners, outbox, inbox, timers, dead_letters`;
+    },
     async dispose() {
+      await endShards();
       await opened.close();
       await Promise.all(clients.map((client) => client.end({ timeout: 1 })));
       await server.dispose();

@@ -32,7 +32,6 @@ import {
 } from "./outbox-relay.fixture.ts";
 import { createOutboxTable } from "./outbox-relay-table.ts";
 import { createOutboxRelay } from "./outbox-relay.ts";
-import { openPostgresShard } from "./outbox-relay-shard.ts";
 
 const missing = whyMissing("postgres");
 const environment = systemEnvironment;
@@ -43,47 +42,31 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
   "the outbox relay on PostgreSQL",
   () => {
     let world: OutboxWorld;
-    const shards: PostgresShard[] = [];
     const processes: Subprocess[] = [];
     beforeAll(async () => {
       world = await startOutboxWorld();
     });
     afterAll(async () => {
-      await endAll();
+      await endProcesses();
       await world.dispose();
     });
     beforeEach(async () => {
-      await endAll();
-      await world.sql`TRUNCATE relays, relay_beats, slot_owners, outbox, inbox, timers`;
+      await endProcesses();
+      await world.clear();
     });
 
-    async function endAll(): Promise<void> {
+    async function endProcesses(): Promise<void> {
       for (const child of processes.splice(0)) {
         child.kill("SIGKILL");
         await child.exited;
       }
-      await Promise.all(shards.splice(0).map((shard) => shard.close(0)));
     }
 
-    async function openShard(
+    const openShard = (
       process: string,
       broker: KeepingBroker,
       options: Partial<PostgresShardOptions> = {},
-    ): Promise<PostgresShard> {
-      const shard = await openPostgresShard({
-        postgres: world.postgres,
-        process,
-        shard: 0,
-        slots: SLOTS,
-        lease: PATIENT,
-        lanes: [{ name: "test", topics: ["orders"], broker }],
-        onRefused: async () => undefined,
-        onFenced: () => undefined,
-        ...options,
-      });
-      shards.push(shard);
-      return shard;
-    }
+    ): Promise<PostgresShard> => world.openShard(process, broker, { lease: PATIENT, ...options });
 
     const commit = (shard: PostgresShard, outgoing: readonly Outgoing[]): Promise<unknown> =>
       shard.store.commit({ ...EMPTY_UNIT, outgoing }, []);
@@ -170,30 +153,6 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
       expect(broken.published).toEqual([]);
       await expect(commit(first, [numbered(9_999, 0)])).rejects.toMatchObject({ code: "FENCED" });
       await eventually("the table is empty", async () => (await outboxRows()) === 0);
-    });
-
-    test("rows of topics that no lane has are counted, its own and those it adopts", async () => {
-      const table = createOutboxTable(world.sql);
-      const [me, dead, other] = [environment.newId(), environment.newId(), environment.newId()];
-      for (const relay of [me, dead, other]) {
-        await commitFrames(world.sql, relay, [
-          numbered(1),
-          numbered(2, 1, "outbox.redis"),
-          numbered(3, 2, "vip"),
-        ]);
-      }
-      const topics = ["orders", "payments"];
-      expect(await table.countOthers({ relays: [me], topics })).toEqual([
-        { topic: "outbox.redis", frames: 1 },
-        { topic: "vip", frames: 1 },
-      ]);
-      expect(await table.countOthers({ relays: [me, dead], topics: ["vip"] })).toEqual([
-        { topic: "orders", frames: 2 },
-        { topic: "outbox.redis", frames: 2 },
-      ]);
-      expect(await table.countOthers({ relays: [other], topics: [...topics, "vip"] })).toEqual([
-        { topic: "outbox.redis", frames: 1 },
-      ]);
     });
 
     test("a slot is taken on only once what its owner has committed is published", async () => {

@@ -114,16 +114,13 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
   /** A row that nobody knows twice in a row was committed without a word. */
   async function check(): Promise<void> {
     const unknown = new Set<number>();
-    const shares = lanes.flatMap((lane) => lane.shares.map((topics) => ({ lane, topics })));
-    for (const { lane, topics } of shares) {
-      if (topics.length === 0) continue;
-      const share = { relays: [relayId], topics };
-      const { frames } = await table.read(share, { framesMax: 1, bytesMax: 1 });
-      const [oldest] = frames;
-      if (oldest === undefined || lane.isKnown(oldest) || removals.isKnown(oldest.id)) continue;
-      unknown.add(oldest.id);
-      if (!unknownBefore.has(oldest.id)) continue;
-      onLog?.("info", `outbox: frames from ${oldest.id} on were committed without a word`);
+    const shares = lanes.flatMap((lane) => lane.shares);
+    for (const { id, topic } of await table.oldest(relayId, shares)) {
+      const lane = laneOf.get(topic);
+      if (lane === undefined || lane.isKnown({ id, topic }) || removals.isKnown(id)) continue;
+      unknown.add(id);
+      if (!unknownBefore.has(id)) continue;
+      onLog?.("info", `outbox: frames from ${id} on were committed without a word`);
       lane.distrustMemory();
     }
     unknownBefore = unknown;
