@@ -90,7 +90,7 @@ export interface SubscribeOptions {
    * The member is about to lose these partitions: nothing more of them is delivered, what is in
    * hand may still be settled until it resolves or the broker cannot wait any longer. `onRevoked`
    * follows. A member that is cut off is revoked without. It resolves to whether nothing of them is
-   * being worked on any more, as for `close`.
+   * being worked on any more, as for `close`. Of what is revoked already it only tells that.
    */
   readonly onRevoking?: (topic: string, partitions: readonly number[]) => Promise<boolean>;
   /** Called with deliveries of one partition, in order. Must not throw and must not block. */

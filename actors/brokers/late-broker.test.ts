@@ -4,7 +4,7 @@
  * The broker behind it is the one in memory, and time is virtual.
  */
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
 import type { Broker, ConnectionState, Delivery, SubscribeOptions } from "./broker.ts";
 
@@ -33,8 +33,11 @@ function rig() {
     admits: Promise.resolve(),
     askedAtMs: [] as number[],
     closed: 0,
+    /** What whoever opened the broker hears of its connection. */
+    tells: (_state: ConnectionState): void => undefined,
   };
-  const open = async (): Promise<Broker> => {
+  const open = async (tells: (state: ConnectionState) => void): Promise<Broker> => {
+    server.tells = tells;
     server.askedAtMs.push(environment.monotonicMs());
     await server.answers;
     if (!server.isThere) throw new ShopError("SERVER_UNUSABLE", "nobody answers", "never");
@@ -289,4 +292,77 @@ test("one that comes back just as it is closed is closed as well", async () => {
   await environment.settle();
   expect(server.closed).toBe(1);
   expect(isAway(broker)).toBe(true);
+});
+
+describe("a member that could not join and gives up", () => {
+  async function outside(more: Partial<SubscribeOptions> = {}) {
+    const world = rig();
+    const broker = await world.opening();
+    const member = await broker.subscribe(reading([], more));
+    world.server.admits = Promise.reject(new ShopError("SERVER_UNUSABLE", "gone again", "never"));
+    world.server.admits.catch(() => undefined);
+    world.server.isThere = true;
+    await world.environment.advance(1_000);
+    expect(world.states.at(-1)?.detail).toStartWith("g cannot join");
+    return { ...world, broker, member };
+  }
+
+  test("by itself keeps the broker down no longer", async () => {
+    const { member, states } = await outside();
+    await member.close(true);
+    expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
+  });
+
+  test("because it is refused keeps the broker down no longer", async () => {
+    const { environment, server, states } = await outside();
+    server.admits = Promise.reject(new ShopError("BAD_CONFIGURATION", "other types", "never"));
+    server.admits.catch(() => undefined);
+    await environment.advance(1_000);
+    expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
+  });
+
+  test("leaves down a broker that says so itself, until that is up", async () => {
+    const { member, server, states } = await outside();
+    server.tells({ isUp: false, detail: "the connection ended" });
+    await member.close(true);
+    expect(states.at(-1)).toEqual({ isUp: false, detail: "the connection ended" });
+    server.tells({ isUp: true, detail: "" });
+    expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
+  });
+
+  test("because its broker is closed tells nothing", async () => {
+    const { broker, states } = await outside();
+    const told = states.length;
+    await broker.close();
+    expect(states).toHaveLength(told);
+  });
+});
+
+test("a broker that is reached is not well before everybody is with it", async () => {
+  const { opening, server, environment, states } = rig();
+  const broker = await opening();
+  await broker.subscribe(reading([]));
+  server.admits = Promise.reject(new ShopError("SERVER_UNUSABLE", "gone again", "never"));
+  server.admits.catch(() => undefined);
+  server.isThere = true;
+  await environment.advance(1_000);
+  server.tells({ isUp: true, detail: "" });
+  expect(states.at(-1)?.isUp).toBe(false);
+  server.admits = Promise.resolve();
+  await environment.advance(1_000);
+  expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
+  const told = states.length;
+  await broker.close();
+  expect(states).toHaveLength(told);
+});
+
+test("an attempt that failed tells nothing any more", async () => {
+  const { opening, server, environment, states } = rig();
+  await opening();
+  const { tells } = server;
+  server.isThere = true;
+  await environment.advance(1_000);
+  expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
+  tells({ isUp: false, detail: "long over" });
+  expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
 });

@@ -4,7 +4,8 @@
  * What carries nothing of a shard's own state must not keep the shard from its orders: until the
  * broker is there nothing can be published to it (`STORAGE_FAULT`, so outboxes keep what they have)
  * and members of its groups are given nothing. It is asked for again with back-off for as long as
- * it takes. Refuses what a broker refuses once there is one.
+ * it takes. It is told to be up once it is there, by its own account too, and nobody waits to join
+ * it. Refuses what a broker refuses once there is one.
  */
 
 import type { Environment, Timer } from "../../runtime/environment.ts";
@@ -29,16 +30,23 @@ export interface LateBrokerOptions {
   /** Of brokers of its kind, as far as they are known without one. */
   readonly capabilities: BrokerCapabilities;
   readonly environment: Pick<Environment, "startTimer">;
-  /** Rejects with a `ShopError` while the server cannot be used. */
-  readonly open: () => Promise<Broker>;
+  /**
+   * Rejects with a `ShopError` while the server cannot be used. The broker tells how its connection
+   * is; what it does not tell is that it is up once it has been opened.
+   */
+  readonly open: (onConnection: (state: ConnectionState) => void) => Promise<Broker>;
   readonly onConnection: (state: ConnectionState) => void;
 }
 
 /** The broker itself when it is there; else one that goes on asking for it. Rejects for a bug. */
 export async function openOrAwait(options: LateBrokerOptions): Promise<Broker> {
+  let hasFailed = false;
   try {
-    return await options.open();
+    return await options.open((state) => {
+      if (!hasFailed) options.onConnection(state);
+    });
   } catch (error) {
+    hasFailed = true;
     if (!isShopError(error)) throw error;
     return new LateBroker(options, error);
   }
@@ -52,10 +60,13 @@ export function isAway(broker: Broker): boolean {
 class LateBroker implements Broker {
   readonly #options: LateBrokerOptions;
   readonly #members = new Set<LateMember>();
-  /** Of those, who could not join though it is back. */
-  readonly #outside = new Set<LateMember>();
+  /** Of those, who could not join though it is back, and why. */
+  readonly #outside = new Map<LateMember, string>();
   #broker: Broker | undefined;
+  /** By the broker's own account: why it cannot be reached; absent: it can. */
+  #outage: string | undefined;
   #reason: string;
+  #tries = 0;
   #retryMs = RETRY_MIN_MS;
   #timer: Timer | undefined;
   #isClosed = false;
@@ -106,16 +117,29 @@ class LateBroker implements Broker {
     return new ShopError("STORAGE_FAULT", `${name} is away: ${this.#reason}`, "later");
   }
 
-  /** It is not well before everybody is with it. */
+  /** `why` is undefined: it has joined, or does not want to any more. */
   #waits(member: LateMember, why: string | undefined): void {
     if (why === undefined && !this.#outside.delete(member)) return;
-    if (why !== undefined) this.#outside.add(member);
-    if (why !== undefined) this.#options.onConnection({ isUp: false, detail: why });
-    else if (this.#outside.size === 0) this.#options.onConnection({ isUp: true, detail: "" });
+    if (why !== undefined) this.#outside.set(member, why);
+    this.#tell();
+  }
+
+  /** It is not well before everybody is with it. */
+  #tell(): void {
+    if (this.#isClosed) return;
+    const [waiting] = this.#outside.values();
+    const detail = this.#broker === undefined ? this.#reason : (this.#outage ?? waiting);
+    this.#options.onConnection({ isUp: detail === undefined, detail: detail ?? "" });
+  }
+
+  #hears({ isUp, detail }: ConnectionState): void {
+    this.#outage = isUp ? undefined : detail;
+    // Before it is opened, only that it is not is of interest.
+    if (this.#broker !== undefined) this.#tell();
   }
 
   #later(): void {
-    this.#options.onConnection({ isUp: false, detail: this.#reason });
+    this.#tell();
     this.#timer = this.#options.environment.startTimer(this.#retryMs, () => {
       void this.#try();
     });
@@ -124,9 +148,13 @@ class LateBroker implements Broker {
 
   /** Rejects for a bug alone, which ends the thread. */
   async #try(): Promise<void> {
+    const number = ++this.#tries;
+    this.#outage = undefined;
     let broker: Broker;
     try {
-      broker = await this.#options.open();
+      broker = await this.#options.open((state) => {
+        if (this.#tries === number) this.#hears(state);
+      });
     } catch (error) {
       if (!isShopError(error)) throw error;
       this.#reason = describeError(error);
@@ -139,7 +167,7 @@ class LateBroker implements Broker {
       return;
     }
     this.#broker = broker;
-    this.#options.onConnection({ isUp: true, detail: "" });
+    this.#tell();
     for (const member of this.#members) void member.join(broker); // tells failures itself
   }
 }

@@ -34,7 +34,10 @@ export class LateMember implements Subscription {
   #isPaused = false;
   #isClosed = false;
 
-  /** `onWaits`: why it could not join, whenever it has tried; undefined once it has. */
+  /**
+   * `onWaits`: why it could not join, whenever it has tried; undefined once it has or does not want
+   * to any more.
+   */
   constructor(
     options: SubscribeOptions,
     environment: Pick<Environment, "startTimer">,
@@ -94,6 +97,7 @@ export class LateMember implements Subscription {
     this.#isClosed = true;
     this.#rejoining?.cancel();
     this.#joined.reject(closedError());
+    this.#onWaits(undefined);
     // A membership that is still on its way is left when it comes.
     await this.#member?.close(isAtRest);
   }
@@ -113,6 +117,7 @@ export class LateMember implements Subscription {
       return;
     }
     this.#joined.reject(error);
+    this.#onWaits(undefined);
     this.#options.onFailure?.(error);
   }
 }

@@ -124,21 +124,27 @@ export class GroupMember<Body> implements Consumer {
     this.#deferPump();
   }
 
-  /** Gives back what nobody works on and waits for the rest. False: a call may commit yet. */
+  /**
+   * Gives back what nobody works on and waits for the rest. False: a call or a burial may commit
+   * yet. What is lost meanwhile and comes back is delivered anew, and none of its business.
+   */
   async finish(topic: string, partitions: readonly number[]): Promise<boolean> {
-    this.#giveBack(topic, partitions, (item) => !isUnderWay(item));
-    const isDone = (): boolean => !this.#itemsOf(topic, partitions).some(isUnderWay);
-    await this.#idle.wait(isDone, this.#policy.handleTimeoutMs);
+    const isOfThem = isItemOf(topic, partitions);
+    const leaving = [...this.#inHand].filter(isOfThem);
+    this.#giveBack(leaving);
+    await this.#idle.wait(() => !leaving.some(isUnderWay), this.#policy.handleTimeoutMs);
     // What failed meanwhile is to be tried again by the next owner.
-    this.#giveBack(topic, partitions, (item) => !isUnderWay(item));
-    return !this.#calls.hasOut(({ items }) => items.some(isItemOf(topic, partitions)));
+    this.#giveBack(leaving);
+    if (this.#calls.hasOut(({ items }) => items.some(isOfThem))) return false;
+    return this.#settlement?.isBurying(isOfThem) !== true;
   }
 
   revoke(topic: string, partitions: readonly number[]): void {
-    const returned = this.#giveBack(topic, partitions, () => true);
+    const lost = [...this.#inHand].filter(isItemOf(topic, partitions));
+    for (const item of lost) this.#drop(item);
     for (const partition of partitions) this.#tallies.revoked(topic, partition);
     this.#books.revoked(topic, partitions);
-    this.#report({ kind: "revoked", topic, partitions, returned });
+    this.#report({ kind: "revoked", topic, partitions, returned: lost.length });
     this.#deferPump();
   }
 
@@ -164,8 +170,9 @@ export class GroupMember<Body> implements Consumer {
     if (this.#closing !== undefined) return this.#closing;
     const subscription = this.#subscription;
     assert(subscription !== undefined, "a consumer is handed out once it has subscribed");
-    // A call that was given up may commit yet.
-    this.#closing = subscription.close(this.#isIdle() && this.#calls.out === 0);
+    // A call that was given up may commit yet, and a burial of what is not ours any more.
+    const isBurying = this.#settlement?.isBurying(() => true) === true;
+    this.#closing = subscription.close(this.#isIdle() && this.#calls.out === 0 && !isBurying);
     this.abandon();
     return this.#closing;
   }
@@ -186,14 +193,9 @@ export class GroupMember<Body> implements Consumer {
     };
   }
 
-  #itemsOf(topic: string, partitions: readonly number[]): readonly Item[] {
-    return [...this.#inHand].filter(isItemOf(topic, partitions));
-  }
-
-  #giveBack(topic: string, partitions: readonly number[], which: (item: Item) => boolean): number {
-    const returned = this.#itemsOf(topic, partitions).filter(which);
-    for (const item of returned) this.#drop(item);
-    return returned.length;
+  /** Those that nobody works on. */
+  #giveBack(items: readonly Item[]): void {
+    for (const item of items) if (!isUnderWay(item)) this.#drop(item);
   }
 
   #becomeHead(item: Item): void {

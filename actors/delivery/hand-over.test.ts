@@ -11,19 +11,29 @@ import type { SubscribeOptions } from "../brokers/broker.ts";
 import type { Outcome } from "./outcome.ts";
 
 import { assert } from "../../runtime/errors.ts";
-import { createRig, totals } from "./consumer-bench.suite.ts";
+import { createRig, portOf, totals } from "./consumer-bench.suite.ts";
 import { startConsumer } from "./consumer.ts";
 import { ACK } from "./outcome.ts";
 
-async function begin(concurrencyMax: number) {
+async function begin(concurrencyMax: number, burying?: Promise<void>) {
   const rig = createRig();
   const finish: ((outcome: Outcome) => void)[] = [];
+  const closes: boolean[] = [];
   let caught: SubscribeOptions | undefined;
   const consumer = await startConsumer<string>({
     broker: {
-      subscribe(options) {
+      async subscribe(options) {
         caught = options;
-        return rig.broker.subscribe(options);
+        const inner = await rig.broker.subscribe(options);
+        const bury: typeof inner.bury = async (delivery, burial) => {
+          await burying;
+          return await inner.bury(delivery, burial);
+        };
+        const close: typeof inner.close = (isAtRest) => {
+          closes.push(isAtRest);
+          return inner.close(isAtRest);
+        };
+        return { ...portOf(inner), bury, close };
       },
     },
     environment: rig.environment,
@@ -37,7 +47,7 @@ async function begin(concurrencyMax: number) {
     },
   });
   assert(caught !== undefined, "the consumer has subscribed");
-  return { rig, finish, consumer, subscribed: caught };
+  return { rig, finish, consumer, subscribed: caught, closes };
 }
 
 const ALL = Array.from({ length: 64 }, (_, index) => index);
@@ -116,4 +126,53 @@ test("what fails while it is being handed over is left to the next owner", async
   await rig.environment.advance(10_000);
   expect(finish).toHaveLength(1);
   expect(totals(consumer)).toMatchObject({ returned: 1, inFlight: 0, parked: 0 });
+});
+
+test("a hand-over leaves alone what comes after one of its partitions is back", async () => {
+  const { rig, finish, consumer, subscribed } = await begin(2);
+  await rig.publish(["a", "c"]);
+  await rig.environment.settle();
+  const [a, b] = consumer.stats().partitions.map(({ partition }) => partition);
+  assert(a !== undefined && b !== undefined, "the keys are of two partitions");
+  const ending = subscribed.onRevoking?.("t", [a, b]);
+  subscribed.onRevoked?.("t", [a]);
+  await rig.publish(["later"], { key: "a" });
+  await rig.environment.settle();
+  finish[1]?.(ACK);
+  await rig.environment.settle();
+  await ending;
+  expect(totals(consumer)).toMatchObject({ acked: 1, returned: 1, parked: 1 });
+  finish[0]?.(ACK);
+  await rig.environment.settle();
+  expect(finish).toHaveLength(3);
+});
+
+test("a burial that is under way counts as not back, though its partition is lost", async () => {
+  const burying = Promise.withResolvers<void>();
+  const { rig, finish, subscribed } = await begin(1, burying.promise);
+  await rig.publish(["a"]);
+  await rig.environment.settle();
+  finish[0]?.({ kind: "bury", reason: "odd", error: new Error("odd") });
+  await rig.environment.settle();
+  let isAtRest: boolean | undefined;
+  void subscribed.onRevoking?.("t", ALL).then((rest) => (isAtRest = rest));
+  await rig.environment.advance(120_000);
+  expect(isAtRest).toBe(false);
+  subscribed.onRevoked?.("t", ALL);
+  expect(await subscribed.onRevoking?.("t", ALL)).toBe(false);
+  burying.resolve();
+  await rig.environment.settle();
+  expect(await subscribed.onRevoking?.("t", ALL)).toBe(true);
+});
+
+test("who closes with a burial of a lost partition under way is not at rest", async () => {
+  const burying = Promise.withResolvers<void>();
+  const { rig, finish, consumer, subscribed, closes } = await begin(1, burying.promise);
+  await rig.publish(["a"]);
+  await rig.environment.settle();
+  finish[0]?.({ kind: "bury", reason: "odd", error: new Error("odd") });
+  await rig.environment.settle();
+  subscribed.onRevoked?.("t", ALL);
+  void consumer.close();
+  expect(closes).toEqual([false]);
 });

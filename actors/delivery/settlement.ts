@@ -37,11 +37,18 @@ export class Settlement {
   readonly #subscription: Subscription;
   readonly #expiry: ExpiryClock;
   #acks: Item[] = [];
+  /** Burials that are with the broker, of items that are not ours any more as well. */
+  readonly #burials = new Set<Item>();
 
   constructor(subscription: Subscription, options: SettlementOptions) {
     this.#subscription = subscription;
     this.#options = options;
     this.#expiry = createExpiryClock(options.environment);
+  }
+
+  /** Whether one of them may be buried yet, though it may be ours no more. */
+  isBurying(which: (item: Item) => boolean): boolean {
+    return this.#burials.values().some(which);
   }
 
   /** Decides by `outcome` what becomes of `item`, and does it. */
@@ -103,11 +110,14 @@ export class Settlement {
     item.state = "settling";
     const { delivery } = item;
     let result: SettleResult;
+    this.#burials.add(item);
     try {
       result = await this.#subscription.bury(delivery, burial);
     } catch (error) {
       this.#settleLater(item, "bury", error, () => this.#startBurial(item, burial));
       return;
+    } finally {
+      this.#burials.delete(item);
     }
     if (result === "settled") this.#options.onEvent({ kind: "buried", delivery, burial });
     this.#conclude(item, result, "buried");

@@ -71,13 +71,13 @@ export async function openBrokers(
 interface Opener {
   readonly name: BrokerName;
   readonly capabilities: BrokerCapabilities;
-  readonly open: () => Promise<Broker>;
+  readonly open: (onConnection: (state: ConnectionState) => void) => Promise<Broker>;
 }
 
 function openOne(opener: Opener, options: OpenBrokersOptions): Promise<Broker> {
-  if (options.mayBeAway !== true) return opener.open();
-  const { environment } = options;
   const onConnection = (state: ConnectionState): void => options.onConnection(opener.name, state);
+  if (options.mayBeAway !== true) return opener.open(onConnection);
+  const { environment } = options;
   return openOrAwait({ ...opener, environment, onConnection });
 }
 
@@ -91,27 +91,37 @@ async function loadOpener(use: BrokerUse, options: OpenBrokersOptions): Promise<
   const common = {
     environment,
     topics,
-    onConnection: (state: ConnectionState) => options.onConnection(name, state),
     onLog: (level: string, text: string) => options.onLog(levelOf(level), `${name}: ${text}`),
   };
   switch (name) {
     case "kafka": {
       const { openKafka } = await import("../brokers/kafka/open-kafka.ts");
       const { KAFKA_CAPABILITIES: capabilities } = await import("../brokers/kafka/kafka-broker.ts");
-      const open = () => openKafka({ ...common, settings: settings.kafka, slots });
-      return { name, capabilities, open };
+      const own = { ...common, settings: settings.kafka, slots };
+      return { name, capabilities, open: (onConnection) => openKafka({ ...own, onConnection }) };
     }
     case "redis": {
       const redis = await import("../brokers/redis/redis-broker.ts");
-      const open = () =>
-        redis.openRedisBroker({ ...common, settings: settings.redis, partitions: slots });
-      return { name, capabilities: redis.REDIS_CAPABILITIES, open };
+      const own = { ...common, settings: settings.redis, partitions: slots };
+      return {
+        name,
+        capabilities: redis.REDIS_CAPABILITIES,
+        open: (onConnection) => redis.openRedisBroker({ ...own, onConnection }),
+      };
     }
     case "rabbitmq": {
       const rabbit = await import("../brokers/rabbitmq/rabbit-broker.ts");
-      const own = { ...settings.rabbitmq, groups: { ...settings.rabbitmq.groups, ...groups } };
-      const open = () => rabbit.openRabbitBroker({ ...common, settings: own, partitions: slots });
-      return { name, capabilities: rabbit.RABBIT_CAPABILITIES, open };
+      const { rabbitmq } = settings;
+      const own = {
+        ...common,
+        settings: { ...rabbitmq, groups: { ...rabbitmq.groups, ...groups } },
+        partitions: slots,
+      };
+      return {
+        name,
+        capabilities: rabbit.RABBIT_CAPABILITIES,
+        open: (onConnection) => rabbit.openRabbitBroker({ ...own, onConnection }),
+      };
     }
   }
 }

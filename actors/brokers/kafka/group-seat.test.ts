@@ -25,7 +25,7 @@ const OPTIONS = {
   leaseMs: 60_000,
 } as const;
 
-function setUp() {
+function setUp(more: Partial<SubscribeOptions> = {}) {
   const environment = createVirtualEnvironment();
   const calls: string[] = [];
   const claiming = Promise.withResolvers<void>();
@@ -59,7 +59,9 @@ function setUp() {
       return true;
     },
     onRevoked: (topic, partitions) => void calls.push(`revoked ${topic}/${partitions.join()}`),
+    ...more,
   };
+  const member = new RemoteMember({ environment, subscribe });
   const seat = new GroupSeat({
     site: {
       environment,
@@ -74,24 +76,30 @@ function setUp() {
       onUnreadable: () => undefined,
     },
     subscribe,
-    member: new RemoteMember({ environment, subscribe }),
+    member,
     committer: idleCommitter(environment),
     onBegin: () => undefined,
     onRecords: () => undefined,
     onFailure: () => undefined,
   });
+  async function assign(topics: Readonly<Record<string, readonly number[]>>): Promise<void> {
+    joined?.onAssigned(
+      Object.entries(topics).map(([topic, partitions]) => ({ topic, partitions: [...partitions] })),
+    );
+    await environment.settle();
+  }
   return {
+    environment,
     calls,
     claiming,
+    member,
+    seat,
     async open() {
       const taken = seat.take();
       taken.catch(() => undefined);
       await environment.settle();
     },
-    async assign(...partitions: number[]) {
-      joined?.onAssigned([{ topic: "t", partitions }]);
-      await environment.settle();
-    },
+    assign,
     settle: () => environment.settle(),
   };
 }
@@ -111,8 +119,8 @@ describe("slots that go elsewhere while the subscriber claims them", () => {
   test("are released before the group may give them to another", async () => {
     const rig = setUp();
     await rig.open();
-    await rig.assign(0, 1);
-    await rig.assign(0);
+    await rig.assign({ t: [0, 1] });
+    await rig.assign({ t: [0] });
     expect(rig.calls).toEqual(["claim t/0,1"]);
     rig.claiming.resolve();
     await rig.settle();
@@ -125,10 +133,27 @@ describe("slots that go elsewhere while the subscriber claims them", () => {
   test("begin where they stay", async () => {
     const rig = setUp();
     await rig.open();
-    await rig.assign(0, 1);
-    await rig.assign(0);
+    await rig.assign({ t: [0, 1] });
+    await rig.assign({ t: [0] });
     rig.claiming.resolve();
     await rig.settle();
     expect(rig.calls.filter((call) => call.startsWith("begin"))).toEqual(["begin t/0"]);
   });
+});
+
+test("a lease that ends while its slot is handed over takes nothing of the next one", async () => {
+  const rig = setUp({ topics: ["t", "u"], onRevoking: () => new Promise(() => undefined) });
+  rig.claiming.resolve();
+  await rig.open();
+  await rig.assign({ t: [0], u: [0] });
+  await rig.assign({ t: [], u: [] });
+  await rig.environment.advance(KAFKA_SETTINGS.rebalanceMs / 2);
+  rig.member.revoke("t", [0]);
+  rig.seat.giveAway("t", 0);
+  // The time to hand it over is up, and the group gives it to the same member again.
+  await rig.environment.advance(KAFKA_SETTINGS.rebalanceMs / 2);
+  await rig.assign({ t: [0], u: [0] });
+  await rig.environment.advance(KAFKA_SETTINGS.rebalanceMs);
+  expect(rig.member.isAssigned("t", 0)).toBe(true);
+  expect(rig.member.isAssigned("u", 0)).toBe(true);
 });

@@ -110,6 +110,8 @@ export class GroupSeat {
     this.pause(topic, partition);
     this.#avoids.add(partition);
     this.settled();
+    // A second hand-over might end only after the group gave the slot to this member again.
+    if (this.#releasing.has(partition)) return;
     void this.#release([partition], Promise.resolve()); // cannot reject
   }
 

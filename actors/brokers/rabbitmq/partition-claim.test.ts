@@ -158,6 +158,7 @@ function createRig({
     isBuried: () => Promise.resolve(isBuried),
     onLost: (_claim, error) => void lost.push(error),
     onOwned: () => undefined,
+    isSucceeded: () => member.claim !== claim && member.claim?.isTaking === true,
   });
   member.claim = claim;
   const open = (): Promise<void> => claim.open({} as ChannelModel); // handed on to the link
@@ -352,4 +353,46 @@ test("a release waits for what is in hand, no longer than it may", async () => {
   void stuck.claim.release();
   await stuck.environment.advance(1_001);
   expect(stuck.channel.told).toEqual(["consume", "close"]);
+});
+
+/** A claim that is lost while its subscriber takes its time. */
+async function lostWhileTaken() {
+  const told: string[] = [];
+  const takings: PromiseWithResolvers<void>[] = [];
+  const member = createMember({
+    async onAssigned() {
+      const taking = Promise.withResolvers<void>();
+      takings.push(taking);
+      told.push("assigned");
+      await taking.promise;
+    },
+    onRevoking: async () => told.push("revoking") > 0,
+    onRevoked: () => void told.push("revoked"),
+  });
+  const { environment, channel, open, sequences } = createRig({ member });
+  await open();
+  channel.send(1);
+  await environment.settle();
+  channel.lose?.(new Error("the channel is gone"));
+  return { environment, told, takings, member, sequences };
+}
+
+test("what a subscriber took on after it was lost is taken from it again", async () => {
+  const { environment, told, takings, sequences } = await lostWhileTaken();
+  takings[0]?.resolve();
+  await environment.settle();
+  expect(told).toEqual(["assigned", "revoking", "revoked"]);
+  expect(sequences()).toEqual([]);
+});
+
+test("what it took on for a claim that is over is left to the next one here", async () => {
+  const { environment, told, takings, member } = await lostWhileTaken();
+  const { channel, open, sequences } = createRig({ member });
+  await open();
+  channel.send(1, 1);
+  await environment.settle();
+  for (const { resolve } of takings) resolve();
+  await environment.settle();
+  expect(told).toEqual(["assigned", "assigned"]);
+  expect(sequences()).toEqual([1]);
 });

@@ -44,6 +44,8 @@ export interface ClaimOptions {
   readonly onLost: (claim: PartitionClaim, error: unknown) => void;
   /** It owns its partition now. */
   readonly onOwned: () => void;
+  /** A later claim to the partition asks the subscriber for it, or has. */
+  readonly isSucceeded: (claim: PartitionClaim) => boolean;
 }
 
 type State = "opening" | "waiting" | "assigning" | "owned" | "leaving" | "ended";
@@ -85,6 +87,11 @@ export class PartitionClaim {
   /** It consumes, though another member may be before it. */
   get isConsuming(): boolean {
     return this.#state !== "opening" && !this.isLeaving;
+  }
+
+  /** The subscriber was asked to take the partition on. */
+  get isTaking(): boolean {
+    return this.#owning !== undefined;
   }
 
   async open(model: ChannelModel): Promise<void> {
@@ -274,6 +281,15 @@ export class PartitionClaim {
     return { sequence, bytes, ...attemptAfter(message, postponed) };
   }
 
+  /** The subscriber agreed to what was taken away before it began. Does not reject. */
+  async #disown(): Promise<void> {
+    const { subscribe, isSucceeded } = this.#options;
+    if (isSucceeded(this)) return;
+    // Who cannot let go of it in good order loses it all the same.
+    await subscribe.onRevoking?.(this.topic, [this.partition]).catch(() => undefined);
+    if (!isSucceeded(this)) subscribe.onRevoked?.(this.topic, [this.partition]);
+  }
+
   #own(): Promise<boolean> {
     this.#owning ??= this.#assign();
     return this.#owning;
@@ -292,7 +308,11 @@ export class PartitionClaim {
       return false;
     }
     // It may have been lost or given up meanwhile.
-    if (this.#state !== ("assigning" as State)) return false; // widened: it changes while we wait
+    // Widened: it changes while we wait.
+    if (this.#state !== ("assigning" as State)) {
+      await this.#disown();
+      return false;
+    }
     this.#state = "owned";
     const position = { position: 0, settledAbove: [], postponed: new Map<number, Postponement>() };
     remote.assign(this.topic, this.partition, position, newEpoch());

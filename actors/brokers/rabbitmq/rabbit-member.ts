@@ -324,6 +324,10 @@ export class RabbitMember implements Subscription {
       newEpoch: () => ++this.#epoch,
       link: this.#link,
       isBuried: (copy) => this.#isBuried(topic, copy),
+      isSucceeded: (claim) => {
+        const now = this.#claims.find(topic, partition);
+        return now !== claim && now?.isTaking === true;
+      },
       onLost: (claim, error) => {
         this.#options.onLog("info", `rabbitmq: ${topic}/${partition}: ${describeError(error)}`);
         this.#claims.forget(claim);

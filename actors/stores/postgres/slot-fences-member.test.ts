@@ -126,9 +126,9 @@ describe("a member with fences", () => {
 
   test.each([
     ["is still worked on when it goes", false],
-    ["was lost without warning", undefined],
+    ["was lost without warning and is worked on yet", undefined],
   ])("does not release a slot with a topic that %s", async (_how, isAtRest) => {
-    const ends: Record<string, boolean> = { payments: isAtRest ?? true, inventory: true };
+    const ends: Record<string, boolean> = { payments: isAtRest ?? false, inventory: true };
     const member = await world.join({ onRevoking: async (topic) => ends[topic] === true });
     await member.assigned("payments", [1]);
     await member.assigned("inventory", [1, 2]);
@@ -202,5 +202,113 @@ describe("a member with fences", () => {
     world.holdClaims().resolve();
     await member.assigned("payments", [1]);
     expect(world.calls).toEqual(["claim order 1", "release order 1", "claim order 1"]);
+  });
+});
+
+describe("a slot that comes back while its loss is still being waited for", () => {
+  /** It is revoked before those above let go of it, and assigned again. */
+  async function returned() {
+    const ends: PromiseWithResolvers<boolean>[] = [];
+    const member = await world.join({
+      onRevoking() {
+        ends.push(Promise.withResolvers<boolean>());
+        return ends.at(-1)?.promise ?? Promise.resolve(true);
+      },
+    });
+    await member.assigned("payments", [1, 2]);
+    const ending = member.revoking("payments", [1, 2]);
+    member.revoked("payments", [1, 2]);
+    await member.assigned("payments", [1]);
+    return { member, ends, ending };
+  }
+
+  test("is not released by it", async () => {
+    const { ends, ending } = await returned();
+    ends[0]?.resolve(true);
+    await ending;
+    expect(world.calls.filter((call) => call.startsWith("release order 1"))).toEqual([]);
+  });
+
+  test("is released by the loss of its own, and is at rest though the older was not", async () => {
+    const { member, ends, ending } = await returned();
+    ends[0]?.resolve(false);
+    await ending;
+    const again = member.revoking("payments", [1]);
+    ends[1]?.resolve(true);
+    await again;
+    expect(world.calls).toEqual(["claim order 1,2", "claim order 1", "release order 1"]);
+  });
+
+  test("is not given back by an older claim of it that fails", async () => {
+    const member = await world.join();
+    const older = world.holdClaims();
+    const assigned = member.assigned("payments", [1]);
+    member.revoked("payments", [1]);
+    world.holdClaims().resolve();
+    await member.assigned("payments", [1]);
+    older.reject(new ShopError("FENCED", "too late", "never"));
+    await expect(assigned).rejects.toMatchObject({ code: "FENCED" });
+    expect(world.calls).toEqual(["claim order 1", "claim order 1"]);
+  });
+});
+
+describe("a slot of which one topic was cut off", () => {
+  /** `rests`: whether work of payments has ended, whenever that is asked. */
+  async function cutOff() {
+    const rests = { payments: false };
+    const asked: string[] = [];
+    const member = await world.join({
+      async onRevoking(topic, slots) {
+        asked.push(`${topic} ${slots.join()}`);
+        return topic === "inventory" || rests.payments;
+      },
+    });
+    await member.assigned("payments", [1, 2, 3]);
+    await member.assigned("inventory", [1, 2, 3]);
+    member.revoked("payments", [1, 2]);
+    return { member, rests, asked };
+  }
+
+  test("is released with the last of the others once its work has ended", async () => {
+    const { member, rests, asked } = await cutOff();
+    rests.payments = true;
+    await member.revoking("inventory", [1, 3]);
+    expect(asked).toEqual(["inventory 1,3", "payments 1"]);
+    expect(world.calls.slice(1)).toEqual(["release order 1"]);
+  });
+
+  test("stays claimed while its work may be under way", async () => {
+    const { member, asked } = await cutOff();
+    await member.revoking("inventory", [1]);
+    expect(asked).toEqual(["inventory 1", "payments 1"]);
+    expect(world.calls.slice(1)).toEqual([]);
+  });
+
+  test("stays claimed by a subscriber that cannot tell", async () => {
+    const member = await world.join();
+    await member.assigned("payments", [1]);
+    await member.assigned("inventory", [1]);
+    member.revoked("payments", [1]);
+    await member.revoking("inventory", [1]);
+    expect(world.calls).toEqual(["claim order 1"]);
+  });
+
+  test("is asked nothing of what is the member's own again", async () => {
+    const { member, asked } = await cutOff();
+    await member.assigned("payments", [1]);
+    await member.revoking("inventory", [1]);
+    expect(asked).toEqual(["inventory 1"]);
+    expect(world.calls.slice(1)).toEqual([]);
+  });
+
+  test("is released once what was waited for has ended, though it was lost meanwhile", async () => {
+    const ended = Promise.withResolvers<boolean>();
+    const member = await world.join({ onRevoking: () => ended.promise });
+    await member.assigned("payments", [1]);
+    const ending = member.revoking("payments", [1]);
+    member.revoked("payments", [1]);
+    ended.resolve(true);
+    await ending;
+    expect(world.calls).toEqual(["claim order 1", "release order 1"]);
   });
 });

@@ -3,11 +3,15 @@
  *
  * A slot is claimed with the first of the group's topics that has it, and released once the last
  * has lost it and nothing of it is under way. Nothing of a topic is delivered before the claim. A
- * slot that some topic lost without warning, or with work of it still under way, is not released:
+ * slot that some topic lost without warning, or with work of it still under way, is not released
+ * before that work is known to have ended, which is asked when another topic of it ends well:
  * whoever takes it must not rely on this member having stopped, and fences it. A member that closes
  * at rest releases before it leaves its group: whoever is assigned its slots then may ask for them
  * at once, and would fence the whole shard. It does not wait long for a database that is away: the
  * group would wait with it.
+ *
+ * A slot may come back while an older loss of it is still being waited for. So what ends is always
+ * one tenure, and whoever ends an old one does nothing to the next.
  */
 
 import type { Broker, SubscribeOptions, Subscription } from "../../brokers/broker.ts";
@@ -36,19 +40,32 @@ export function withFences(
 type Assignments = Required<Pick<SubscribeOptions, "onAssigned" | "onRevoking" | "onRevoked">>;
 
 function assignments(options: SubscribeOptions, slots: MemberSlots): Assignments {
+  const { onRevoking } = options;
+
+  /** Of what was lost with work under way: that of some of it may have ended by now. */
+  async function askAgain(topic: string, partitions: readonly number[]): Promise<void> {
+    const lost = slots.lostOf(topic, partitions);
+    if (lost.length === 0 || onRevoking === undefined) return;
+    if (await onRevoking(topic, slotsOf(lost))) slots.rest(lost);
+  }
+
   return {
     async onAssigned(topic, partitions) {
       await slots.add(topic, partitions);
       await options.onAssigned?.(topic, partitions);
     },
     async onRevoking(topic, partitions) {
-      const isAtRest = (await options.onRevoking?.(topic, partitions)) ?? true;
-      if (isAtRest) await slots.release(topic, partitions);
-      else slots.lose(topic, partitions);
+      const tenures = slots.of(topic, partitions);
+      const isAtRest = (await onRevoking?.(topic, partitions)) ?? true;
+      if (isAtRest) {
+        const others = options.topics.filter((other) => other !== topic);
+        for (const other of others) await askAgain(other, partitions);
+        await slots.release(tenures);
+      } else slots.lose(tenures);
       return isAtRest;
     },
     onRevoked(topic, partitions) {
-      slots.lose(topic, partitions);
+      slots.lose(slots.of(topic, partitions));
       options.onRevoked?.(topic, partitions);
     },
   };
@@ -70,14 +87,24 @@ function releasingOnClose(inner: Subscription, slots: MemberSlots): Subscription
   };
 }
 
+/** One topic of one slot, from when the member is assigned it until it is not its own any more. */
+interface Tenure {
+  readonly topic: string;
+  readonly slot: number;
+}
+
+/** By slot, then by topic. */
+type Tenures = Map<number, Map<string, Tenure>>;
+
 /** The slots of one member: which topics have each, and whether it is claimed. */
 class MemberSlots {
   readonly #group: string;
   readonly #fences: Fences;
-  readonly #topics = new Map<number, Set<string>>();
+  /** What is the member's own now. */
+  readonly #tenures: Tenures = new Map();
   readonly #claims = new Map<number, Promise<void>>();
-  /** Of which topics of a slot there may be work under way, until they are this member's again. */
-  readonly #unsafe = new Map<number, Set<string>>();
+  /** Those that ended with work perhaps under way, until the topic is this member's again. */
+  readonly #unsafe: Tenures = new Map();
   #hasEnded = false;
 
   constructor(group: string, fences: Fences) {
@@ -89,13 +116,10 @@ class MemberSlots {
     if (this.#hasEnded) {
       throw new ShopError("CLOSED", `the member of group ${this.#group} is leaving`, "never");
     }
-    const fresh: number[] = [];
-    for (const slot of slots) {
-      const topics = this.#topics.get(slot);
-      if (topics === undefined) fresh.push(slot);
-      this.#topics.set(slot, (topics ?? new Set()).add(topic));
-      this.#unsafe.get(slot)?.delete(topic);
-    }
+    const fresh = slots.filter((slot) => !this.#tenures.has(slot));
+    const tenures = slots.map((slot): Tenure => ({ topic, slot }));
+    this.rest(this.lostOf(topic, slots));
+    for (const tenure of tenures) put(this.#tenures, tenure);
     if (fresh.length > 0) {
       const claim = this.#fences.claim(this.#group, fresh);
       // Whoever waits for another of its slots may fail first.
@@ -106,23 +130,38 @@ class MemberSlots {
       // Another topic's claim of a slot may still be under way.
       for (const slot of slots) await this.#claims.get(slot);
     } catch (error) {
-      await this.#release(this.#remove(topic, slots));
+      await this.release(tenures);
       throw error;
     }
   }
 
-  async release(topic: string, slots: readonly number[]): Promise<void> {
-    const free = this.#remove(topic, slots);
-    await this.#release(free.filter((slot) => (this.#unsafe.get(slot)?.size ?? 0) === 0));
+  /** Of these, what is the member's own now. */
+  of(topic: string, slots: readonly number[]): readonly Tenure[] {
+    return slots.flatMap((slot) => this.#tenures.get(slot)?.get(topic) ?? []);
   }
 
-  /** They stay claimed, until the member closes or another fences it. */
-  lose(topic: string, slots: readonly number[]): void {
-    for (const slot of slots) {
-      if (this.#topics.get(slot)?.has(topic) !== true) continue;
-      this.#unsafe.set(slot, (this.#unsafe.get(slot) ?? new Set()).add(topic));
+  /** Of these, what it lost and does not know to be at rest. */
+  lostOf(topic: string, slots: readonly number[]): readonly Tenure[] {
+    return slots.flatMap((slot) => this.#unsafe.get(slot)?.get(topic) ?? []);
+  }
+
+  /** Nothing of them is under way any more, though they were lost. */
+  rest(tenures: readonly Tenure[]): void {
+    for (const tenure of tenures) take(this.#unsafe, tenure);
+  }
+
+  /** They end, or have ended by now, and nothing of them is under way any more. */
+  async release(tenures: readonly Tenure[]): Promise<void> {
+    this.rest(tenures);
+    for (const tenure of tenures) take(this.#tenures, tenure);
+    await this.#release(slotsOf(tenures).filter((slot) => this.#isFree(slot)));
+  }
+
+  /** They stay claimed, until they are known to be at rest, or another fences the shard. */
+  lose(tenures: readonly Tenure[]): void {
+    for (const tenure of tenures) {
+      if (take(this.#tenures, tenure)) put(this.#unsafe, tenure);
     }
-    this.#remove(topic, slots);
   }
 
   /** Nothing is claimed any more. */
@@ -132,17 +171,13 @@ class MemberSlots {
 
   /** False: the next owners of some will have to fence this shard. */
   async releaseAll(withinMs: number): Promise<boolean> {
-    this.#topics.clear();
+    this.#tenures.clear();
     return await this.#release([...this.#claims.keys()], withinMs);
   }
 
-  /** Those that no topic has any more. */
-  #remove(topic: string, slots: readonly number[]): readonly number[] {
-    return slots.filter((slot) => {
-      const topics = this.#topics.get(slot);
-      if (topics?.delete(topic) !== true || topics.size > 0) return false;
-      return this.#topics.delete(slot);
-    });
+  /** Claimed, and for nothing. */
+  #isFree(slot: number): boolean {
+    return this.#claims.has(slot) && !this.#tenures.has(slot) && !this.#unsafe.has(slot);
   }
 
   /** A slot that could not be released is its next owner's to fence. */
@@ -156,4 +191,23 @@ class MemberSlots {
       return false;
     }
   }
+}
+
+function slotsOf(tenures: readonly Tenure[]): readonly number[] {
+  return tenures.map(({ slot }) => slot);
+}
+
+function put(tenures: Tenures, tenure: Tenure): void {
+  const { topic, slot } = tenure;
+  tenures.set(slot, (tenures.get(slot) ?? new Map<string, Tenure>()).set(topic, tenure));
+}
+
+/** False: it is not there, or another of its topic and slot is. */
+function take(tenures: Tenures, tenure: Tenure): boolean {
+  const { topic, slot } = tenure;
+  const ofSlot = tenures.get(slot);
+  if (ofSlot?.get(topic) !== tenure) return false;
+  ofSlot.delete(topic);
+  if (ofSlot.size === 0) tenures.delete(slot);
+  return true;
 }

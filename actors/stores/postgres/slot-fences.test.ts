@@ -97,3 +97,23 @@ describe("a release", () => {
     expect(environment.pendingTimers()).toBe(0);
   });
 });
+
+test("a claim waits for a release of the same slots that is under way, and no other", async () => {
+  const { fences, calls, claiming, environment, holdReleases } = setUp();
+  const releasing = holdReleases();
+  claiming.resolve([]);
+  const released = fences.release("order", [1]);
+  // It may be released all the same, after whoever waited for it has gone on.
+  const late = fences.release("order", [3], 1_000).catch(() => undefined);
+  await environment.settle();
+  await fences.claim("payment", [1]);
+  await fences.claim("order", [2]);
+  const claimed = [fences.claim("order", [1]), fences.claim("order", [3])];
+  await environment.advance(1_000);
+  await late;
+  const before = ["release order 1", "release order 3", "claim payment 1", "claim order 2"];
+  expect(calls).toEqual(before);
+  releasing.resolve();
+  await Promise.all([released, ...claimed]);
+  expect(calls).toEqual([...before, "claim order 1", "claim order 3"]);
+});

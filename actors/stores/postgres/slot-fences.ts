@@ -41,7 +41,8 @@ export interface SlotFencesOptions {
 export interface SlotFences {
   /**
    * The slots are this shard's once it resolves, and what was committed for them before is
-   * published. Rejects with `FENCED`, or with `STORAGE_FAULT` when the database is away.
+   * published. A release of some of them that is under way is waited for, or it would give away
+   * what was just taken. Rejects with `FENCED`, or with `STORAGE_FAULT` when the database is away.
    */
   claim(group: string, slots: readonly number[]): Promise<void>;
   /**
@@ -57,17 +58,18 @@ export interface SlotFences {
   published(slots: readonly number[], withinMs: number): Promise<boolean>;
 }
 
-/** A claim on its way. */
-interface Take {
+/** A claim or a release on its way. */
+interface Change {
   readonly group: string;
   readonly slots: ReadonlySet<number>;
-  readonly taken: Promise<void>;
+  readonly done: Promise<void>;
 }
 
 export function createSlotFences(options: SlotFencesOptions): SlotFences {
   const { environment, rows, lease, topics, settings = FENCE_SETTINGS, onLog } = options;
   const { relayId } = lease;
-  const takes = new Set<Take>();
+  const takes = new Set<Change>();
+  const releases = new Set<Change>();
 
   async function arePublished(slots: readonly number[], withinMs: number): Promise<boolean> {
     const byMs = environment.monotonicMs() + withinMs;
@@ -91,17 +93,6 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
     }
   }
 
-  async function takePatiently(group: string, slots: readonly number[]): Promise<void> {
-    const taken = patiently(group, () => takeFrom(group, slots));
-    const take = { group, slots: new Set(slots), taken };
-    takes.add(take);
-    try {
-      await take.taken;
-    } finally {
-      takes.delete(take);
-    }
-  }
-
   /** A database that is away for a moment is no reason to give the slots back. */
   async function patiently<Found>(group: string, work: () => Promise<Found>): Promise<Found> {
     const byMs = environment.monotonicMs() + settings.takeWaitMs;
@@ -119,17 +110,11 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
     }
   }
 
-  async function releaseAfterTakes(group: string, slots: readonly number[]): Promise<void> {
-    const same = [...takes].filter(
-      (take) => take.group === group && slots.some((slot) => take.slots.has(slot)),
-    );
-    await Promise.allSettled(same.map(({ taken }) => taken));
-    await rows.release(relayId, group, slots);
-  }
-
   return {
     async claim(group, slots) {
-      await takePatiently(group, slots);
+      await follow(releases, takes, { group, slots }, () =>
+        patiently(group, () => takeFrom(group, slots)),
+      );
       const waitMs = settings.publishedWaitMs;
       if (await patiently(group, () => arePublished(slots, waitMs))) return;
       const left = `frames of slots ${slots.join(", ")} are still unpublished`;
@@ -139,7 +124,9 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
       );
     },
     release(group, slots, withinMs) {
-      const released = releaseAfterTakes(group, slots);
+      const released = follow(takes, releases, { group, slots }, () =>
+        rows.release(relayId, group, slots),
+      );
       if (withinMs === undefined) return released;
       const late = `slots of group ${group} were not released within ${withinMs} ms`;
       return inTime(environment, released, withinMs, late);
@@ -152,6 +139,26 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
       }
     },
   };
+}
+
+/** Does `work` after those of `earlier` that have some of its slots, and is one of `own` then. */
+async function follow(
+  earlier: ReadonlySet<Change>,
+  own: Set<Change>,
+  { group, slots }: { readonly group: string; readonly slots: readonly number[] },
+  work: () => Promise<void>,
+): Promise<void> {
+  const same = [...earlier].filter(
+    (change) => change.group === group && slots.some((slot) => change.slots.has(slot)),
+  );
+  const done = Promise.allSettled(same.map((change) => change.done)).then(work);
+  const change = { group, slots: new Set(slots), done };
+  own.add(change);
+  try {
+    await done;
+  } finally {
+    own.delete(change);
+  }
 }
 
 async function pause(environment: Environment, delayMs: number): Promise<void> {
