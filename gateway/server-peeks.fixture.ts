@@ -46,6 +46,16 @@ export class PostgresPeek {
     return row === undefined ? {} : (decodeValue(row.data) as Json); // rows hold objects
   }
 
+  /** Process by slot, of a group of the log; slots that nobody owns are absent. */
+  async owners(group: string): Promise<ReadonlyMap<number, string>> {
+    const rows: readonly { slot: number; process: string }[] = await this.#sql.unsafe(
+      `SELECT s.slot, r.process FROM ${SCHEMA}.slot_owners s JOIN ${SCHEMA}.relays r
+       ON r.id = s.relay WHERE s.grp = $1 AND NOT r.fenced`,
+      [group],
+    );
+    return new Map(rows.map(({ slot, process }) => [slot, process]));
+  }
+
   async close(): Promise<void> {
     await this.#sql.close();
   }
@@ -125,6 +135,21 @@ export async function redisFrames(
       }
     }
     return frames;
+  } finally {
+    client.disconnect();
+  }
+}
+
+/** Members of a group on Redis, by the partitions that they own. */
+export async function redisOwners(
+  { redis }: Pick<RealServers, "redis">,
+  group: string,
+): Promise<readonly string[]> {
+  const client = new Redis(redis.url);
+  try {
+    // `member:epoch` each.
+    const claims = Object.values(await client.hgetall(`shopstream:group:${group}:owners`));
+    return claims.map((claim) => claim.slice(0, claim.lastIndexOf(":")));
   } finally {
     client.disconnect();
   }
