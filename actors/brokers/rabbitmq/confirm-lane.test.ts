@@ -17,20 +17,12 @@ import { createVirtualEnvironment } from "../../../runtime/virtual-environment.t
 import { ConfirmLane } from "./confirm-lane.ts";
 import { RABBIT_SETTINGS } from "./rabbit-settings.ts";
 
-type Confirm = (error: unknown) => void;
-
 class FakeChannel extends EventEmitter {
-  readonly taken: { readonly key: string; readonly tag: string; readonly confirm: Confirm }[] = [];
+  readonly taken: { readonly key: string; readonly tag: string }[] = [];
   hasRoom = true;
 
-  publish(
-    _exchange: string,
-    key: string,
-    _content: Buffer,
-    options: Options.Publish,
-    confirm: Confirm,
-  ): boolean {
-    this.taken.push({ key, tag: options.correlationId ?? "", confirm });
+  publish(_exchange: string, key: string, _content: Buffer, options: Options.Publish): boolean {
+    this.taken.push({ key, tag: options.correlationId ?? "" });
     return this.hasRoom;
   }
 
@@ -39,7 +31,17 @@ class FakeChannel extends EventEmitter {
   }
 
   confirm(...keys: string[]): void {
-    for (const each of this.taken) if (keys.includes(each.key)) each.confirm(null);
+    for (const [index, { key }] of this.taken.entries()) {
+      if (keys.includes(key)) this.emit("ack", { deliveryTag: index + 1, multiple: false });
+    }
+  }
+
+  confirmUpTo(key: string): void {
+    this.emit("ack", { deliveryTag: this.keys().lastIndexOf(key) + 1, multiple: true });
+  }
+
+  decline(key: string): void {
+    this.emit("nack", { deliveryTag: this.keys().indexOf(key) + 1, multiple: false });
   }
 }
 
@@ -88,7 +90,7 @@ test("no more is sent than the window allows, in frames and in bytes, and in ord
     expect(channel.keys()).toEqual(["a", "b"]);
     channel.confirm("a");
     expect(channel.keys()).toEqual(["a", "b", "c"]);
-    channel.confirm("b", "c");
+    channel.confirmUpTo("c");
     expect(channel.keys()).toEqual(["a", "b", "c", "d"]);
   }
 });
@@ -129,12 +131,39 @@ test("under traffic frames go out together when their time is over, or with a cl
 
 test("a message that found no queue is told, though the server confirms it", async () => {
   const { environment, connect, send } = createLane();
+  connect().emit("close");
+  send("lost");
+  connect().emit("close");
   const channel = connect();
-  const batch = send("a");
-  channel.emit("return", { properties: { correlationId: channel.taken[0]?.tag } });
-  channel.confirm("a");
+  const first = send("a");
+  const batch = send("b");
+  channel.emit("return", { properties: { correlationId: channel.taken[1]?.tag } });
+  channel.confirmUpTo("b");
   await environment.settle();
-  expect(batch.answer).toBe("UNKNOWN_TOPIC");
+  expect([first.answer, batch.answer]).toEqual(["stored", "UNKNOWN_TOPIC"]);
+});
+
+test("what the server declines is not stored; in a batch with others it is uncertain", async () => {
+  const { environment, connect, send } = createLane();
+  const channel = connect();
+  const refused = send("a");
+  const mixed = send("b", "c");
+  channel.decline("a");
+  channel.decline("c");
+  channel.confirmUpTo("c");
+  await environment.settle();
+  expect([refused.answer, mixed.answer]).toEqual(["STORAGE_FULL", "INDETERMINATE"]);
+});
+
+test("no two copies have one name, on whichever channel", () => {
+  const { connect, send } = createLane();
+  const first = connect();
+  send("a", "b");
+  first.emit("close");
+  const second = connect();
+  send("a");
+  const tags = [...first.taken, ...second.taken].map(({ tag }) => tag);
+  expect(new Set(tags).size).toBe(3);
 });
 
 test("a lost channel leaves in doubt what was sent; the rest goes out on the next", async () => {
@@ -143,12 +172,15 @@ test("a lost channel leaves in doubt what was sent; the rest goes out on the nex
   const sent = send("a");
   const waiting = send("b");
   first.emit("close");
-  // The library calls back for what it will not hear of any more; that is no answer.
-  first.taken[0]?.confirm(new Error("channel closed"));
+  // What an earlier channel still says is no answer.
+  first.decline("a");
   await environment.settle();
   expect([sent.answer, waiting.answer]).toEqual(["INDETERMINATE", ""]);
   const second = connect();
   expect(second.keys()).toEqual(["b"]);
+  first.confirm("a");
+  await environment.settle();
+  expect(waiting.answer).toBe("");
   second.confirm("b");
   await environment.settle();
   expect(waiting.answer).toBe("stored");

@@ -16,6 +16,7 @@ import type { RabbitSettings } from "./rabbit-settings.ts";
 import { assert, ShopError } from "../../../runtime/errors.ts";
 import { FrameGather } from "./frame-gather.ts";
 import { publishVerdict } from "./publish-verdict.ts";
+import { SentWindow } from "./sent-window.ts";
 
 /** Deadlines are looked at this often within the shortest of them. */
 const SWEEPS = 4;
@@ -57,11 +58,13 @@ export class ConfirmLane {
   /** Not sent, or not to the end, oldest first. */
   readonly #waiting: Batch[] = [];
   readonly #open = new Set<Batch>();
-  /** Sent and not answered, by the tag in the message. */
-  readonly #sent = new Map<string, Sent>();
+  /** On the channel that is open, and not answered. */
+  readonly #sent = new SentWindow<Sent>();
   /** Distinguishes the copies of this lane from all others, wherever they were sent. */
   readonly #origin: string;
   #copies = 0;
+  /** Those of earlier channels. */
+  #copiesBefore = 0;
   #channel: ConfirmChannel | undefined;
   #windowBytes = 0;
   #waitingFrames = 0;
@@ -88,10 +91,11 @@ export class ConfirmLane {
 
   /** What waits goes out on this channel. */
   open(channel: ConfirmChannel): void {
+    this.lose();
     this.#channel = channel;
+    this.#copiesBefore = this.#copies;
     this.#isBufferFull = false;
-    // Before the library does: it calls back for what was not confirmed as if it were declined.
-    channel.prependListener("close", () => {
+    channel.on("close", () => {
       if (channel === this.#channel) this.lose();
     });
     channel.on("drain", () => {
@@ -99,9 +103,14 @@ export class ConfirmLane {
       this.#pump();
     });
     channel.on("return", ({ properties }) => {
-      const tag: unknown = properties.correlationId;
-      const sent = typeof tag === "string" ? this.#sent.get(tag) : undefined;
-      if (sent !== undefined) sent.isUnrouted = true;
+      if (channel === this.#channel) this.#noteUnrouted(properties.correlationId);
+    });
+    // Not by callbacks: each would cost more than all else that is kept of a frame.
+    channel.on("ack", ({ deliveryTag, multiple }) => {
+      if (channel === this.#channel) this.#answer(deliveryTag, multiple, false);
+    });
+    channel.on("nack", ({ deliveryTag, multiple }) => {
+      if (channel === this.#channel) this.#answer(deliveryTag, multiple, true);
     });
     this.#pump();
   }
@@ -198,32 +207,40 @@ export class ConfirmLane {
     const message = batch.messages[batch.sent];
     assert(message !== undefined && this.#channel !== undefined, "there is one to send");
     const { exchange, routingKey, content, options } = message;
-    const tag = `${this.#origin}-${++this.#copies}`;
-    const sent: Sent = { batch, bytes: content.byteLength, isUnrouted: false };
-    this.#sent.set(tag, sent);
-    this.#windowBytes += sent.bytes;
+    const bytes = content.byteLength;
+    this.#windowBytes += bytes;
     this.#waitingFrames--;
-    this.#waitingBytes -= sent.bytes;
+    this.#waitingBytes -= bytes;
     batch.sent++;
-    const properties = { ...options, correlationId: tag, mandatory: true, persistent: true };
-    const channel = this.#channel;
-    const hasRoom = channel.publish(exchange, routingKey, content, properties, (error: unknown) => {
-      if (channel === this.#channel) this.#confirm(tag, error !== null && error !== undefined);
+    const hasRoom = this.#channel.publish(exchange, routingKey, content, {
+      ...options,
+      correlationId: `${this.#origin}-${this.#copies + 1}`,
+      mandatory: true,
+      persistent: true,
     });
+    // What the library throws for was not counted by the server either.
+    this.#copies++;
+    this.#sent.add({ batch, bytes, isUnrouted: false });
     if (!hasRoom) this.#isBufferFull = true;
   }
 
-  #confirm(tag: string, isDeclined: boolean): void {
-    const sent = this.#sent.get(tag);
-    if (sent === undefined) return;
-    this.#sent.delete(tag);
-    this.#windowBytes -= sent.bytes;
-    const { batch } = sent;
-    if (isDeclined) batch.declined++;
-    else if (sent.isUnrouted) batch.unrouted++;
-    else batch.stored++;
-    const answered = batch.stored + batch.unrouted + batch.declined;
-    if (answered === batch.messages.length) this.#end(batch, "late");
+  /** Told before the frame is confirmed. */
+  #noteUnrouted(copy: unknown): void {
+    if (typeof copy !== "string") return;
+    const number = Number(copy.slice(this.#origin.length + 1)) - this.#copiesBefore;
+    const sent = this.#sent.find(number);
+    if (sent !== undefined) sent.isUnrouted = true;
+  }
+
+  #answer(number: number, isAllUpTo: boolean, isDeclined: boolean): void {
+    this.#sent.answer(number, isAllUpTo, ({ batch, bytes, isUnrouted }) => {
+      this.#windowBytes -= bytes;
+      if (isDeclined) batch.declined++;
+      else if (isUnrouted) batch.unrouted++;
+      else batch.stored++;
+      const answered = batch.stored + batch.unrouted + batch.declined;
+      if (answered === batch.messages.length) this.#end(batch, "late");
+    });
     this.#pump();
   }
 

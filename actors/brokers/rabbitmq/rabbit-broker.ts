@@ -222,10 +222,9 @@ export class RabbitBroker implements Broker {
       exchange: this.#names.topicExchange(topic),
       routingKey: String(slot),
       content: Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength),
-      options: {
-        contentType: CONTENT_TYPE,
-        ...(isFrame ? { messageId: frameId(frame) } : {}),
-      },
+      options: isFrame
+        ? { contentType: CONTENT_TYPE, messageId: frameId(frame) }
+        : { contentType: CONTENT_TYPE },
     };
   }
 

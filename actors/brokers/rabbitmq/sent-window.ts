@@ -1,0 +1,66 @@
+/**
+ * What a confirm channel was given and has not answered, by the number that the server counts.
+ *
+ * The server counts from 1 what comes on a channel, and answers one by one or all up to a number,
+ * in any order. Items keep their place until all before them are answered. It refuses nothing: an
+ * answer for what is not there, or is answered already, changes nothing.
+ */
+
+/** Places of answered items at the front above which they are given back. */
+const PASSED_PLACES_MAX = 1_024;
+
+export class SentWindow<Item> {
+  readonly #items: (Item | undefined)[] = [];
+  /** Items before it are answered. */
+  #head = 0;
+  /** The number of the item in the first place. */
+  #first = 1;
+  #size = 0;
+
+  /** Items without an answer. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Its number is the next. */
+  add(item: Item): void {
+    this.#items.push(item);
+    this.#size++;
+  }
+
+  find(number: number): Item | undefined {
+    return this.#items[number - this.#first];
+  }
+
+  /** Takes out `number`, or all up to it, and calls `each` with them in their order. */
+  answer(number: number, isAllUpTo: boolean, each: (item: Item) => void): void {
+    const items = this.#items;
+    const last = number - this.#first;
+    const end = Math.min(last + 1, items.length);
+    for (let at = isAllUpTo ? this.#head : last; at < end; at++) {
+      const item = items[at];
+      if (item === undefined) continue;
+      items[at] = undefined;
+      this.#size--;
+      each(item);
+    }
+    this.#dropAnswered();
+  }
+
+  /** For the next channel. */
+  clear(): void {
+    this.#items.length = 0;
+    this.#head = 0;
+    this.#first = 1;
+    this.#size = 0;
+  }
+
+  #dropAnswered(): void {
+    const items = this.#items;
+    while (this.#head < items.length && items[this.#head] === undefined) this.#head++;
+    if (this.#head < items.length && this.#head <= PASSED_PLACES_MAX) return;
+    items.splice(0, this.#head);
+    this.#first += this.#head;
+    this.#head = 0;
+  }
+}
