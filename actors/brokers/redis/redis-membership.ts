@@ -49,9 +49,9 @@ export interface MembershipOptions {
   /** The member may own these; absent: any. */
   readonly mayOwn: readonly number[] | undefined;
   readonly types: readonly number[] | undefined;
-  /** Held here: fences by partition. */
+  /** Held here or being taken on: fences by partition. */
   readonly held: () => ReadonlyMap<number, string>;
-  /** They are this member's now. Must not reject. */
+  /** They are this member's now; no more are claimed before it resolves. Must not reject. */
   readonly onClaimed: (claims: readonly Claim[]) => Promise<void>;
   /** Another may have them: forget them at once. */
   readonly onLost: (partitions: readonly number[]) => void;
@@ -184,12 +184,12 @@ export class RedisMembership {
 
   #follow(snapshot: GroupSnapshot): void {
     const { me, partitions, held, onLost, onGive, onLeftOver } = this.#options;
-    // While a claim is under way, what it takes is in neither of the two.
-    if (this.#isClaiming) return;
     const plan = planOf(me, partitions, held(), snapshot);
-    this.#isHungry = plan.isHungry || plan.claim.length > 0 || plan.give.length > 0;
     if (plan.lost.length > 0) onLost(plan.lost);
     if (plan.give.length > 0) onGive(plan.give);
+    // What a claim under way takes may not be known here yet.
+    if (this.#isClaiming) return;
+    this.#isHungry = plan.isHungry || plan.claim.length > 0 || plan.give.length > 0;
     for (const [partition, fence] of plan.release) onLeftOver(partition, fence);
     if (plan.claim.length > 0) void this.#claim(plan.claim, !plan.isHungry);
     else if (!plan.isHungry) this.#joined.resolve();

@@ -16,6 +16,7 @@ import type {
   SubscribeOptions,
   Subscription,
 } from "../broker.ts";
+import type { GroupKeys } from "./redis-keys.ts";
 import type { Claim } from "./redis-membership.ts";
 import type { RedisLink } from "./redis-link.ts";
 import type { RedisSettings } from "./redis-options.ts";
@@ -25,10 +26,10 @@ import { ShopError } from "../../../runtime/errors.ts";
 import { RemoteMember } from "../remote-member.ts";
 import { RedisAckQueue } from "./redis-ack-queue.ts";
 import { groupKeys, logKey } from "./redis-keys.ts";
-import { RedisRefusal } from "./redis-failure.ts";
 import { NOTHING_UNSEEN, RedisGroupDesk } from "./redis-group-desk.ts";
 import { RedisMembership } from "./redis-membership.ts";
 import { RedisReader } from "./redis-reader.ts";
+import { RedisTaking } from "./redis-taking.ts";
 import { SettleWatch } from "./settle-watch.ts";
 
 export interface RedisSubscriptionOptions {
@@ -56,6 +57,7 @@ export class RedisSubscription implements Subscription {
   readonly #desk: RedisGroupDesk;
   readonly #reader: RedisReader;
   readonly #acks: RedisAckQueue;
+  readonly #taking: RedisTaking;
   readonly #membership: RedisMembership;
   readonly #held = new Map<number, Held>();
   readonly #fences = new Map<number, string>();
@@ -109,23 +111,15 @@ export class RedisSubscription implements Subscription {
       onGroupGone: () => void this.#groupGone(),
       onBroken: (error) => this.#fail(error),
     });
-    this.#membership = new RedisMembership({
-      settings,
-      environment,
-      link: control,
-      keys,
-      me: this.#id,
+    this.#taking = new RedisTaking({
+      subscribe,
+      desk: this.#desk,
+      onTaken: (claim, places) => this.#assign(claim, places),
+      giveBack: ({ partition, fence }) => this.#release(partition, fence, new Map()),
+      onGroupGone: () => this.#groupGone(),
       onTrouble,
-      partitions: Array.from({ length: options.partitions }, (_, partition) => partition),
-      mayOwn: subscribe.partitions,
-      types: subscribe.types,
-      held: () => this.#fences,
-      onClaimed: (claims) => this.#claimed(claims),
-      onLost: (partitions) => this.#lose(partitions),
-      onGive: (partitions) => void this.#give(partitions),
-      onLeftOver: (partition, fence) => void this.#release(partition, fence, new Map()),
-      onRefused: (error) => this.#fail(error),
     });
+    this.#membership = this.#newMembership(keys);
   }
 
   /** Joins the group. Rejects when the server or the others of the group refuse. */
@@ -142,7 +136,7 @@ export class RedisSubscription implements Subscription {
 
   /** The server may have lost what it had: nothing that was learned from it counts any more. */
   forget(): void {
-    this.#lose([...this.#held.keys()]);
+    this.#lose([...this.#claims().keys()]);
     this.#membership.hurry();
   }
 
@@ -225,6 +219,7 @@ export class RedisSubscription implements Subscription {
 
   async #end(): Promise<void> {
     const { control, onTrouble } = this.#options;
+    this.#taking.lose([...this.#taking.fences.keys()]);
     await this.#membership.stop();
     // What is in the buffers has been handed to nobody, and nothing more is.
     const seen = new Map([...this.#held.keys()].map((each) => [each, this.#seen(each)]));
@@ -245,6 +240,33 @@ export class RedisSubscription implements Subscription {
     this.#options.onEnd();
   }
 
+  #newMembership(keys: GroupKeys): RedisMembership {
+    const { settings, environment, control, subscribe, onTrouble } = this.#options;
+    const { partitions: count } = this.#options;
+    return new RedisMembership({
+      settings,
+      environment,
+      link: control,
+      keys,
+      me: this.#id,
+      onTrouble,
+      partitions: Array.from({ length: count }, (_, partition) => partition),
+      mayOwn: subscribe.partitions,
+      types: subscribe.types,
+      held: () => this.#claims(),
+      onClaimed: (claims) => this.#taking.take(claims),
+      onLost: (partitions) => this.#lose(partitions),
+      onGive: (partitions) => void this.#give(partitions),
+      onLeftOver: (partition, fence) => void this.#release(partition, fence, new Map()),
+      onRefused: (error) => this.#fail(error),
+    });
+  }
+
+  /** Fences of what is held or being taken on, by partition. */
+  #claims(): ReadonlyMap<number, string> {
+    return new Map([...this.#fences, ...this.#taking.fences]);
+  }
+
   #probe(ref: DeliveryRef): SettleResult {
     return this.#closing === undefined ? this.#member.probe(ref) : "stale";
   }
@@ -255,40 +277,14 @@ export class RedisSubscription implements Subscription {
     this.#acks.add({ topic, partition, fence }, sequences);
   }
 
-  async #claimed(claims: readonly Claim[]): Promise<void> {
-    const { subscribe, onTrouble } = this.#options;
-    const partitions = claims.map(({ partition }) => partition);
-    if (partitions.length === 0) return;
-    try {
-      const found = await Promise.all(
-        claims.map(({ partition, fence }) => this.#desk.places(partition, fence)),
-      );
-      const { onAssigned } = subscribe;
-      if (onAssigned !== undefined) {
-        await Promise.all(subscribe.topics.map((topic) => onAssigned(topic, partitions)));
-      }
-      if (this.#closing !== undefined) return;
-      for (const [at, claim] of claims.entries()) this.#assign(claim, found[at]);
-    } catch (error) {
-      onTrouble(error);
-      if (error instanceof RedisRefusal && error.reply === "NOGROUP") await this.#groupGone();
-      const released = claims.map(({ partition, fence }) =>
-        this.#release(partition, fence, new Map()),
-      );
-      await Promise.all(released);
-    }
-  }
-
-  /** Without positions it was another's before it could be looked at. */
-  #assign({ partition, epoch, fence }: Claim, positions: readonly StoredPlace[] | undefined): void {
-    if (positions === undefined) return;
+  #assign({ partition, epoch, fence }: Claim, places: readonly StoredPlace[]): void {
     this.#held.set(partition, { fence, isGoing: false });
     this.#fences.set(partition, fence);
     // A server that lost everything counts from the start.
     const ownEpoch = Math.max(epoch, (this.#epochs.get(partition) ?? 0) + 1);
     this.#epochs.set(partition, ownEpoch);
     for (const [at, topic] of this.#options.subscribe.topics.entries()) {
-      const found = positions[at];
+      const found = places[at];
       if (found === undefined) continue;
       const { position, pending, postponed } = found;
       const stored = { position, settledAbove: [], postponed };
@@ -300,6 +296,7 @@ export class RedisSubscription implements Subscription {
 
   /** Forgets partitions and everything in hand of them. */
   #lose(partitions: readonly number[]): void {
+    this.#taking.lose(partitions);
     const lost = partitions.filter((partition) => this.#held.delete(partition));
     for (const partition of lost) {
       this.#fences.delete(partition);
@@ -384,7 +381,7 @@ export class RedisSubscription implements Subscription {
   }
 
   async #groupGone(): Promise<void> {
-    this.#lose([...this.#held.keys()]);
+    this.#lose([...this.#claims().keys()]);
     await this.#desk.ensureGroups("earliest").catch(this.#options.onTrouble);
   }
 
