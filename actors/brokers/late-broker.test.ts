@@ -1,94 +1,18 @@
 /**
  * A broker that is not there yet takes nothing and gives nothing, and is like any other once it is.
  *
- * The broker behind it is the one in memory, and time is virtual.
+ * What it says of itself meanwhile is tested beside this.
  */
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 
-import type { Broker, ConnectionState, Delivery, SubscribeOptions } from "./broker.ts";
+import type { Delivery } from "./broker.ts";
 
 import { ShopError } from "../../runtime/errors.ts";
-import { encodeFrame } from "../../runtime/frames/frame.ts";
 import { createVirtualEnvironment } from "../../runtime/virtual-environment.ts";
+import { LONG_MS, outgoing, reading, rig, TOPIC } from "./late-broker.fixture.ts";
 import { isAway, openOrAwait } from "./late-broker.ts";
-import { MEMORY_CAPABILITIES, MemoryBroker } from "./memory-broker.ts";
-import { MemoryLog } from "./memory-log.ts";
-
-const TOPIC = "orders";
-const LOG_BYTES_MAX = 1024 * 1024;
-const LONG_MS = 60_000;
-
-function rig() {
-  const environment = createVirtualEnvironment();
-  const limits = { logBytesMax: LOG_BYTES_MAX, deadLetterBytesMax: LOG_BYTES_MAX };
-  const log = new MemoryLog({ topics: [TOPIC], partitions: 1, ...limits });
-  const inner = new MemoryBroker({ environment, log });
-  const states: ConnectionState[] = [];
-  const server = {
-    isThere: false,
-    /** How long whoever asks has to wait. */
-    answers: Promise.resolve(),
-    /** How long a member has to wait for it. */
-    admits: Promise.resolve(),
-    askedAtMs: [] as number[],
-    closed: 0,
-    /** What whoever opened the broker hears of its connection. */
-    tells: (_state: ConnectionState): void => undefined,
-  };
-  const open = async (tells: (state: ConnectionState) => void): Promise<Broker> => {
-    server.tells = tells;
-    server.askedAtMs.push(environment.monotonicMs());
-    await server.answers;
-    if (!server.isThere) throw new ShopError("SERVER_UNUSABLE", "nobody answers", "never");
-    return {
-      capabilities: inner.capabilities,
-      publish: (frames) => inner.publish(frames),
-      async subscribe(options) {
-        await server.admits;
-        return await inner.subscribe(options);
-      },
-      deadLetters: (topic, afterId, limit) => inner.deadLetters(topic, afterId, limit),
-      async close() {
-        server.closed++;
-        await inner.close();
-      },
-    };
-  };
-  return {
-    environment,
-    server,
-    states,
-    inner,
-    opening: () =>
-      openOrAwait({
-        name: "redis",
-        capabilities: MEMORY_CAPABILITIES,
-        environment,
-        open,
-        onConnection: (state) => void states.push(state),
-      }),
-  };
-}
-
-function outgoing(id: number) {
-  const fields = { id: `0190a000-0000-7000-8000-00000000000${id}`, timeMs: 0, type: 1, slot: 0 };
-  const frame = encodeFrame({ ...fields, key: "k", payload: new Uint8Array([id]) });
-  return { topic: TOPIC, frame };
-}
-
-function reading(got: Delivery[], more: Partial<SubscribeOptions> = {}): SubscribeOptions {
-  return {
-    group: "g",
-    topics: [TOPIC],
-    from: "earliest",
-    creditFrames: 100,
-    creditBytes: LOG_BYTES_MAX,
-    leaseMs: 10 * LONG_MS,
-    onDeliveries: (deliveries) => void got.push(...deliveries),
-    ...more,
-  };
-}
+import { MEMORY_CAPABILITIES } from "./memory-broker.ts";
 
 test("a broker that is there is handed out itself", async () => {
   const { opening, server, states, environment } = rig();
@@ -292,77 +216,4 @@ test("one that comes back just as it is closed is closed as well", async () => {
   await environment.settle();
   expect(server.closed).toBe(1);
   expect(isAway(broker)).toBe(true);
-});
-
-describe("a member that could not join and gives up", () => {
-  async function outside(more: Partial<SubscribeOptions> = {}) {
-    const world = rig();
-    const broker = await world.opening();
-    const member = await broker.subscribe(reading([], more));
-    world.server.admits = Promise.reject(new ShopError("SERVER_UNUSABLE", "gone again", "never"));
-    world.server.admits.catch(() => undefined);
-    world.server.isThere = true;
-    await world.environment.advance(1_000);
-    expect(world.states.at(-1)?.detail).toStartWith("g cannot join");
-    return { ...world, broker, member };
-  }
-
-  test("by itself keeps the broker down no longer", async () => {
-    const { member, states } = await outside();
-    await member.close(true);
-    expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
-  });
-
-  test("because it is refused keeps the broker down no longer", async () => {
-    const { environment, server, states } = await outside();
-    server.admits = Promise.reject(new ShopError("BAD_CONFIGURATION", "other types", "never"));
-    server.admits.catch(() => undefined);
-    await environment.advance(1_000);
-    expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
-  });
-
-  test("leaves down a broker that says so itself, until that is up", async () => {
-    const { member, server, states } = await outside();
-    server.tells({ isUp: false, detail: "the connection ended" });
-    await member.close(true);
-    expect(states.at(-1)).toEqual({ isUp: false, detail: "the connection ended" });
-    server.tells({ isUp: true, detail: "" });
-    expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
-  });
-
-  test("because its broker is closed tells nothing", async () => {
-    const { broker, states } = await outside();
-    const told = states.length;
-    await broker.close();
-    expect(states).toHaveLength(told);
-  });
-});
-
-test("a broker that is reached is not well before everybody is with it", async () => {
-  const { opening, server, environment, states } = rig();
-  const broker = await opening();
-  await broker.subscribe(reading([]));
-  server.admits = Promise.reject(new ShopError("SERVER_UNUSABLE", "gone again", "never"));
-  server.admits.catch(() => undefined);
-  server.isThere = true;
-  await environment.advance(1_000);
-  server.tells({ isUp: true, detail: "" });
-  expect(states.at(-1)?.isUp).toBe(false);
-  server.admits = Promise.resolve();
-  await environment.advance(1_000);
-  expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
-  const told = states.length;
-  await broker.close();
-  expect(states).toHaveLength(told);
-});
-
-test("an attempt that failed tells nothing any more", async () => {
-  const { opening, server, environment, states } = rig();
-  await opening();
-  const { tells } = server;
-  server.isThere = true;
-  await environment.advance(1_000);
-  expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
-  tells({ isUp: false, detail: "long over" });
-  expect(states.at(-1)).toEqual({ isUp: true, detail: "" });
 });

@@ -60,7 +60,7 @@ export function isAway(broker: Broker): boolean {
 class LateBroker implements Broker {
   readonly #options: LateBrokerOptions;
   readonly #members = new Set<LateMember>();
-  /** Of those, who could not join though it is back, and why. */
+  /** Of those, who has not joined though it is back, and why. */
   readonly #outside = new Map<LateMember, string>();
   #broker: Broker | undefined;
   /** By the broker's own account: why it cannot be reached; absent: it can. */
@@ -167,6 +167,9 @@ class LateBroker implements Broker {
       return;
     }
     this.#broker = broker;
+    for (const member of this.#members) {
+      if (member.intent !== undefined) this.#outside.set(member, member.intent);
+    }
     this.#tell();
     for (const member of this.#members) void member.join(broker); // tells failures itself
   }

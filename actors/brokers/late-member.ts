@@ -50,6 +50,11 @@ export class LateMember implements Subscription {
     this.#joined.promise.catch(() => undefined);
   }
 
+  /** What it does once the broker is there; undefined: it has left. */
+  get intent(): string | undefined {
+    return this.#isClosed ? undefined : `${this.#options.group} is joining`;
+  }
+
   /** Once the broker is there. Never rejects: a refusal goes to `onFailure`. */
   async join(broker: Pick<Broker, "subscribe">): Promise<void> {
     if (this.#isClosed) return;

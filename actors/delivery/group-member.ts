@@ -24,7 +24,7 @@ import { examine } from "./examine.ts";
 import { createExpiryClock } from "./expiry-clock.ts";
 import { IdleWatch } from "./idle-watch.ts";
 import { contentOf, countSettled, createTallies, IGNORED, newItem } from "./in-hand.ts";
-import { isItemOf, isUnderWay } from "./in-hand.ts";
+import { isAtWork, isItemOf, isUnderWay } from "./in-hand.ts";
 import { createLanes } from "./lanes.ts";
 import { batchHandleOf, isBlameless, outcomeOfFailure } from "./outcome.ts";
 import { MemberBooks } from "./member-books.ts";
@@ -131,10 +131,10 @@ export class GroupMember<Body> implements Consumer {
   async finish(topic: string, partitions: readonly number[]): Promise<boolean> {
     const isOfThem = isItemOf(topic, partitions);
     const leaving = [...this.#inHand].filter(isOfThem);
-    this.#giveBack(leaving);
+    this.#giveBack(leaving, isUnderWay);
     await this.#idle.wait(() => !leaving.some(isUnderWay), this.#policy.handleTimeoutMs);
-    // What failed meanwhile is to be tried again by the next owner.
-    this.#giveBack(leaving);
+    // What failed meanwhile is to be tried again by the next owner, its settling too.
+    this.#giveBack(leaving, isAtWork);
     if (this.#calls.hasOut(({ items }) => items.some(isOfThem))) return false;
     return this.#settlement?.isBurying(isOfThem) !== true;
   }
@@ -193,9 +193,8 @@ export class GroupMember<Body> implements Consumer {
     };
   }
 
-  /** Those that nobody works on. */
-  #giveBack(items: readonly Item[]): void {
-    for (const item of items) if (!isUnderWay(item)) this.#drop(item);
+  #giveBack(items: readonly Item[], isKept: (item: Item) => boolean): void {
+    for (const item of items) if (!isKept(item)) this.#drop(item);
   }
 
   #becomeHead(item: Item): void {

@@ -10,7 +10,7 @@ import { expect, test } from "bun:test";
 import type { SubscribeOptions } from "../brokers/broker.ts";
 import type { Outcome } from "./outcome.ts";
 
-import { assert } from "../../runtime/errors.ts";
+import { assert, ShopError } from "../../runtime/errors.ts";
 import { createRig, portOf, totals } from "./consumer-bench.suite.ts";
 import { startConsumer } from "./consumer.ts";
 import { ACK } from "./outcome.ts";
@@ -19,13 +19,24 @@ async function begin(concurrencyMax: number, burying?: Promise<void>) {
   const rig = createRig();
   const finish: ((outcome: Outcome) => void)[] = [];
   const closes: boolean[] = [];
+  /** Of tries to settle: how many there were, and with what the next fails. */
+  const settling = { tries: 0, fails: undefined as ShopError | undefined };
+  const attempt = (): void => {
+    settling.tries++;
+    if (settling.fails !== undefined) throw settling.fails;
+  };
   let caught: SubscribeOptions | undefined;
   const consumer = await startConsumer<string>({
     broker: {
       async subscribe(options) {
         caught = options;
         const inner = await rig.broker.subscribe(options);
+        const ack: typeof inner.ack = async (deliveries) => {
+          attempt();
+          return await inner.ack(deliveries);
+        };
         const bury: typeof inner.bury = async (delivery, burial) => {
+          attempt();
           await burying;
           return await inner.bury(delivery, burial);
         };
@@ -33,7 +44,7 @@ async function begin(concurrencyMax: number, burying?: Promise<void>) {
           closes.push(isAtRest);
           return inner.close(isAtRest);
         };
-        return { ...portOf(inner), bury, close };
+        return { ...portOf(inner), ack, bury, close };
       },
     },
     environment: rig.environment,
@@ -47,7 +58,7 @@ async function begin(concurrencyMax: number, burying?: Promise<void>) {
     },
   });
   assert(caught !== undefined, "the consumer has subscribed");
-  return { rig, finish, consumer, subscribed: caught, closes };
+  return { rig, finish, consumer, subscribed: caught, closes, settling };
 }
 
 const ALL = Array.from({ length: 64 }, (_, index) => index);
@@ -175,4 +186,51 @@ test("who closes with a burial of a lost partition under way is not at rest", as
   subscribed.onRevoked?.("t", ALL);
   void consumer.close();
   expect(closes).toEqual([false]);
+});
+
+test.each(["bury", "ack"] as const)(
+  "a hand-over whose time is over lets no failed %s be tried again",
+  async (what) => {
+    const { rig, finish, consumer, subscribed, settling } = await begin(1);
+    await rig.publish(["a"]);
+    await rig.environment.settle();
+    settling.fails = new ShopError("STORAGE_FAULT", "not now", "later");
+    const burial: Outcome = { kind: "bury", reason: "odd", error: new Error("odd") };
+    finish[0]?.(what === "bury" ? burial : ACK);
+    await rig.environment.settle();
+    let isAtRest: boolean | undefined;
+    void subscribed.onRevoking?.("t", ALL).then((rest) => (isAtRest = rest));
+    await rig.environment.advance(29_000);
+    expect(isAtRest).toBeUndefined();
+    await rig.environment.advance(2_000);
+    expect(isAtRest).toBe(true);
+    expect(totals(consumer)).toMatchObject({ returned: 1, inFlight: 0, parked: 0 });
+    const tried = settling.tries;
+    expect(tried).toBeGreaterThan(1);
+    settling.fails = undefined;
+    await rig.environment.advance(120_000);
+    expect(settling.tries).toBe(tried);
+    expect(await rig.buried()).toEqual([]);
+  },
+);
+
+test("a hand-over takes a second try that is with the broker for one under way", async () => {
+  const burying = Promise.withResolvers<void>();
+  const { rig, finish, consumer, subscribed, settling } = await begin(1, burying.promise);
+  await rig.publish(["a"]);
+  await rig.environment.settle();
+  settling.fails = new ShopError("STORAGE_FAULT", "not now", "later");
+  finish[0]?.({ kind: "bury", reason: "odd", error: new Error("odd") });
+  await rig.environment.settle();
+  settling.fails = undefined;
+  await rig.environment.advance(10_000);
+  expect(settling.tries).toBe(2);
+  let isAtRest: boolean | undefined;
+  void subscribed.onRevoking?.("t", ALL).then((rest) => (isAtRest = rest));
+  await rig.environment.advance(120_000);
+  expect(isAtRest).toBe(false);
+  expect(totals(consumer)).toMatchObject({ returned: 0, inFlight: 1 });
+  burying.resolve();
+  await rig.environment.settle();
+  expect(totals(consumer)).toMatchObject({ returned: 0, inFlight: 0, buried: 1 });
 });

@@ -55,6 +55,11 @@ export function isUnderWay({ state }: Pick<Item, "state">): boolean {
   return state === "running" || state === "settling";
 }
 
+/** Under way, and not between two tries to settle it. */
+export function isAtWork(item: Pick<Item, "state" | "timer">): boolean {
+  return isUnderWay(item) && item.timer === undefined;
+}
+
 export function isItemOf(topic: string, partitions: readonly number[]): (item: Item) => boolean {
   const some = new Set(partitions);
   return ({ delivery }) => delivery.topic === topic && some.has(delivery.partition);

@@ -191,7 +191,10 @@ export class Settlement {
     }
     item.settleFailures++;
     const delayMs = backoffMs(policy.retry, item.settleFailures, environment.random());
-    item.timer = environment.startTimer(delayMs, again);
+    item.timer = environment.startTimer(delayMs, () => {
+      item.timer = undefined;
+      again();
+    });
   }
 }
 

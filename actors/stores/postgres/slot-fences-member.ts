@@ -4,11 +4,12 @@
  * A slot is claimed with the first of the group's topics that has it, and released once the last
  * has lost it and nothing of it is under way. Nothing of a topic is delivered before the claim. A
  * slot that some topic lost without warning, or with work of it still under way, is not released
- * before that work is known to have ended, which is asked when another topic of it ends well:
- * whoever takes it must not rely on this member having stopped, and fences it. A member that closes
- * at rest releases before it leaves its group: whoever is assigned its slots then may ask for them
- * at once, and would fence the whole shard. It does not wait long for a database that is away: the
- * group would wait with it.
+ * before that work is known to have ended: whoever takes it must not rely on this member having
+ * stopped, and fences it. That is asked when another topic of it ends well, and only then: of the
+ * topic that ends last nobody asks, and its slot stays claimed though its work ends later. A member
+ * that closes at rest releases before it leaves its group: whoever is assigned its slots then may
+ * ask for them at once, and would fence the whole shard. It does not wait long for a database that
+ * is away: the group would wait with it.
  *
  * A slot may come back while an older loss of it is still being waited for. So what ends is always
  * one tenure, and whoever ends an old one does nothing to the next.
@@ -19,7 +20,7 @@ import type { SlotFences } from "./slot-fences.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
 
-/** Longest that a member stays in its group only because its slots are not released yet. */
+/** Longest that a member keeps what it gives up only because its slots are not released yet. */
 const LEAVE_WAIT_MS = 1_000;
 
 type Fences = Pick<SlotFences, "claim" | "release">;
@@ -103,8 +104,13 @@ class MemberSlots {
   /** What is the member's own now. */
   readonly #tenures: Tenures = new Map();
   readonly #claims = new Map<number, Promise<void>>();
-  /** Those that ended with work perhaps under way, until the topic is this member's again. */
+  /**
+   * Those that ended with work perhaps under way, until it is found to have ended, or the topic is
+   * this member's again: its next end tells of all its work.
+   */
   readonly #unsafe: Tenures = new Map();
+  /** The slots of each release that is under way. */
+  readonly #releases = new Set<readonly number[]>();
   #hasEnded = false;
 
   constructor(group: string, fences: Fences) {
@@ -118,7 +124,8 @@ class MemberSlots {
     }
     const fresh = slots.filter((slot) => !this.#tenures.has(slot));
     const tenures = slots.map((slot): Tenure => ({ topic, slot }));
-    this.rest(this.lostOf(topic, slots));
+    const lost = this.lostOf(topic, slots);
+    this.rest(lost);
     for (const tenure of tenures) put(this.#tenures, tenure);
     if (fresh.length > 0) {
       const claim = this.#fences.claim(this.#group, fresh);
@@ -130,7 +137,10 @@ class MemberSlots {
       // Another topic's claim of a slot may still be under way.
       for (const slot of slots) await this.#claims.get(slot);
     } catch (error) {
-      await this.release(tenures);
+      for (const tenure of tenures) take(this.#tenures, tenure);
+      // What was lost before may be under way yet. A newer tenure tells of it, if there is one.
+      for (const tenure of lost) if (!this.#has(tenure)) put(this.#unsafe, tenure);
+      await this.release(tenures, LEAVE_WAIT_MS);
       throw error;
     }
   }
@@ -151,13 +161,14 @@ class MemberSlots {
   }
 
   /** They end, or have ended by now, and nothing of them is under way any more. */
-  async release(tenures: readonly Tenure[]): Promise<void> {
+  async release(tenures: readonly Tenure[], withinMs?: number): Promise<void> {
     this.rest(tenures);
     for (const tenure of tenures) take(this.#tenures, tenure);
-    await this.#release(slotsOf(tenures).filter((slot) => this.#isFree(slot)));
+    const free = slotsOf(tenures).filter((slot) => this.#isFree(slot));
+    await this.#release(free, withinMs);
   }
 
-  /** They stay claimed, until they are known to be at rest, or another fences the shard. */
+  /** They stay claimed, until they are found to be at rest, or another fences the shard. */
   lose(tenures: readonly Tenure[]): void {
     for (const tenure of tenures) {
       if (take(this.#tenures, tenure)) put(this.#unsafe, tenure);
@@ -172,7 +183,14 @@ class MemberSlots {
   /** False: the next owners of some will have to fence this shard. */
   async releaseAll(withinMs: number): Promise<boolean> {
     this.#tenures.clear();
-    return await this.#release([...this.#claims.keys()], withinMs);
+    // What a hand-over is releasing is released again: that one may take longer than `withinMs`.
+    const releasing = [...this.#releases].flat();
+    return await this.#release([...new Set([...releasing, ...this.#claims.keys()])], withinMs);
+  }
+
+  /** Whether the member has its topic and slot now. */
+  #has({ topic, slot }: Tenure): boolean {
+    return this.#tenures.get(slot)?.has(topic) === true;
   }
 
   /** Claimed, and for nothing. */
@@ -184,11 +202,14 @@ class MemberSlots {
   async #release(slots: readonly number[], withinMs?: number): Promise<boolean> {
     if (slots.length === 0) return true;
     for (const slot of slots) this.#claims.delete(slot);
+    this.#releases.add(slots);
     try {
       await this.#fences.release(this.#group, slots, withinMs);
       return true;
     } catch {
       return false;
+    } finally {
+      this.#releases.delete(slots);
     }
   }
 }

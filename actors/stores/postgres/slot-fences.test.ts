@@ -6,11 +6,12 @@ import type { ShardLease } from "./shard-lease.ts";
 import type { SlotRows } from "./slot-fences-rows.ts";
 
 import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
-import { createSlotFences } from "./slot-fences.ts";
+import { createSlotFences, FENCE_SETTINGS } from "./slot-fences.ts";
 
 function setUp() {
   const calls: string[] = [];
   let releasing: PromiseWithResolvers<void> | undefined;
+  let looking: PromiseWithResolvers<number> | undefined;
   const claiming = Promise.withResolvers<readonly string[]>();
   const rows: SlotRows = {
     async claim(_relayId, group, slots) {
@@ -21,12 +22,12 @@ function setUp() {
       calls.push(`release ${group} ${slots.join()}`);
       await releasing?.promise;
     },
-    lastOutgoing: async () => 0,
+    lastOutgoing: () => looking?.promise ?? Promise.resolve(0),
     hasOutgoing: async () => false,
   };
   const lease: ShardLease = {
     relayId: "me",
-    fence: async () => undefined,
+    fence: async (relayIds) => void calls.push(`fence ${relayIds.join()}`),
     beat: async () => undefined,
     close: async () => undefined,
   };
@@ -35,6 +36,7 @@ function setUp() {
     calls,
     claiming,
     holdReleases: () => (releasing = Promise.withResolvers<void>()),
+    holdLooks: () => (looking = Promise.withResolvers<number>()),
     environment,
     fences: createSlotFences({ environment, rows, lease, topics: ["orders"] }),
   };
@@ -116,4 +118,59 @@ test("a claim waits for a release of the same slots that is under way, and no ot
   releasing.resolve();
   await Promise.all([released, ...claimed]);
   expect(calls).toEqual([...before, "claim order 1", "claim order 3"]);
+});
+
+describe("a claim of a silent database", () => {
+  const { takeWaitMs, publishedWaitMs } = FENCE_SETTINGS;
+
+  test("is given up while a release before it is not over, and is not made after it", async () => {
+    const { fences, calls, claiming, environment, holdReleases } = setUp();
+    const releasing = holdReleases();
+    const released = fences.release("order", [1], 1_000).catch((error: unknown) => error);
+    const refusal = fences.claim("order", [1]).catch((error: unknown) => error);
+    await environment.advance(takeWaitMs);
+    expect(await released).toMatchObject({ code: "STORAGE_FAULT" });
+    expect(await refusal).toMatchObject({ code: "STORAGE_FAULT", retry: "later" });
+    releasing.resolve();
+    claiming.resolve([]);
+    await environment.settle();
+    expect(calls).toEqual(["release order 1"]);
+    await fences.claim("order", [1]);
+    expect(calls).toEqual(["release order 1", "claim order 1"]);
+    expect(environment.pendingTimers()).toBe(0);
+  });
+
+  test("is given up, and fences nobody for an answer that comes later", async () => {
+    const { fences, calls, claiming, environment } = setUp();
+    const refusal = fences.claim("order", [1]).catch((error: unknown) => error);
+    await environment.advance(takeWaitMs);
+    expect(await refusal).toMatchObject({ code: "STORAGE_FAULT", retry: "later" });
+    const released = fences.release("order", [1]);
+    claiming.resolve(["other"]);
+    await released;
+    expect(calls).toEqual(["claim order 1", "release order 1"]);
+  });
+
+  test("is given up though only what is unpublished is not told", async () => {
+    const { fences, claiming, environment, holdLooks } = setUp();
+    holdLooks();
+    claiming.resolve([]);
+    const refusal = fences.claim("order", [1]).catch((error: unknown) => error);
+    await environment.advance(publishedWaitMs + takeWaitMs);
+    expect(await refusal).toMatchObject({ code: "STORAGE_FAULT", retry: "later" });
+    expect(environment.pendingTimers()).toBe(0);
+  });
+
+  test("that refuses connections is told with what it said", async () => {
+    const { fences, calls, claiming, environment } = setUp();
+    claiming.reject(Object.assign(new Error("nobody there"), { code: "ECONNREFUSED" }));
+    const refusal = fences.claim("order", [1]).catch((error: unknown) => error);
+    await environment.advance(takeWaitMs);
+    expect(await refusal).toMatchObject({
+      code: "STORAGE_FAULT",
+      message: expect.stringContaining("nobody there"),
+    });
+    expect(calls.length).toBeGreaterThan(2);
+    expect(environment.pendingTimers()).toBe(0);
+  });
 });

@@ -22,7 +22,7 @@ const RETRY_MS = 250;
 export interface FenceSettings {
   /** Longest wait for what the former owner of a slot has left to be published. */
   readonly publishedWaitMs: number;
-  /** Longest a claim is tried while the database does not answer. */
+  /** Longest a claim is tried while the database does not answer it, or a release before it. */
   readonly takeWaitMs: number;
 }
 
@@ -42,7 +42,8 @@ export interface SlotFences {
   /**
    * The slots are this shard's once it resolves, and what was committed for them before is
    * published. A release of some of them that is under way is waited for, or it would give away
-   * what was just taken. Rejects with `FENCED`, or with `STORAGE_FAULT` when the database is away.
+   * what was just taken. Rejects with `FENCED`, or with `STORAGE_FAULT` when the database is away
+   * or silent; they may be taken all the same then, but nobody is fenced for them.
    */
   claim(group: string, slots: readonly number[]): Promise<void>;
   /**
@@ -83,10 +84,15 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
     return true;
   }
 
-  async function takeFrom(group: string, slots: readonly number[]): Promise<void> {
-    for (;;) {
+  async function takeFrom(
+    group: string,
+    slots: readonly number[],
+    isGivenUp: () => boolean,
+  ): Promise<void> {
+    while (!isGivenUp()) {
       const former = await rows.claim(relayId, group, slots);
-      if (former.length === 0) return;
+      // Who lives may have been given them since, and rightly.
+      if (former.length === 0 || isGivenUp()) return;
       const why = `it did not release slots of group ${group} that are another's now`;
       await lease.fence(former, why);
       await lease.beat();
@@ -101,7 +107,7 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
         return await work();
       } catch (error) {
         if (postgresFailure(error) === undefined) throw error;
-        if (environment.monotonicMs() >= byMs) {
+        if (environment.monotonicMs() + RETRY_MS >= byMs) {
           const problem = `slots of group ${group}: ${describeError(error)}`;
           throw new ShopError("STORAGE_FAULT", problem, "later", { cause: error });
         }
@@ -110,18 +116,30 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
     }
   }
 
+  /** The client waits for ever for a server that is silent: whoever claims does not. */
+  async function take(group: string, slots: readonly number[]): Promise<void> {
+    let isOver = false;
+    const taken = follow(releases, takes, { group, slots }, () =>
+      patiently(group, () => takeFrom(group, slots, () => isOver)),
+    );
+    const { takeWaitMs } = settings;
+    const late = `slots of group ${group} were not claimed within ${takeWaitMs} ms`;
+    try {
+      await inTime(environment, taken, takeWaitMs, late);
+    } finally {
+      isOver = true;
+    }
+  }
+
   return {
     async claim(group, slots) {
-      await follow(releases, takes, { group, slots }, () =>
-        patiently(group, () => takeFrom(group, slots)),
-      );
-      const waitMs = settings.publishedWaitMs;
-      if (await patiently(group, () => arePublished(slots, waitMs))) return;
+      await take(group, slots);
+      const { publishedWaitMs, takeWaitMs } = settings;
+      const looked = patiently(group, () => arePublished(slots, publishedWaitMs));
+      const late = `nothing is known of what is unpublished of slots of group ${group}`;
+      if (await inTime(environment, looked, publishedWaitMs + takeWaitMs, late)) return;
       const left = `frames of slots ${slots.join(", ")} are still unpublished`;
-      onLog?.(
-        "warning",
-        `${group}: after ${settings.publishedWaitMs} ms ${left}; order may suffer`,
-      );
+      onLog?.("warning", `${group}: after ${publishedWaitMs} ms ${left}; order may suffer`);
     },
     release(group, slots, withinMs) {
       const released = follow(takes, releases, { group, slots }, () =>
@@ -167,18 +185,18 @@ async function pause(environment: Environment, delayMs: number): Promise<void> {
   await promise;
 }
 
-async function inTime(
+async function inTime<Found>(
   environment: Environment,
-  work: Promise<void>,
+  work: Promise<Found>,
   withinMs: number,
   problem: string,
-): Promise<void> {
+): Promise<Found> {
   const { promise: late, reject } = Promise.withResolvers<never>();
   const timer = environment.startTimer(withinMs, () => {
     reject(new ShopError("STORAGE_FAULT", problem, "later"));
   });
   try {
-    await Promise.race([work, late]);
+    return await Promise.race([work, late]);
   } finally {
     timer.cancel();
   }
