@@ -115,6 +115,8 @@ export interface ShardConsumersOptions {
   readonly paymentWaitMs: number;
   readonly around?: AroundHandler;
   readonly metrics: Pick<ShardMetrics, "consumed" | "redriven">;
+  /** What another member of the group has begun may be this one's to end. */
+  readonly onAssigned?: (group: Group) => void;
   readonly onDamage: (detail: string) => void;
   readonly burials: Pick<BurialLog, "buried">;
   readonly onFailure: (error: unknown) => void;
@@ -163,7 +165,7 @@ async function join<Body>(
   options: ShardConsumersOptions,
   { group, types, policy, handler, decode }: Service<Body>,
 ): Promise<ShardConsumer> {
-  const { environment, broker, partitions, metrics } = options;
+  const { environment, broker, partitions, metrics, onAssigned } = options;
   const consumer = await startConsumer<Body>({
     broker,
     environment,
@@ -181,6 +183,7 @@ async function join<Body>(
       }
       if (event.kind === "buried") options.burials.buried(group, event);
     },
+    ...(onAssigned === undefined ? {} : { onAssigned: () => onAssigned(group) }),
     onFailure: options.onFailure,
   });
   return { group, consumer };

@@ -3,7 +3,7 @@
  * services tell it to each other, in no time.
  */
 
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, spyOn, test } from "bun:test";
 
 import type { Group } from "./contracts/topics.ts";
 import type { ShardSettings } from "./shard-services.ts";
@@ -11,6 +11,7 @@ import type { StoreStep } from "./stores/memory-store.ts";
 import type { VirtualShop } from "./testing/virtual-shop.ts";
 
 import { ShopError } from "../runtime/errors.ts";
+import { MemoryBroker } from "./brokers/memory-broker.ts";
 import { decodePayment } from "./payment/payment-actor.ts";
 import { startVirtualShop, VIRTUAL_SETTINGS } from "./testing/virtual-shop.ts";
 
@@ -212,4 +213,16 @@ test("a provider that takes as long as it may is waited for, and asked once", as
   await shard.environment.advance(5 * MINUTE_MS);
   expect(await shard.order("o-1")).toMatchObject({ paymentStatus: "completed" });
   expect(shard.changed.answers).toHaveLength(1);
+});
+
+test("channels hear that orders of another shard are this one's now to tell of", async () => {
+  using subscribing = spyOn(MemoryBroker.prototype, "subscribe");
+  const shard = await createShard();
+  const asked = subscribing.mock.calls.map(([options]) => options);
+  for (const { group, topics, onAssigned } of asked) {
+    if (group !== "notification") await onAssigned?.(topics[0] ?? "", [0]);
+  }
+  expect(shard.changed.takenOver).toEqual([]);
+  await asked.find(({ group }) => group === "notification")?.onAssigned?.("orders", [0]);
+  expect(shard.changed.takenOver).toEqual(["email"]);
 });

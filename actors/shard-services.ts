@@ -154,6 +154,9 @@ export async function startShardServices(options: ShardServicesOptions): Promise
     ...(settings.topics === undefined ? {} : { topics: settings.topics }),
     paymentWaitMs: payments.waitMs,
     ...ownerOf(options, orders),
+    onAssigned(group) {
+      if (group === "notification") notifications.takeOver();
+    },
     handlers: {
       order: orders.handle,
       payment: foreign.one(payments.handle),

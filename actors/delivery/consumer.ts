@@ -42,6 +42,11 @@ export interface ConsumerOptions<Body> {
   readonly handler: Handler<Body>;
   readonly policy?: DeliveryPolicy;
   readonly onEvent?: (event: ConsumerEvent) => void;
+  /**
+   * Partitions are this member's from now on, and what another has begun of them with it: before
+   * anything of them is delivered. Brokers that assign nothing do not call it. Must not throw.
+   */
+  readonly onAssigned?: () => void;
   /** The subscription broke and cannot be repaired; the consumer is closed. */
   readonly onFailure?: (error: unknown) => void;
 }
@@ -72,7 +77,7 @@ export interface Consumer {
 
 /** Joins the group. Rejects when the broker refuses the subscription. */
 export async function startConsumer<Body>(options: ConsumerOptions<Body>): Promise<Consumer> {
-  const policy = options.policy ?? DELIVERY_POLICY;
+  const { policy = DELIVERY_POLICY, onAssigned } = options;
   const member = new GroupMember(options, policy);
   const subscription = await options.broker.subscribe({
     group: options.group,
@@ -84,6 +89,7 @@ export async function startConsumer<Body>(options: ConsumerOptions<Body>): Promi
     ...(options.partitions === undefined ? {} : { partitions: options.partitions }),
     ...(options.types === undefined ? {} : { types: options.types }),
     ...(options.acks === undefined ? {} : { acks: options.acks }),
+    ...(onAssigned === undefined ? {} : { onAssigned: async () => onAssigned() }),
     onDeliveries: (deliveries) => member.arrive(deliveries),
     onRevoking: (topic, partitions) => member.finish(topic, partitions),
     onRevoked: (topic, partitions) => member.revoke(topic, partitions),

@@ -33,6 +33,8 @@ export interface Channel {
   readonly knowsCustomers: boolean;
   /** One result for each of `batch`, in order. Once `signal` is aborted it answers soon. */
   send(batch: readonly Notification[], signal: AbortSignal): Promise<readonly SendResult[]>;
+  /** Some of what comes from now on may have been sent by another, who did not live to say so. */
+  takeOver?(): void;
   close(): Promise<void>;
 }
 

@@ -61,6 +61,8 @@ export interface NotificationServiceOptions {
 export interface NotificationService {
   /** Batch handler of group `notification`. */
   handle(messages: readonly Message<ShopEvent>[]): Promise<readonly Outcome[]>;
+  /** Of some orders another has told before, and may not have lived to write that down. */
+  takeOver(): void;
   /** Ends what is on its way and closes the channels. Idempotent. */
   close(): Promise<void>;
 }
@@ -186,6 +188,9 @@ export function createNotificationService(
 
   return {
     handle: (messages) => exclusively(() => tell(messages)),
+    takeOver() {
+      for (const { channel } of channels.values()) channel.takeOver?.();
+    },
     close: () => (closing ??= close()),
   };
 }

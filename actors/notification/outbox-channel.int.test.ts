@@ -108,6 +108,20 @@ describe("the outbox", () => {
     expect(ordersIn("email-1.jsonl")).toEqual(["o3"]);
   });
 
+  test("refuses what another shard wrote beside this one, once it takes over", async () => {
+    const [mine, others] = [open(), open(SETTINGS, 1)];
+    await mine.send([notificationOf("o1")], signal);
+    await others.send([notificationOf("o2"), notificationOf("o3")], signal);
+    mine.takeOver?.();
+    await mine.send([notificationOf("o2"), notificationOf("o4")], signal);
+    await others.send([notificationOf("o5")], signal);
+    mine.takeOver?.();
+    await mine.send([notificationOf("o5"), notificationOf("o4"), notificationOf("o3")], signal);
+    await Promise.all([mine.close(), others.close()]);
+    expect(ordersIn("email-0.jsonl")).toEqual(["o1", "o4"]);
+    expect(ordersIn("email-1.jsonl")).toEqual(["o2", "o3", "o5"]);
+  });
+
   test("knows what each of many shards wrote last, however much they wrote before", async () => {
     const shards = Array.from({ length: 10 }, (_, shard) => shard);
     for (const shard of shards) {

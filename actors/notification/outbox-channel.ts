@@ -3,7 +3,9 @@
  *
  * One file for each kind and shard under the outbox directory, a write for each batch, rotated at
  * a bound. An id that is in the tail of any file of its kind is not written again, so what a
- * crashed process had written before its commit does not appear twice. Lines are not synced: the
+ * crashed process, or the shard that had an order before, had written before its commit does not
+ * appear twice: the tails are read with the first batch, and again with the next one after orders
+ * were taken over. Files of other machines are not there to be read. Lines are not synced: the
  * ledger is the record, this is the post. A torn last line is cut off when the file is opened.
  */
 
@@ -40,12 +42,23 @@ export function createOutboxChannel(options: OutboxChannelOptions): Channel {
   let written = new Set<string>();
   let writtenBefore = new Set<string>();
   let file: OutboxFile | undefined;
+  let hasReadTails = false;
   let tail: Promise<unknown> = Promise.resolve();
 
-  async function open(): Promise<OutboxFile> {
-    const opened = await openOutboxFile(directory, `${kind}-${shard}`, settings);
-    for (const id of await readWrittenIds(directory, `${kind}-`)) remember(id);
-    return opened;
+  function open(): Promise<OutboxFile> {
+    hasReadTails = false;
+    return openOutboxFile(directory, `${kind}-${shard}`, settings);
+  }
+
+  async function readTails(): Promise<void> {
+    // What is taken over while they are read is looked for again.
+    hasReadTails = true;
+    try {
+      for (const id of await readWrittenIds(directory, `${kind}-`)) remember(id);
+    } catch (error) {
+      hasReadTails = false;
+      throw error;
+    }
   }
 
   function remember(id: string): void {
@@ -63,6 +76,7 @@ export function createOutboxChannel(options: OutboxChannelOptions): Channel {
   async function write(batch: readonly Notification[]): Promise<readonly SendResult[]> {
     try {
       file ??= await open();
+      if (!hasReadTails) await readTails();
       const fresh = batch.filter(({ id }) => !isWritten(id));
       if (fresh.length > 0) {
         await file.append(linesOf(fresh));
@@ -93,6 +107,7 @@ export function createOutboxChannel(options: OutboxChannelOptions): Channel {
     reach: "local",
     knowsCustomers: true,
     send: (batch) => inTurn(() => write(batch)),
+    takeOver: () => void (hasReadTails = false),
     close: () =>
       inTurn(async () => {
         await file?.close();

@@ -134,11 +134,14 @@ interface Heard {
   readonly log: string[];
   readonly imbalances: string[];
   readonly told: Notification[];
+  /** Kinds of channels that were told that another may have sent what is to be sent. */
+  readonly takenOver: string[];
   readonly answers: ProviderAnswer[];
 }
 
 function heardNothing(): Heard {
-  return { orders: [], products: [], log: [], imbalances: [], told: [], answers: [] };
+  const ofServices = { told: [], takenOver: [], answers: [] };
+  return { orders: [], products: [], log: [], imbalances: [], ...ofServices };
 }
 
 function startServices(
@@ -160,7 +163,7 @@ function startServices(
     onImbalance: (detail) => heard.imbalances.push(detail),
     onBalanced: () => undefined,
     createScorer: createInlineScorer,
-    createChannels: () => [rememberingChannel(heard.told)],
+    createChannels: () => [rememberingChannel(heard)],
     createGateways(terms, around) {
       const { premium, standard } = createGateways(terms, around);
       const remembering = (gateway: PaymentGateway) => rememberingGateway(gateway, heard.answers);
@@ -247,7 +250,7 @@ function readersOf({ store }: Pick<ReturnType<typeof openPorts>, "store">) {
   };
 }
 
-function rememberingChannel(told: Notification[]): Channel {
+function rememberingChannel({ told, takenOver }: Heard): Channel {
   return {
     name: "memory",
     kind: "email",
@@ -257,6 +260,7 @@ function rememberingChannel(told: Notification[]): Channel {
       told.push(...batch);
       return batch.map(() => SENT);
     },
+    takeOver: () => void takenOver.push("email"),
     close: async () => undefined,
   };
 }
