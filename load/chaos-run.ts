@@ -43,6 +43,8 @@ export interface ChaosOptions {
   readonly declineRate: number;
   readonly failureRate: number;
   readonly hangRate: number;
+  /** A start of the shop may take this long. */
+  readonly readyDeadlineMs: number;
   readonly restDeadlineMs: number;
 }
 
@@ -78,7 +80,7 @@ const RETRY_MIN_MS = 25;
 const RETRY_MAX_MS = 500;
 /** One order in so many is sent twice at once, under one key. */
 const TWIN_EVERY = 20;
-const READY_DEADLINE_MS = 30_000;
+const PROVIDER_DEADLINE_MS = 30_000;
 const ACCEPT_DEADLINE_MS = 30_000;
 const STOP_DEADLINE_MS = 20_000;
 const POLL_MS = 5;
@@ -198,7 +200,7 @@ async function describeShop(options: ChaosOptions, paymentUrl: string): Promise<
       ...options.shopEnvironment,
     },
     readyPath: "/ready",
-    readyDeadlineMs: READY_DEADLINE_MS,
+    readyDeadlineMs: options.readyDeadlineMs,
     logFile: join(options.directory, "shop.log"),
   };
 }
@@ -225,7 +227,7 @@ function startProvider(options: ChaosOptions): Promise<ServerProcess> {
     port,
     environment: {},
     readyPath: "/ready",
-    readyDeadlineMs: READY_DEADLINE_MS,
+    readyDeadlineMs: PROVIDER_DEADLINE_MS,
     logFile: join(options.directory, "provider.log"),
   });
 }

@@ -47,6 +47,7 @@ type Report = ChaosReport<readonly (KillRecord | ShardFaultRecord)[]>;
 
 /** What one recovery is taken to last when guessing how many orders a run will send. */
 const RECOVERY_GUESS_MS = 1_000;
+const READY_DEADLINE_MS = 30_000;
 
 async function main(flags: Flags<typeof SPECS>): Promise<number> {
   const directory = await mkdtemp(join(tmpdir(), "shopstream-kill-"));
@@ -67,6 +68,7 @@ async function main(flags: Flags<typeof SPECS>): Promise<number> {
         declineRate: flags["decline-rate"],
         failureRate: flags["failure-rate"],
         hangRate: flags["hang-rate"],
+        readyDeadlineMs: READY_DEADLINE_MS,
         restDeadlineMs: flags["rest-s"] * 1_000,
       },
       Math.ceil((flags.rate * runMs) / 1_000),

@@ -70,7 +70,7 @@ describe("load/orders.ts", () => {
     expect(out).toContain("BROKEN: 5 doubled");
   });
 
-  test.each([["orders.ts"], ["kill.ts"]])(
+  test.each([["orders.ts"], ["kill.ts"], ["outages.ts"]])(
     "%s ends with 2 on a flag it does not know",
     async (script) => {
       const { exitCode, err } = await run(script, "--speed", "9");

@@ -6,7 +6,7 @@
  */
 
 import { ShopError } from "../runtime/errors.ts";
-import { ask, detailOf, fields, list, number, parse, text } from "./answer-fields.ts";
+import { ask, detailOf, fields, list, number, optional, parse, text } from "./answer-fields.ts";
 import { minorOf } from "./evidence.ts";
 import type { HttpResponse } from "./http-response.ts";
 import type { HttpPool, HttpRequest } from "./http-pool.ts";
@@ -47,6 +47,8 @@ export interface ShopClient {
   readStock(productId: string): Promise<StockCount>;
   /** Prometheus text. */
   readMetrics(): Promise<string>;
+  /** Of what `/health` names, each part that is not up, with its detail; empty: all is well. */
+  readIllParts(): Promise<readonly string[]>;
   /** Asks a shop started for sabotage to break one shard. */
   sabotage(shard: number, how: string): Promise<void>;
 }
@@ -108,6 +110,12 @@ export function createShopClient(pool: HttpPool): ShopClient {
     },
     async readMetrics() {
       return (await expect({ method: "GET", path: "/metrics" }, 200)).body;
+    },
+    async readIllParts() {
+      const response = await expect({ method: "GET", path: "/health" }, 200, 503);
+      const parts = list(fields(parse(response)), "services").map(fields);
+      const ill = parts.filter((part) => text(part, "status") !== "up");
+      return ill.map((part) => `${text(part, "name")}: ${optional(part, "detail", text) ?? ""}`);
     },
     async sabotage(shard, how) {
       const body = JSON.stringify({ shard, how });

@@ -36,6 +36,8 @@ export interface TestServer {
   readonly address: string;
   /** As a client wants it, with user and password; of Kafka host:port, three with commas. */
   readonly url: string;
+  /** What the shop calls it: names and values of environment variables. */
+  readonly variables: Readonly<Record<string, string>>;
   /** All of its data and logs. */
   readonly directory: string;
   /** SIGKILL; resolves when it is gone. */
@@ -115,6 +117,7 @@ function serverAt(recipe: Recipe, site: Site, count: number): KafkaTestServer {
     name: recipe.name,
     address: `127.0.0.1:${clientPort(site)}`,
     url: recipe.url(site),
+    variables: recipe.variables(site),
     directory,
     brokerAddresses: recipe.url(site).split(","),
     kill,
