@@ -10,7 +10,7 @@
 import type { ChannelModel } from "amqplib";
 
 import type { Environment, Timer } from "../../../runtime/environment.ts";
-import type { PartitionClaim } from "./partition-claim.ts";
+import type { ClaimPlace, PartitionClaim } from "./partition-claim.ts";
 
 /** After a channel was lost or an assignment refused. */
 const AGAIN_MS = 250;
@@ -20,7 +20,7 @@ export interface ClaimTableOptions {
   readonly topics: readonly string[];
   /** Partitions of a topic that the member should have now. */
   readonly share: (topic: string) => readonly number[];
-  readonly newClaim: (topic: string, partition: number) => PartitionClaim;
+  readonly newClaim: (place: ClaimPlace) => PartitionClaim;
   /** What is consumed has changed. */
   readonly onChange: () => void;
 }
@@ -43,11 +43,11 @@ export class ClaimTable {
     return this.#claims.get(nameOf(topic, partition));
   }
 
-  /** Consumed partitions, by topic. */
+  /** Partitions that others must leave to this member, by topic. */
   held(): Record<string, number[]> {
     const held: Record<string, number[]> = {};
-    for (const { topic, partition, isConsuming } of this.#claims.values()) {
-      if (isConsuming) (held[topic] ??= []).push(partition);
+    for (const { topic, partition, isHolding } of this.#claims.values()) {
+      if (isHolding) (held[topic] ??= []).push(partition);
     }
     return held;
   }
@@ -88,14 +88,17 @@ export class ClaimTable {
         const name = nameOf(topic, partition);
         wanted.add(name);
         if (this.#claims.has(name)) continue;
-        const claim = newClaim(topic, partition);
+        const isSucceeded = (claim: PartitionClaim): boolean => this.#isSucceeded(claim);
+        const claim = newClaim({ topic, partition, isSucceeded });
         this.#claims.set(name, claim);
         void this.#open(claim, this.#model);
       }
     }
-    for (const [name, claim] of this.#claims) {
-      if (!wanted.has(name) && !claim.isLeaving) void this.#leave(claim, claim.release());
-    }
+    const unwanted = [...this.#claims]
+      .filter(([name, claim]) => !wanted.has(name) && !claim.isLeaving)
+      .map(([, claim]) => claim);
+    const byPartition = Map.groupBy(unwanted, ({ partition }) => partition);
+    for (const claims of byPartition.values()) void this.#release(claims);
   }
 
   /** Gives a partition back at once. */
@@ -124,11 +127,25 @@ export class ClaimTable {
     this.#options.onChange();
   }
 
+  /**
+   * All topics of one partition that go, in good order. None ends before all could: whoever gets
+   * the first takes the whole slot, and would find it in use for the others.
+   */
+  async #release(claims: readonly PartitionClaim[]): Promise<void> {
+    await Promise.all(claims.map((claim) => claim.handOver()));
+    await Promise.all(claims.map((claim) => this.#leave(claim, claim.end())));
+  }
+
   async #leave(claim: PartitionClaim, leaving: Promise<void>): Promise<void> {
     await leaving;
     this.#remove(claim);
     this.#options.onChange();
     this.reconcile();
+  }
+
+  #isSucceeded(claim: PartitionClaim): boolean {
+    const now = this.find(claim.topic, claim.partition);
+    return now !== claim && now?.isTaking === true;
   }
 
   #remove(claim: PartitionClaim): void {

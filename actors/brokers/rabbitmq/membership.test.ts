@@ -71,6 +71,15 @@ test("a partition that is shunned goes to another, unless all shun it", () => {
   expect([...shareOf("a", "t", 4, both), ...shareOf("b", "t", 4, both)].toSorted()).toEqual(all);
 });
 
+test("a partition of all topics has one owner, also when it is shunned for one of them", () => {
+  const topics = ["t", "u"];
+  const beats = [beat("a", { topics, shunned: { t: [0] } }), beat("b", { topics })];
+  for (const me of ["a", "b"]) {
+    expect(shareOf(me, "u", 8, beats)).toEqual(shareOf(me, "t", 8, beats));
+  }
+  expect(shareOf("b", "u", 8, beats)).toContain(0);
+});
+
 test("a member has no share of a topic it does not read, nor of partitions it did not name", () => {
   const beats = [beat("a", { topics: ["u"] }), beat("b", { partitions: [2, 3] })];
   expect(shareOf("a", "t", 4, beats)).toEqual([]);

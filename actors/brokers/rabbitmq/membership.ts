@@ -140,8 +140,9 @@ export function shareOf(
   const members = beats.filter(({ topics }) => topics.includes(topic));
   const able = (beat: Beat, partition: number): boolean =>
     beat.partitions === undefined || beat.partitions.includes(partition);
-  const shuns = (beat: Beat, partition: number): boolean =>
-    beat.shunned[topic]?.includes(partition) === true;
+  // Of any topic: those of one partition stay together, for whoever has some fences who has others.
+  const shuns = ({ shunned }: Beat, partition: number): boolean =>
+    Object.values(shunned).some((each) => each.includes(partition));
   const sharing = members.map((beat): ShareMember => {
     const mayOwn = (partition: number): boolean => {
       if (!able(beat, partition)) return false;

@@ -7,174 +7,9 @@
 
 import { expect, test } from "bun:test";
 
-import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
+import type { ClaimPlace, PartitionClaim } from "./partition-claim.ts";
 
-import type { Delivery, SubscribeOptions } from "../broker.ts";
-import type { GroupMemory } from "./group-memory.ts";
-import type { RabbitLink } from "./rabbit-link.ts";
-import type { VirtualEnvironment } from "../../../runtime/virtual-environment.ts";
-
-import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
-import { RemoteMember } from "../remote-member.ts";
-import { AckGather } from "./ack-gather.ts";
-import { PartitionClaim } from "./partition-claim.ts";
-
-class FakeChannel {
-  readonly told: string[] = [];
-  consumer: ((message: ConsumeMessage) => void) | undefined;
-  lose: ((error: unknown) => void) | undefined;
-
-  prefetch(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  consume(_queue: string, consumer: (message: ConsumeMessage) => void): Promise<void> {
-    this.told.push("consume");
-    this.consumer = consumer;
-    return Promise.resolve();
-  }
-
-  ack({ fields }: ConsumeMessage, isAllUpTo: boolean): void {
-    this.told.push(isAllUpTo ? `through ${fields.deliveryTag}` : `only ${fields.deliveryTag}`);
-  }
-
-  checkQueue(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  close(): Promise<void> {
-    this.told.push("close");
-    return Promise.resolve();
-  }
-
-  /** The next frames, given out before as often as `count` says. `frame`: which one, by number. */
-  send(tag: number, count = 0, frame = tag): void {
-    const headers = count === 0 ? {} : { "x-delivery-count": count };
-    const message = {
-      content: Buffer.from(`frame ${frame}`),
-      fields: { deliveryTag: tag },
-      properties: { headers, correlationId: `copy-${frame}` },
-    };
-    this.consumer?.(message as unknown as ConsumeMessage); // the claim reads no more of it
-  }
-}
-
-interface Rigging {
-  readonly subscribe?: Partial<SubscribeOptions>;
-  /** Copies whose burial has begun. */
-  readonly burying?: readonly string[];
-  readonly isBuried?: boolean | Promise<boolean>;
-  readonly ackGatherMs?: number;
-  /** Resolves when the channel may be there. */
-  readonly channelIsThere?: Promise<void>;
-  /** Whose claim it is; absent: of one that had none before. */
-  readonly member?: RigMember;
-}
-
-interface RigMember {
-  readonly environment: VirtualEnvironment;
-  readonly options: SubscribeOptions;
-  readonly remote: RemoteMember;
-  readonly deliveries: Delivery[];
-  /** Its claim now. */
-  claim?: PartitionClaim;
-  epoch: number;
-}
-
-function createMember(subscribe?: Partial<SubscribeOptions>): RigMember {
-  const environment = createVirtualEnvironment();
-  const deliveries: Delivery[] = [];
-  const options = subscribing((batch) => void deliveries.push(...batch), subscribe);
-  const remote = new RemoteMember({
-    environment,
-    subscribe: options,
-    onSettled: (_topic, _partition, sequences) => member.claim?.noteSettled(sequences),
-  });
-  const member: RigMember = { environment, options, remote, deliveries, epoch: 6 };
-  return member;
-}
-
-function linkTo(channel: FakeChannel, channelIsThere: Promise<void> | undefined): RabbitLink {
-  const link: Pick<RabbitLink, "channel"> = {
-    channel: async (_model, onLost) => {
-      await channelIsThere;
-      channel.lose = onLost;
-      return channel as unknown as Channel; // the claim uses what the fake has
-    },
-  };
-  return link as RabbitLink; // the claim uses what the fake has
-}
-
-function subscribing(
-  onDeliveries: SubscribeOptions["onDeliveries"],
-  more: Partial<SubscribeOptions> | undefined,
-): SubscribeOptions {
-  return {
-    group: "g",
-    topics: ["t"],
-    from: "earliest",
-    creditFrames: 100,
-    creditBytes: 1_000_000,
-    leaseMs: 60_000,
-    onDeliveries,
-    ...more,
-  };
-}
-
-function createRig({
-  subscribe,
-  burying = [],
-  isBuried = false,
-  ackGatherMs = 0,
-  channelIsThere,
-  member = createMember(subscribe),
-}: Rigging = {}) {
-  const { environment, options, remote, deliveries } = member;
-  const channel = new FakeChannel();
-  const lost: unknown[] = [];
-  let readings = 0;
-  const memory: Pick<GroupMemory, "catchUp" | "forget" | "isBeingBuried" | "postponement"> = {
-    catchUp: () => {
-      readings++;
-      return Promise.resolve();
-    },
-    forget: () => undefined,
-    isBeingBuried: (copy) => burying.includes(copy),
-    postponement: () => ({ attempt: 4, notBeforeMs: 99, error: "later" }),
-  };
-  const claim = new PartitionClaim({
-    environment,
-    topic: "t",
-    partition: 0,
-    queue: "q",
-    prefetchFrames: 10,
-    handOverMs: 1_000,
-    subscribe: options,
-    remote,
-    memory: memory as GroupMemory, // the claim uses what the fake has
-    acks: new AckGather(environment, ackGatherMs),
-    newEpoch: () => ++member.epoch,
-    link: linkTo(channel, channelIsThere),
-    isBuried: () => Promise.resolve(isBuried),
-    onLost: (_claim, error) => void lost.push(error),
-    onOwned: () => undefined,
-    isSucceeded: () => member.claim !== claim && member.claim?.isTaking === true,
-  });
-  member.claim = claim;
-  const open = (): Promise<void> => claim.open({} as ChannelModel); // handed on to the link
-  const sequences = (): number[] => deliveries.map(({ sequence }) => sequence);
-  return {
-    environment,
-    channel,
-    claim,
-    remote,
-    deliveries,
-    lost,
-    open,
-    sequences,
-    reads: () => readings,
-  };
-}
+import { createMember, createRig } from "./partition-claim.fixture.ts";
 
 test("what is settled up to a point is told at once, what is above one by one", async () => {
   const { environment, channel, remote, deliveries, open, sequences } = createRig();
@@ -330,6 +165,11 @@ test("a claim given up before it had a channel consumes nothing", async () => {
   expect(channel.told).toEqual(["close"]);
 });
 
+async function release(claim: PartitionClaim): Promise<void> {
+  await claim.handOver();
+  await claim.end();
+}
+
 test("a release waits for what is in hand, no longer than it may", async () => {
   const { environment, channel, claim, remote, deliveries, open, sequences } = createRig();
   await open();
@@ -337,7 +177,7 @@ test("a release waits for what is in hand, no longer than it may", async () => {
   await environment.settle();
   const first = deliveries[0];
   let isOver = false;
-  void claim.release().then(() => (isOver = true));
+  void release(claim).then(() => (isOver = true));
   channel.send(2);
   await environment.settle();
   expect([isOver, sequences()]).toEqual([false, [1]]);
@@ -350,49 +190,104 @@ test("a release waits for what is in hand, no longer than it may", async () => {
   await stuck.open();
   stuck.channel.send(1);
   await stuck.environment.settle();
-  void stuck.claim.release();
+  void release(stuck.claim);
   await stuck.environment.advance(1_001);
   expect(stuck.channel.told).toEqual(["consume", "close"]);
 });
 
-/** A claim that is lost while its subscriber takes its time. */
-async function lostWhileTaken() {
-  const told: string[] = [];
-  const takings: PromiseWithResolvers<void>[] = [];
-  const member = createMember({
-    async onAssigned() {
-      const taking = Promise.withResolvers<void>();
-      takings.push(taking);
-      told.push("assigned");
-      await taking.promise;
-    },
-    onRevoking: async () => told.push("revoking") > 0,
-    onRevoked: () => void told.push("revoked"),
+test("a release waits for who lets go, also when all that was in hand is settled", async () => {
+  const leaving = Promise.withResolvers<boolean>();
+  const { environment, channel, claim, remote, deliveries, open } = createRig({
+    subscribe: { onRevoking: () => leaving.promise },
   });
-  const { environment, channel, open, sequences } = createRig({ member });
   await open();
   channel.send(1);
   await environment.settle();
-  channel.lose?.(new Error("the channel is gone"));
-  return { environment, told, takings, member, sequences };
+  void release(claim);
+  remote.settleAll(deliveries);
+  await environment.settle();
+  expect(channel.told).toEqual(["consume", "through 1"]);
+  leaving.resolve(true);
+  await environment.settle();
+  expect(channel.told).toEqual(["consume", "through 1", "close"]);
+});
+
+/** A subscriber that takes its time to take a partition on; its claim, and what both are told. */
+async function slowlyTaken(place: Partial<ClaimPlace> = {}, onRevoking = async () => true) {
+  const told: string[] = [];
+  const taking = Promise.withResolvers<void>();
+  const member = createMember({
+    async onAssigned() {
+      told.push("assigned");
+      await taking.promise;
+    },
+    async onRevoking() {
+      told.push("revoking");
+      return await onRevoking();
+    },
+    onRevoked: () => void told.push("revoked"),
+  });
+  const rig = createRig({ member, told, place });
+  await rig.open();
+  rig.channel.send(1);
+  await rig.environment.settle();
+  expect(told.splice(0)).toEqual(["consume", "assigned"]);
+  return { ...rig, told, taking };
 }
 
 test("what a subscriber took on after it was lost is taken from it again", async () => {
-  const { environment, told, takings, sequences } = await lostWhileTaken();
-  takings[0]?.resolve();
+  const { environment, channel, told, taking, sequences } = await slowlyTaken();
+  channel.lose?.(new Error("the channel is gone"));
+  taking.resolve();
   await environment.settle();
-  expect(told).toEqual(["assigned", "revoking", "revoked"]);
+  expect(told).toEqual(["revoking", "revoked"]);
   expect(sequences()).toEqual([]);
 });
 
-test("what it took on for a claim that is over is left to the next one here", async () => {
-  const { environment, told, takings, member } = await lostWhileTaken();
-  const { channel, open, sequences } = createRig({ member });
-  await open();
-  channel.send(1, 1);
+test("it is taken away though the subscriber cannot let go of it", async () => {
+  const failing = await slowlyTaken({}, () => Promise.reject(new Error("no")));
+  failing.channel.lose?.(new Error("the channel is gone"));
+  failing.taking.resolve();
+  await failing.environment.settle();
+  expect(failing.told).toEqual(["revoking", "revoked"]);
+
+  const hanging = await slowlyTaken({}, () => Promise.withResolvers<boolean>().promise);
+  hanging.channel.lose?.(new Error("the channel is gone"));
+  hanging.taking.resolve();
+  await hanging.environment.advance(999);
+  expect(hanging.told).toEqual(["revoking"]);
+  await hanging.environment.advance(1);
+  expect(hanging.told).toEqual(["revoking", "revoked"]);
+});
+
+test("what it lets go of is the next claim's, if there is one by then", async () => {
+  let isSucceeded = false;
+  const leaving = Promise.withResolvers<boolean>();
+  const place = { isSucceeded: () => isSucceeded };
+  const { environment, channel, told, taking } = await slowlyTaken(place, () => leaving.promise);
+  channel.lose?.(new Error("the channel is gone"));
+  taking.resolve();
   await environment.settle();
-  for (const { resolve } of takings) resolve();
+  isSucceeded = true;
+  leaving.resolve(true);
   await environment.settle();
-  expect(told).toEqual(["assigned", "assigned"]);
-  expect(sequences()).toEqual([1]);
+  expect(told).toEqual(["revoking"]);
+});
+
+test("what a subscriber is taking on is not another's before it has let go of it", async () => {
+  const leaving = Promise.withResolvers<boolean>();
+  const { environment, claim, told, taking, sequences } = await slowlyTaken(
+    {},
+    () => leaving.promise,
+  );
+  void release(claim);
+  await environment.settle();
+  expect(told).toEqual([]);
+  taking.resolve();
+  await environment.settle();
+  expect([told, claim.isHolding]).toEqual([["revoking"], true]);
+  leaving.resolve(true);
+  await environment.settle();
+  expect(told).toEqual(["revoking", "revoked", "close"]);
+  expect([sequences(), claim.isHolding]).toEqual([[], false]);
 });

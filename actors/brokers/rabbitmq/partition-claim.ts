@@ -24,10 +24,16 @@ const ANSWER_MS = 5_000;
 /** Of the prefetch: with so much settled the server is told at once, so that it goes on sending. */
 const FULL_SHARE = 0.25;
 
-export interface ClaimOptions {
-  readonly environment: Environment;
+/** What a claim is to, by whoever keeps the claims of a member. */
+export interface ClaimPlace {
   readonly topic: string;
   readonly partition: number;
+  /** A later claim to the partition asks the subscriber for it, or has. */
+  readonly isSucceeded: (claim: PartitionClaim) => boolean;
+}
+
+export interface ClaimOptions extends ClaimPlace {
+  readonly environment: Environment;
   readonly queue: string;
   readonly prefetchFrames: number;
   readonly handOverMs: number;
@@ -44,8 +50,6 @@ export interface ClaimOptions {
   readonly onLost: (claim: PartitionClaim, error: unknown) => void;
   /** It owns its partition now. */
   readonly onOwned: () => void;
-  /** A later claim to the partition asks the subscriber for it, or has. */
-  readonly isSucceeded: (claim: PartitionClaim) => boolean;
 }
 
 type State = "opening" | "waiting" | "assigning" | "owned" | "leaving" | "ended";
@@ -72,7 +76,7 @@ export class PartitionClaim {
   #owning: Promise<boolean> | undefined;
   #isPassingOn = false;
   #isCaughtUp = false;
-  #onEmpty: (() => void) | undefined;
+  #onFinished: (() => void) | undefined;
 
   constructor(options: ClaimOptions) {
     this.#options = options;
@@ -87,6 +91,11 @@ export class PartitionClaim {
   /** It consumes, though another member may be before it. */
   get isConsuming(): boolean {
     return this.#state !== "opening" && !this.isLeaving;
+  }
+
+  /** Others must not take the partition for free: it consumes, or has not yet stopped to. */
+  get isHolding(): boolean {
+    return this.#state !== "opening" && this.#state !== "ended";
   }
 
   /** The subscriber was asked to take the partition on. */
@@ -123,14 +132,16 @@ export class PartitionClaim {
 
   /** Of `remote`: these sequences need not be kept any more. */
   noteSettled(sequences: readonly number[]): void {
-    const { acks, memory, prefetchFrames, remote } = this.#options;
+    const { acks, memory, prefetchFrames, remote, subscribe } = this.#options;
     for (const sequence of sequences) {
       const message = this.#inHand.get(sequence);
       if (message !== undefined) memory.forget(copyOf(message));
       this.#inHand.delete(sequence);
       this.#settled.push(sequence);
     }
-    if (remote.inHand(this.topic, this.partition) === 0) this.#onEmpty?.();
+    const isEmpty = remote.inHand(this.topic, this.partition) === 0;
+    // Who is asked to let go says itself when it has: it may have more to do than to settle.
+    if (isEmpty && subscribe.onRevoking === undefined) this.#onFinished?.();
     acks.add(this, this.#settled.length >= prefetchFrames * FULL_SHARE);
   }
 
@@ -162,23 +173,27 @@ export class PartitionClaim {
     }
   }
 
-  /** In good order: what is in hand may still be settled, within `handOverMs`. */
-  async release(): Promise<void> {
+  /**
+   * Gets ready to end in good order: what is in hand may still be settled, within `handOverMs`. It
+   * consumes until `end`, so that nobody else is given the partition before.
+   */
+  async handOver(): Promise<void> {
     if (this.isLeaving) return;
     const wasOwned = this.#state === "owned";
     this.#state = "leaving";
-    const { remote } = this.#options;
-    if (wasOwned) {
-      remote.endDelivering(this.topic, [this.partition]);
-      await this.#handOver();
-      await this.barrier();
+    if (!wasOwned) {
+      // What it is taking on it may have claimed already, and lets go of before others ask for it.
+      await this.#owning;
+      return;
     }
-    await this.end();
+    this.#options.remote.endDelivering(this.topic, [this.partition]);
+    await this.#finish();
+    await this.barrier();
   }
 
   /** At once: what is not acknowledged goes back. Idempotent. */
   async end(): Promise<void> {
-    this.#onEmpty?.();
+    this.#onFinished?.();
     if (this.#state === "ended") return;
     this.#state = "ended";
     this.flush();
@@ -203,22 +218,23 @@ export class PartitionClaim {
     if (this.#channel === undefined || this.#state === "ended") return;
     this.#state = "ended";
     this.#forgetChannel();
-    this.#onEmpty?.();
+    this.#onFinished?.();
     this.#options.remote.revoke(this.topic, [this.partition]);
     this.#options.onLost(this, error);
   }
 
-  async #handOver(): Promise<void> {
+  /** Until the subscriber is done with what is in hand. */
+  async #finish(): Promise<void> {
     const { environment, handOverMs, remote, subscribe } = this.#options;
-    const empty = Promise.withResolvers<void>();
-    this.#onEmpty = empty.resolve;
-    const timer = environment.startTimer(handOverMs, empty.resolve);
+    const { promise: finished, resolve } = Promise.withResolvers<void>();
+    this.#onFinished = resolve;
+    const timer = environment.startTimer(handOverMs, resolve);
     if (subscribe.onRevoking !== undefined) {
-      const done = (): void => empty.resolve();
+      const done = (): void => resolve();
       subscribe.onRevoking(this.topic, [this.partition]).then(done, done);
-    } else if (remote.inHand(this.topic, this.partition) === 0) empty.resolve();
-    await empty.promise;
-    this.#onEmpty = undefined;
+    } else if (remote.inHand(this.topic, this.partition) === 0) resolve();
+    await finished;
+    this.#onFinished = undefined;
     timer.cancel();
   }
 
@@ -283,10 +299,11 @@ export class PartitionClaim {
 
   /** The subscriber agreed to what was taken away before it began. Does not reject. */
   async #disown(): Promise<void> {
-    const { subscribe, isSucceeded } = this.#options;
+    const { environment, handOverMs, isSucceeded, queue, subscribe } = this.#options;
     if (isSucceeded(this)) return;
-    // Who cannot let go of it in good order loses it all the same.
-    await subscribe.onRevoking?.(this.topic, [this.partition]).catch(() => undefined);
+    const leaving = subscribe.onRevoking?.(this.topic, [this.partition]) ?? Promise.resolve(true);
+    // Who cannot let go of it in good order, or in time, loses it all the same.
+    await within(environment, leaving, handOverMs, queue).catch(() => undefined);
     if (!isSucceeded(this)) subscribe.onRevoked?.(this.topic, [this.partition]);
   }
 

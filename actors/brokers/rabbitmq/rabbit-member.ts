@@ -20,6 +20,7 @@ import type {
 } from "../broker.ts";
 import type { DeadLetterQueue } from "./dead-letter-queue.ts";
 import type { Beat, Plan } from "./membership.ts";
+import type { ClaimPlace } from "./partition-claim.ts";
 import type { LogLevel } from "./rabbit-link.ts";
 import type { RabbitNames } from "./rabbit-names.ts";
 import type { RabbitPublisher } from "./rabbit-publisher.ts";
@@ -99,7 +100,7 @@ export class RabbitMember implements Subscription {
       environment,
       topics: subscribe.topics,
       share: (topic) => this.#plan().shares.get(topic) ?? [],
-      newClaim: (topic, partition) => this.#newClaim(topic, partition),
+      newClaim: (place) => this.#newClaim(place),
       onChange: () => this.#changed(),
     });
     this.#memory = new GroupMemory(environment, publisher, names.memoryQueue(group).name, () =>
@@ -306,14 +307,14 @@ export class RabbitMember implements Subscription {
     return this.#planned;
   }
 
-  #newClaim(topic: string, partition: number): PartitionClaim {
+  #newClaim(place: ClaimPlace): PartitionClaim {
+    const { topic, partition } = place;
     const { environment, settings, names, subscribe } = this.#options;
     const { group, creditFrames } = subscribe;
     const ahead = Math.max(PREFETCH_FRAMES_MIN, 2 * creditFrames);
     return new PartitionClaim({
+      ...place,
       environment,
-      topic,
-      partition,
       queue: names.partitionQueue(group, topic, partition).name,
       prefetchFrames: Math.min(settings.prefetchFrames, ahead),
       handOverMs: settings.handOverMs,
@@ -324,10 +325,6 @@ export class RabbitMember implements Subscription {
       newEpoch: () => ++this.#epoch,
       link: this.#link,
       isBuried: (copy) => this.#isBuried(topic, copy),
-      isSucceeded: (claim) => {
-        const now = this.#claims.find(topic, partition);
-        return now !== claim && now?.isTaking === true;
-      },
       onLost: (claim, error) => {
         this.#options.onLog("info", `rabbitmq: ${topic}/${partition}: ${describeError(error)}`);
         this.#claims.forget(claim);
