@@ -9,20 +9,41 @@ import { EventEmitter } from "node:events";
 
 import type { ConfirmChannel, Options } from "amqplib";
 
-import type { RabbitMessage } from "./confirm-lane.ts";
+import type { RabbitMessage } from "./publish-encoder.ts";
 import type { RabbitSettings } from "./rabbit-settings.ts";
 
 import { isShopError } from "../../../runtime/errors.ts";
 import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
+import { decodeMessages } from "./amqp-library.fixture.ts";
 import { ConfirmLane } from "./confirm-lane.ts";
 import { RABBIT_SETTINGS } from "./rabbit-settings.ts";
 
+/** Larger than what the lane gives to the channel at a time. */
+const LARGE_BYTES = 100_000;
+
 class FakeChannel extends EventEmitter {
+  readonly ch = 5;
+  readonly connection = { frameMax: 4_096 };
   readonly taken: { readonly key: string; readonly tag: string }[] = [];
+  /** Times that something was given. */
+  writes = 0;
   hasRoom = true;
 
   publish(_exchange: string, key: string, _content: Buffer, options: Options.Publish): boolean {
+    if (key.startsWith("unfit")) throw new TypeError("Field 'routingKey' is the wrong type");
+    this.writes++;
     this.taken.push({ key, tag: options.correlationId ?? "" });
+    return this.hasRoom;
+  }
+
+  publishEncoded(bytes: Buffer, count: number): boolean {
+    const messages = decodeMessages(bytes, this.connection.frameMax);
+    expect(messages).toHaveLength(count);
+    this.writes++;
+    for (const { channel, routingKey, correlationId, mandatory } of messages) {
+      expect([channel, mandatory]).toEqual([this.ch, true]);
+      this.taken.push({ key: routingKey, tag: correlationId });
+    }
     return this.hasRoom;
   }
 
@@ -56,7 +77,7 @@ function createLane(settings: Partial<RabbitSettings> = {}, gatherMs = 0) {
   /** Settled with: nothing yet, `stored`, or an error's code. */
   const send = (...keys: string[]): { answer: string } => {
     const seen = { answer: "" };
-    lane.send(keys.map(messageOf)).then(
+    lane.send(keys.map((key) => messageOf(key))).then(
       () => (seen.answer = "stored"),
       (error: unknown) => (seen.answer = isShopError(error) ? error.code : String(error)),
     );
@@ -65,8 +86,11 @@ function createLane(settings: Partial<RabbitSettings> = {}, gatherMs = 0) {
   return { environment, lane, connect, send };
 }
 
+/** Some are large, and some the library has to encode. */
 function messageOf(key: string): RabbitMessage {
-  return { exchange: "x", routingKey: key, content: Buffer.alloc(10), options: {} };
+  const content = Buffer.alloc(key.startsWith("large") ? LARGE_BYTES : 10);
+  const options = /^(?:headed|unfit)/.test(key) ? { headers: { h: 1 } } : {};
+  return { exchange: "x", routingKey: key, content, options };
 }
 
 test("a batch is stored when all of it is confirmed, in whatever order", async () => {
@@ -98,12 +122,54 @@ test("no more is sent than the window allows, in frames and in bytes, and in ord
 test("what the library buffered is not sent again, and nothing more until it has room", () => {
   const { connect, send } = createLane();
   const channel = connect();
-  channel.hasRoom = false;
-  send("a", "b");
-  expect(channel.keys()).toEqual(["a"]);
-  channel.hasRoom = true;
-  channel.emit("drain");
-  expect(channel.keys()).toEqual(["a", "b"]);
+  for (const kind of ["large", "headed"]) {
+    channel.taken.length = 0;
+    channel.hasRoom = false;
+    send(`${kind} a`, `${kind} b`);
+    expect(channel.keys()).toEqual([`${kind} a`]);
+    channel.hasRoom = true;
+    channel.emit("drain");
+    expect(channel.keys()).toEqual([`${kind} a`, `${kind} b`]);
+  }
+});
+
+test("what goes out in one turn is given in one piece, as long as it is small", () => {
+  const { connect, send } = createLane();
+  const channel = connect();
+  send("a", "b", "c");
+  expect(channel.writes).toBe(1);
+  send("large a", "b", "large c", "d");
+  expect(channel.writes).toBe(4);
+  expect(channel.keys()).toEqual(["a", "b", "c", "large a", "b", "large c", "d"]);
+});
+
+test("what only the library can encode keeps its place, and its number", async () => {
+  const { environment, connect, send } = createLane();
+  const channel = connect();
+  const before = send("a");
+  const mixed = send("b", "headed c", "d");
+  expect(channel.keys()).toEqual(["a", "b", "headed c", "d"]);
+  expect(new Set(channel.taken.map(({ tag }) => tag)).size).toBe(4);
+  channel.emit("return", { properties: { correlationId: channel.taken[2]?.tag } });
+  channel.confirmUpTo("d");
+  await environment.settle();
+  expect([before.answer, mixed.answer]).toEqual(["stored", "INDETERMINATE"]);
+});
+
+test("what cannot be encoded is refused alone: others go on under their own numbers", async () => {
+  const { environment, connect, send } = createLane({ confirmWindowFrames: 3 });
+  const early = send("a");
+  const unfit = send("unfit", "never sent");
+  const inDoubt = send("b", "unfit");
+  const channel = connect();
+  const late = send("c", "d");
+  expect(channel.keys()).toEqual(["a", "b", "c"]);
+  channel.confirm("c", "a");
+  expect(channel.keys()).toEqual(["a", "b", "c", "d"]);
+  channel.confirm("d");
+  await environment.settle();
+  const answers = [early, unfit, inDoubt, late].map(({ answer }) => answer);
+  expect(answers).toEqual(["stored", "BAD_MESSAGE", "INDETERMINATE", "stored"]);
 });
 
 test("under traffic frames go out together when their time is over, or with a close", async () => {

@@ -2,32 +2,30 @@
  * Publishing in order on one confirm channel, with a window, and an answer to every batch.
  *
  * Frames wait here, bounded, until the window has room, and under traffic for a moment so that
- * more go out together; what was given to the client library is never given again, also when it
- * says that its buffer is full. Each batch is answered by `publishTimeoutMs`, on a lost connection
- * at once. Refuses what exceeds the bounds (`SATURATED`), and everything after `close`.
+ * more go out together: what is sent in one turn is encoded into one piece, which the client
+ * library takes as patched in `patches/`. What it was given is never given again, also when it says
+ * that its buffer is full. Each batch is answered by `publishTimeoutMs`, on a lost connection at
+ * once. Refuses what exceeds the bounds (`SATURATED`), what cannot be encoded (`BAD_MESSAGE`), and
+ * everything after `close`.
  */
 
-import type { ConfirmChannel, Options } from "amqplib";
+import type { ConfirmChannel } from "amqplib";
 
 import type { Environment, Timer } from "../../../runtime/environment.ts";
+import type { RabbitMessage } from "./publish-encoder.ts";
 import type { BatchCount } from "./publish-verdict.ts";
 import type { RabbitSettings } from "./rabbit-settings.ts";
 
 import { assert, ShopError } from "../../../runtime/errors.ts";
 import { FrameGather } from "./frame-gather.ts";
+import { PublishEncoder } from "./publish-encoder.ts";
 import { publishVerdict } from "./publish-verdict.ts";
 import { SentWindow } from "./sent-window.ts";
 
 /** Deadlines are looked at this often within the shortest of them. */
 const SWEEPS = 4;
-
-export interface RabbitMessage {
-  /** Empty: the queue named by the routing key. */
-  readonly exchange: string;
-  readonly routingKey: string;
-  readonly content: Buffer;
-  readonly options: Options.Publish;
-}
+/** So much is given to the client library at a time. */
+const WRITE_BYTES = 64 * 1_024;
 
 type Cause = BatchCount["cause"];
 
@@ -66,6 +64,8 @@ export class ConfirmLane {
   /** Those of earlier channels. */
   #copiesBefore = 0;
   #channel: ConfirmChannel | undefined;
+  /** For the channel; empty between two turns. */
+  #encoder: PublishEncoder | undefined;
   #windowBytes = 0;
   #waitingFrames = 0;
   #waitingBytes = 0;
@@ -93,6 +93,11 @@ export class ConfirmLane {
   open(channel: ConfirmChannel): void {
     this.lose();
     this.#channel = channel;
+    this.#encoder = new PublishEncoder({
+      channel: channel.ch,
+      frameBytesMax: channel.connection.frameMax,
+      copyPrefix: `${this.#origin}-`,
+    });
     this.#copiesBefore = this.#copies;
     this.#isBufferFull = false;
     channel.on("close", () => {
@@ -119,6 +124,7 @@ export class ConfirmLane {
   lose(): void {
     if (this.#channel === undefined) return;
     this.#channel = undefined;
+    this.#encoder = undefined;
     this.#sent.clear();
     this.#windowBytes = 0;
     for (const batch of this.#open) {
@@ -191,10 +197,11 @@ export class ConfirmLane {
     if (this.#gathering !== undefined) return;
     while (this.#hasWindow()) {
       const [batch] = this.#waiting;
-      if (batch === undefined) return;
+      if (batch === undefined) break;
       if (!batch.isOver) this.#sendNext(batch);
       if (batch.isOver || batch.sent === batch.messages.length) this.#waiting.shift();
     }
+    this.#write();
   }
 
   #hasWindow(): boolean {
@@ -205,23 +212,47 @@ export class ConfirmLane {
 
   #sendNext(batch: Batch): void {
     const message = batch.messages[batch.sent];
-    assert(message !== undefined && this.#channel !== undefined, "there is one to send");
-    const { exchange, routingKey, content, options } = message;
-    const bytes = content.byteLength;
+    const encoder = this.#encoder;
+    assert(message !== undefined && encoder !== undefined, "there is one to send");
+    if (!encoder.add(message, this.#copies + 1) && !this.#publishAlone(message)) {
+      this.#end(batch, "unfit");
+      return;
+    }
+    const bytes = message.content.byteLength;
     this.#windowBytes += bytes;
     this.#waitingFrames--;
     this.#waitingBytes -= bytes;
     batch.sent++;
-    const hasRoom = this.#channel.publish(exchange, routingKey, content, {
-      ...options,
-      correlationId: `${this.#origin}-${this.#copies + 1}`,
-      mandatory: true,
-      persistent: true,
-    });
-    // What the library throws for was not counted by the server either.
     this.#copies++;
     this.#sent.add({ batch, bytes, isUnrouted: false });
-    if (!hasRoom) this.#isBufferFull = true;
+    if (encoder.bytes >= WRITE_BYTES) this.#write();
+  }
+
+  /** By the library's own encoder, behind what was encoded before. False: it cannot either. */
+  #publishAlone({ exchange, routingKey, content, options }: RabbitMessage): boolean {
+    this.#write();
+    try {
+      const hasRoom = this.#channel?.publish(exchange, routingKey, content, {
+        ...options,
+        correlationId: `${this.#origin}-${this.#copies + 1}`,
+        mandatory: true,
+        persistent: true,
+      });
+      if (hasRoom === false) this.#isBufferFull = true;
+      return true;
+    } catch (error) {
+      // Thrown before anything is written; all else is the end of the channel.
+      if (error instanceof TypeError || error instanceof RangeError) return false;
+      throw error;
+    }
+  }
+
+  #write(): void {
+    const encoder = this.#encoder;
+    if (encoder === undefined || encoder.count === 0) return;
+    const { count } = encoder;
+    const hasRoom = this.#channel?.publishEncoded(encoder.take(), count);
+    if (hasRoom === false) this.#isBufferFull = true;
   }
 
   /** Told before the frame is confirmed. */

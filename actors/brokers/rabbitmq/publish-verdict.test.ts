@@ -20,12 +20,14 @@ test("each outcome of a batch has the answer that may be relied on", () => {
     [{ unsent: 3, cause: "closed" }, "CLOSED"],
     [{ unsent: 3, cause: "down" }, "STORAGE_FAULT"],
     [{ unsent: 3, cause: "late" }, "STORAGE_FAULT"],
+    [{ unsent: 3, cause: "unfit" }, "BAD_MESSAGE"],
     [{ unrouted: 3 }, "UNKNOWN_TOPIC"],
     [{ declined: 3 }, "STORAGE_FULL"],
     [{ unsure: 1, unsent: 2, cause: "down" }, "INDETERMINATE"],
     [{ stored: 2, unsure: 1 }, "INDETERMINATE"],
     [{ stored: 2, declined: 1 }, "INDETERMINATE"],
     [{ stored: 1, unsent: 2, cause: "blocked" }, "INDETERMINATE"],
+    [{ unsure: 1, unsent: 2, cause: "unfit" }, "INDETERMINATE"],
     [{ stored: 1, unrouted: 2 }, "INDETERMINATE"],
   ];
   for (const [count, code] of table) {

@@ -22,7 +22,7 @@ export interface BatchCount {
   /** Never sent. */
   readonly unsent: number;
   /** Why some were not sent or not answered. */
-  readonly cause: "blocked" | "closed" | "down" | "late";
+  readonly cause: "blocked" | "closed" | "down" | "late" | "unfit";
 }
 
 /** Undefined: all is stored. */
@@ -51,6 +51,8 @@ function unsentError(unsent: number, count: BatchCount): ShopError {
       return new ShopError("STORAGE_FULL", text, "later");
     case "closed":
       return new ShopError("CLOSED", text, "never");
+    case "unfit":
+      return new ShopError("BAD_MESSAGE", text, "never");
     case "down":
     case "late":
       return new ShopError("STORAGE_FAULT", text, "later");
@@ -67,5 +69,7 @@ function reasonOf({ cause }: BatchCount): string {
       return "the connection is lost";
     case "late":
       return "publishTimeoutMs has passed";
+    case "unfit":
+      return "a name or a header is larger than the protocol can say";
   }
 }

@@ -19,7 +19,7 @@ import type {
   SubscribeOptions,
   Subscription,
 } from "../broker.ts";
-import type { RabbitMessage } from "./confirm-lane.ts";
+import type { RabbitMessage } from "./publish-encoder.ts";
 import type { RabbitAddress } from "./rabbit-faults.ts";
 import type { LogLevel } from "./rabbit-link.ts";
 import type { RabbitSettings } from "./rabbit-settings.ts";

@@ -10,7 +10,7 @@ import type { Channel, ChannelModel } from "amqplib";
 
 import type { Environment, Timer } from "../../../runtime/environment.ts";
 import type { ConnectionState } from "../broker.ts";
-import type { RabbitMessage } from "./confirm-lane.ts";
+import type { RabbitMessage } from "./publish-encoder.ts";
 import type { LogLevel } from "./rabbit-link.ts";
 import type { RabbitNames } from "./rabbit-names.ts";
 import type { RabbitSettings } from "./rabbit-settings.ts";

@@ -91,9 +91,8 @@ async function join(broker: RabbitBroker): Promise<{
   return { subscription, deliveries };
 }
 
-function frame(slot: number): Uint8Array {
+function frame(slot: number, payload = new TextEncoder().encode("payload")): Uint8Array {
   const timeMs = environment.nowMs();
-  const payload = new TextEncoder().encode("payload");
   return encodeFrame({ type: 1, slot, key: "k", payload, id: environment.newId(), timeMs });
 }
 
@@ -185,6 +184,19 @@ describe.skipIf(!requireOrSkip("rabbitmq", missing === undefined, missing ?? "")
         (error: unknown) => (isShopError(error) ? `${error.code} ${error.message}` : String(error)),
       );
       expect(told).toMatch(/^UNKNOWN_TOPIC .*rabbitmq\.groups/);
+      await broker.close();
+    });
+
+    test("frames of all sizes that go out together come whole and in their order", async () => {
+      const broker = await open(server.url);
+      const { deliveries } = await join(broker);
+      // Around what the server takes in one frame of the protocol, and a piece of the adapter.
+      const sizes = [0, 200_000, 1, 131_064, 64, 65_536, 131_065, 300];
+      const frames = sizes.map((size, at) => frame(0, new Uint8Array(size).fill(at)));
+      await broker.publish(frames.map((bytes) => ({ topic: "t", frame: bytes })));
+      await eventually("they came", () => deliveries.length === sizes.length);
+      const isWhole = deliveries.map(({ bytes }, at) => Buffer.compare(bytes, frames[at] ?? bytes));
+      expect(isWhole).toEqual(sizes.map(() => 0));
       await broker.close();
     });
 
