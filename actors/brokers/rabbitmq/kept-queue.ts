@@ -36,6 +36,7 @@ export async function readKept(
 ): Promise<void> {
   const mark = environment.newId();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
+  promise.catch(() => undefined); // the channel may close before it is waited for
   const late = new ShopError("STORAGE_FAULT", `rabbitmq: ${queue} cannot be read`, "later");
   const limit = environment.startTimer(READ_TIMEOUT_MS, () => reject(late));
   let quiet = publisher.isBlocked ? environment.startTimer(QUIET_MS, resolve) : undefined;
