@@ -193,6 +193,29 @@ describe("the outbox", () => {
   });
 });
 
+test("an append that failed half-way is gone on with: every line whole, and once", async () => {
+  const script = join(import.meta.dir, "outbox-channel-process.fixture.ts");
+  const limited = `trap "" XFSZ; ulimit -S -f 4; exec "$0" "$@"`;
+  const child = Bun.spawn(["sh", "-c", limited, process.execPath, script, directory], {
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const [first, ...results] = (await new Response(child.stdout).text()).trim().split("\n");
+  expect(await child.exited).toBe(0);
+  expect(first).toBe("failed");
+  expect(results.at(-1)).toBe("sent");
+  const files = readdirSync(directory).sort(byAge);
+  expect(files.length).toBeGreaterThan(1);
+  const wanted = Array.from({ length: 40 }, (_, at) => `o${at}`);
+  expect(files.flatMap((file) => ordersIn(file))).toEqual(wanted);
+});
+
+/** Oldest first. */
+function byAge(left: string, right: string): number {
+  const ageOf = (name: string) => Number(/\.(\d+)\./.exec(name)?.[1] ?? 0);
+  return ageOf(right) - ageOf(left);
+}
+
 test("a crash between the writing and the commit leaves one line and one entry", async () => {
   const first = open();
   const house = openHouse({ channels: [first] });

@@ -16,7 +16,7 @@ import type { OutboxFile } from "./outbox-file.ts";
 
 import { describeError } from "../../runtime/errors.ts";
 import { failedSend, SENT } from "./channel.ts";
-import { openOutboxFile, readWrittenIds } from "./outbox-file.ts";
+import { openOutboxFile, readWrittenIds, tailsIn } from "./outbox-file.ts";
 
 /**
  * Ids remembered as written, at least: what every shard, of up to thirty-two, can have left
@@ -53,12 +53,8 @@ export function createOutboxChannel(options: OutboxChannelOptions): Channel {
   async function readTails(): Promise<void> {
     // What is taken over while they are read is looked for again.
     hasReadTails = true;
-    try {
-      for (const id of await readWrittenIds(directory, `${kind}-`)) remember(id);
-    } catch (error) {
-      hasReadTails = false;
-      throw error;
-    }
+    const tails = tailsIn(directory);
+    for (const id of await readWrittenIds(tails, `${kind}-`, settings.filesMax)) remember(id);
   }
 
   function remember(id: string): void {

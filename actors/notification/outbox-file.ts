@@ -22,6 +22,8 @@ const TAIL_IDS_MAX = 256;
 /** A line is shorter than this, so a torn one is too. */
 const LINE_BYTES_MAX = 64 * 1_024;
 const LINE_BREAK = 10;
+/** What a name ends in, with its age. */
+const FILE = /(?:\.(\d+))?\.jsonl$/;
 const ID = /^\{"id":("(?:[^"\\\p{Cc}]|\\(?:["\\/bfnrt]|u[0-9a-f]{4}))*")/u;
 
 export interface OutboxFile {
@@ -36,8 +38,7 @@ export async function openOutboxFile(
   settings: OutboxSettings,
 ): Promise<OutboxFile> {
   await mkdir(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
-  const pathOf = (age: number) =>
-    join(directory, age === 0 ? `${name}.jsonl` : `${name}.${age}.jsonl`);
+  const pathOf = (age: number) => join(directory, nameOf(name, age));
   let handle = await open(pathOf(0), "a+", PRIVATE_FILE_MODE);
   let sizeBytes = 0;
   try {
@@ -71,25 +72,49 @@ export async function openOutboxFile(
   };
 }
 
-/** Ids in the tails of all files of `directory` that begin with `prefix`, oldest file first. */
+/** The files of a directory, which others may rotate meanwhile. */
+export interface Tails {
+  names(): Promise<readonly string[]>;
+  /** The ids last in it, at most `TAIL_IDS_MAX`; undefined: there is no such file now. */
+  idsOf(name: string): Promise<readonly string[] | undefined>;
+}
+
+export function tailsIn(directory: string): Tails {
+  return {
+    names: () => readdir(directory),
+    async idsOf(name) {
+      const handle = await open(join(directory, name), "r").catch(ignoreMissing);
+      try {
+        return handle && idsIn(await readTail(handle, TAIL_BYTES)).slice(-TAIL_IDS_MAX);
+      } finally {
+        await handle?.close();
+      }
+    },
+  };
+}
+
+/**
+ * Ids in the tails of all files whose names begin with `prefix`, oldest file first.
+ *
+ * Files only ever grow older, one age at a time. So they are read from the newest on, through every
+ * age there may be, also those that no file had at first: what is rotated meanwhile is read twice
+ * at worst, and an age that is missing just then is passed by. `filesMax`: what any rotation keeps.
+ */
 export async function readWrittenIds(
-  directory: string,
+  tails: Tails,
   prefix: string,
+  filesMax: number,
 ): Promise<readonly string[]> {
-  const names = (await readdir(directory)).filter(
-    (name) => name.startsWith(prefix) && name.endsWith(".jsonl"),
-  );
-  // `email-0.1.jsonl` before `email-0.jsonl`: what is forgotten first is what is older.
-  const ids: string[] = [];
-  for (const name of names.sort(olderFirst)) {
-    const handle = await open(join(directory, name), "r");
-    try {
-      ids.push(...idsIn(await readTail(handle, TAIL_BYTES)).slice(-TAIL_IDS_MAX));
-    } finally {
-      await handle.close();
-    }
+  const names = (await tails.names()).filter((name) => name.startsWith(prefix) && FILE.test(name));
+  const shards = new Set(names.map((name) => name.replace(FILE, "")));
+  // A setting that was larger once left older ones.
+  const oldest = Math.max(filesMax - 1, ...names.map(ageOf));
+  const newestFirst: (readonly string[])[] = [];
+  for (let age = 0; age <= oldest; age++) {
+    for (const shard of shards) newestFirst.push((await tails.idsOf(nameOf(shard, age))) ?? []);
   }
-  return ids;
+  // What is forgotten first is what is older.
+  return newestFirst.toReversed().flat();
 }
 
 /** Cuts off what follows the last line break; returns the size that is left. */
@@ -119,16 +144,15 @@ function idsIn(tail: Buffer): readonly string[] {
     });
 }
 
-/** By the age in the name, oldest first. */
-function olderFirst(left: string, right: string): number {
-  return ageOf(right) - ageOf(left);
-}
-
 function ageOf(name: string): number {
-  return Number(/\.(\d+)\.jsonl$/.exec(name)?.[1] ?? 0);
+  return Number(FILE.exec(name)?.[1] ?? 0);
 }
 
-function ignoreMissing(error: unknown): void {
-  if (error instanceof Error && "code" in error && error.code === "ENOENT") return;
+function nameOf(shard: string, age: number): string {
+  return age === 0 ? `${shard}.jsonl` : `${shard}.${age}.jsonl`;
+}
+
+function ignoreMissing(error: unknown): undefined {
+  if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
   throw error;
 }

@@ -157,3 +157,21 @@ test("a lease that ends while its slot is handed over takes nothing of the next 
   expect(rig.member.isAssigned("t", 0)).toBe(true);
   expect(rig.member.isAssigned("u", 0)).toBe(true);
 });
+
+test("slots that are never let go of hold nothing up once their time is over", async () => {
+  const claiming = Promise.withResolvers<void>();
+  const rig = setUp({
+    topics: ["t", "u"],
+    onAssigned: (topic) => (topic === "t" ? Promise.resolve() : claiming.promise),
+    onRevoking: () => new Promise(() => undefined),
+  });
+  await rig.open();
+  await rig.assign({ t: [0], u: [0] });
+  await rig.assign({ t: [1], u: [1] });
+  claiming.resolve();
+  await rig.environment.advance(KAFKA_SETTINGS.rebalanceMs - 1);
+  expect(rig.calls).toEqual([]);
+  await rig.environment.advance(1);
+  const begun = ["begin t/1", "begin u/1"];
+  expect(rig.calls).toEqual(["revoked t/0", "revoked u/0", "rejoin with 1", ...begun]);
+});

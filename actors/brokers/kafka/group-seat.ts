@@ -24,6 +24,7 @@ import type { OffsetCommitter } from "./offset-committer.ts";
 import { describeError, isShopError, ShopError } from "../../../runtime/errors.ts";
 import { HandOver } from "./slot-hand-over.ts";
 import { beginningsOf } from "./kafka-assignment.ts";
+import { settledWithin } from "./settled-within.ts";
 import { assignGroup, encodeWish } from "./slot-assigner.ts";
 
 const BACKOFF_MIN_MS = 100;
@@ -271,17 +272,19 @@ export class GroupSeat {
     this.#opening = undefined;
   }
 
-  /** The subscriber has agreed to what was taken away before it began, and lets go of it. */
+  /** The subscriber agreed to what was taken away before it began, and lets go of it in time. */
   async #disown(agreed: readonly TopicPartitions[]): Promise<void> {
     const { site, subscribe } = this.#options;
-    for (const { topic, partitions } of agreed) {
+    const { rebalanceMs } = site.settings;
+    const letGo = async ({ topic, partitions }: TopicPartitions): Promise<void> => {
       try {
         await subscribe.onRevoking?.(topic, partitions);
       } catch (error) {
         site.onLog("warning", `partitions were not let go of: ${describeError(error)}`);
       }
-      subscribe.onRevoked?.(topic, partitions);
-    }
+    };
+    await settledWithin(site.environment, rebalanceMs, Promise.all(agreed.map(letGo)));
+    for (const { topic, partitions } of agreed) subscribe.onRevoked?.(topic, partitions);
   }
 
   #refuse(added: readonly TopicPartitions[], error: unknown): void {

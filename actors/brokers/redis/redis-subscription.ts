@@ -112,6 +112,8 @@ export class RedisSubscription implements Subscription {
       onBroken: (error) => this.#fail(error),
     });
     this.#taking = new RedisTaking({
+      environment,
+      handOverMs: settings.handOverMs,
       subscribe,
       desk: this.#desk,
       onTaken: (claim, places) => this.#assign(claim, places),

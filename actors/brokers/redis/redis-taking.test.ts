@@ -14,6 +14,7 @@ import { RedisRefusal } from "./redis-failure.ts";
 import { fenceOf } from "./membership-plan.ts";
 import { RedisTaking } from "./redis-taking.ts";
 
+const HAND_OVER_MS = 10_000;
 const THIEF = fenceOf("thief", 9);
 
 function claimOf(partition: number): Claim {
@@ -26,8 +27,10 @@ function createRig(topics: readonly string[] = ["t"]) {
   const told: string[] = [];
   const answers = new Map<string, PromiseWithResolvers<void>>();
   const troubles: unknown[] = [];
-  const faults: { places?: Error; revoking?: Error } = {};
+  const faults: { places?: Error; revoking?: Error; silence?: Promise<void> } = {};
   const taking = new RedisTaking({
+    environment,
+    handOverMs: HAND_OVER_MS,
     subscribe: {
       topics,
       async onAssigned(topic, partitions) {
@@ -38,7 +41,7 @@ function createRig(topics: readonly string[] = ["t"]) {
       },
       async onRevoking(topic, partitions) {
         told.push(`revoking ${topic} ${partitions.join()}`);
-        await Promise.resolve();
+        await faults.silence;
         if (faults.revoking !== undefined) throw faults.revoking;
         return true;
       },
@@ -140,6 +143,32 @@ test("who cannot let go in good order loses it all the same", async () => {
   await agree("t");
   expect(told.slice(1)).toEqual(["revoking t 0", "revoked t 0", "given back 0", "over"]);
   expect(troubles).toEqual([faults.revoking]);
+});
+
+test("who does not let go in time loses it all the same, and nothing waits for it", async () => {
+  const { environment, taking, told, troubles, faults, take, agree } = createRig(["t", "u"]);
+  const answer = Promise.withResolvers<void>();
+  faults.silence = answer.promise;
+  await take(0);
+  taking.lose([0]);
+  await agree("t", "u");
+  await environment.advance(HAND_OVER_MS - 1);
+  expect(told.slice(2)).toEqual(["revoking t 0", "revoking u 0"]);
+  await environment.advance(1);
+  expect(told.slice(4)).toEqual(["revoked t 0", "revoked u 0", "given back 0", "over"]);
+  answer.reject(new Error("too late"));
+  await environment.settle();
+  expect(troubles).toHaveLength(2);
+  expect(environment.pendingTimers()).toBe(0);
+});
+
+test("who lets go in time leaves no timer behind", async () => {
+  const { environment, taking, told, take, agree } = createRig();
+  await take(0);
+  taking.lose([0]);
+  await agree("t");
+  expect(told.at(-1)).toBe("over");
+  expect(environment.pendingTimers()).toBe(0);
 });
 
 test("a server that does not say whose they are has nothing taken on", async () => {

@@ -7,6 +7,7 @@
  * to have anything read of a claim that was lost, even when nobody else took it.
  */
 
+import type { Environment } from "../../../runtime/environment.ts";
 import type { SubscribeOptions } from "../broker.ts";
 import type { RedisGroupDesk } from "./redis-group-desk.ts";
 import type { Claim } from "./redis-membership.ts";
@@ -15,6 +16,9 @@ import type { StoredPlace } from "./redis-position.ts";
 import { RedisRefusal } from "./redis-failure.ts";
 
 export interface RedisTakingOptions {
+  readonly environment: Pick<Environment, "startTimer">;
+  /** Longest that the subscriber may take to let go of what it does not get. */
+  readonly handOverMs: number;
   readonly subscribe: Pick<SubscribeOptions, "topics" | "onAssigned" | "onRevoking" | "onRevoked">;
   readonly desk: Pick<RedisGroupDesk, "places">;
   /** Taken on. `places`: per topic. */
@@ -99,21 +103,27 @@ export class RedisTaking {
     for (const answer of answers) if (answer.status === "rejected") throw answer.reason;
   }
 
-  /** Who refused may have begun to take them on. */
+  /** Who refused may have begun to take them on. Who does not let go in time loses them so. */
   async #disown(claims: readonly Claim[]): Promise<void> {
     if (claims.length === 0) return;
-    const { subscribe, onTrouble } = this.#options;
+    const { environment, handOverMs, subscribe, onTrouble } = this.#options;
     const { topics, onRevoking, onRevoked } = subscribe;
+    const letGo = async (topic: string): Promise<void> => {
+      try {
+        await onRevoking?.(topic, partitions);
+      } catch (error) {
+        onTrouble(error);
+      }
+    };
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = environment.startTimer(handOverMs, resolve);
     const partitions = claims.map(({ partition }) => partition);
     await Promise.all(
       topics.map(async (topic) => {
-        try {
-          await onRevoking?.(topic, partitions);
-        } catch (error) {
-          onTrouble(error);
-        }
+        await Promise.race([letGo(topic), late]);
         onRevoked?.(topic, partitions);
       }),
     );
+    timer.cancel();
   }
 }

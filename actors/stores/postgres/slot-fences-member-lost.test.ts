@@ -7,7 +7,7 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 
 import { ShopError } from "../../../runtime/errors.ts";
-import { setUp } from "./slot-fences-member.fixture.ts";
+import { handedOver, setUp } from "./slot-fences-member.fixture.ts";
 
 let world: ReturnType<typeof setUp>;
 beforeEach(() => {
@@ -45,7 +45,7 @@ describe("a slot that comes back while its loss is still being waited for", () =
     const again = member.revoking("payments", [1]);
     ends[1]?.resolve(true);
     await again;
-    expect(world.calls).toEqual(["claim order 1,2", "claim order 1", "release order 1"]);
+    expect(world.calls).toEqual(["claim order 1,2", "claim order 1", handedOver("1")]);
   });
 
   test("is not given back by an older claim of it that fails", async () => {
@@ -83,7 +83,7 @@ describe("a slot of which one topic was cut off", () => {
     rests.payments = true;
     await member.revoking("inventory", [1, 3]);
     expect(asked).toEqual(["inventory 1,3", "payments 1"]);
-    expect(world.calls.slice(1)).toEqual(["release order 1"]);
+    expect(world.calls.slice(1)).toEqual([handedOver("1")]);
   });
 
   test("stays claimed while its work may be under way", async () => {
@@ -118,7 +118,7 @@ describe("a slot of which one topic was cut off", () => {
     member.revoked("payments", [1]);
     ended.resolve(true);
     await ending;
-    expect(world.calls).toEqual(["claim order 1", "release order 1"]);
+    expect(world.calls).toEqual(["claim order 1", handedOver("1")]);
   });
 });
 
@@ -156,7 +156,7 @@ describe("a slot that was lost with work under way, and whose next claim fails",
     await member.assigned("inventory", [1]);
     rests.payments = true;
     await member.revoking("inventory", [1]);
-    expect(world.calls.slice(2)).toEqual(["claim order 1", "release order 1"]);
+    expect(world.calls.slice(2)).toEqual(["claim order 1", handedOver("1")]);
   });
 
   test("is released by the loss of a newer claim of it that did not fail", async () => {
@@ -168,6 +168,6 @@ describe("a slot that was lost with work under way, and whose next claim fails",
     await assigned;
     rests.payments = true;
     await member.revoking("payments", [1]);
-    expect(world.calls.slice(2)).toEqual(["claim order 1", "release order 1"]);
+    expect(world.calls.slice(2)).toEqual(["claim order 1", handedOver("1")]);
   });
 });

@@ -5,6 +5,7 @@
  */
 
 import type { Broker, SubscribeOptions } from "../../brokers/broker.ts";
+import type { SlotFences } from "./slot-fences.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
 import { withFences } from "./slot-fences-member.ts";
@@ -19,7 +20,8 @@ const OPTIONS: SubscribeOptions = {
   onDeliveries: () => undefined,
 };
 
-export function setUp() {
+/** `own`: instead of fences that only note what is asked. */
+export function setUp(own?: Pick<SlotFences, "claim" | "release">) {
   const calls: string[] = [];
   let given: SubscribeOptions | undefined;
   let claiming: PromiseWithResolvers<void> | undefined;
@@ -48,16 +50,22 @@ export function setUp() {
       const bound = withinMs === undefined ? "" : ` within ${withinMs} ms`;
       calls.push(`release ${group} ${slots.join()}${bound}`);
       if (isAway) throw new ShopError("STORAGE_FAULT", "the database is away", "later");
-      if (withinMs === undefined) await releasing?.promise;
+      const held = releasing;
+      releasing = undefined;
+      await held?.promise;
     },
   };
   return {
     calls,
     goAway: () => void (isAway = true),
     holdClaims: () => (claiming = Promise.withResolvers<void>()),
-    holdReleases: () => (releasing = Promise.withResolvers<void>()),
+    /** The next one only. */
+    holdRelease: () => (releasing = Promise.withResolvers<void>()),
     join: async (options: Partial<SubscribeOptions> = {}) => {
-      const subscription = await withFences(broker, fences).subscribe({ ...OPTIONS, ...options });
+      const subscription = await withFences(broker, own ?? fences).subscribe({
+        ...OPTIONS,
+        ...options,
+      });
       const { onAssigned, onRevoking, onRevoked } = given ?? OPTIONS;
       return {
         subscription,
@@ -67,6 +75,11 @@ export function setUp() {
       };
     },
   };
+}
+
+/** How the release is noted that a hand-over of these waits for. */
+export function handedOver(slots: string): string {
+  return `release order ${slots} within 5000 ms`;
 }
 
 /** Whatever can go on without an answer has gone on. */

@@ -5,7 +5,7 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 
 import { ShopError } from "../../../runtime/errors.ts";
-import { setUp, turns } from "./slot-fences-member.fixture.ts";
+import { handedOver, setUp, turns } from "./slot-fences-member.fixture.ts";
 
 let world: ReturnType<typeof setUp>;
 beforeEach(() => {
@@ -23,8 +23,8 @@ describe("a member with fences", () => {
     expect(world.calls).toEqual([
       "claim order 1,2",
       "claim order 3",
-      "release order 1",
-      "release order 2,3",
+      handedOver("1"),
+      handedOver("2,3"),
     ]);
   });
 
@@ -60,7 +60,7 @@ describe("a member with fences", () => {
       "claim order 1",
       "above: assigned",
       "above: drained",
-      "release order 1",
+      handedOver("1"),
       "above: revoked",
     ]);
   });
@@ -77,7 +77,7 @@ describe("a member with fences", () => {
     member.revoked("payments", [1]);
     await member.revoking("inventory", [1, 2]);
     member.revoked("inventory", [1, 2]);
-    expect(world.calls).toEqual(["claim order 1", "claim order 2", "release order 2"]);
+    expect(world.calls).toEqual(["claim order 1", "claim order 2", handedOver("2")]);
   });
 
   test("releases a slot of which it got every topic back and ended well", async () => {
@@ -87,7 +87,7 @@ describe("a member with fences", () => {
     member.revoked("payments", [1]);
     await member.assigned("payments", [1]);
     for (const topic of ["payments", "inventory"]) await member.revoking(topic, [1]);
-    expect(world.calls).toEqual(["claim order 1", "release order 1"]);
+    expect(world.calls).toEqual(["claim order 1", handedOver("1")]);
   });
 
   test("that closes at rest releases all before it leaves, what it lost as well", async () => {
@@ -151,13 +151,13 @@ describe("a member with fences", () => {
 test("a member that closes at rest leaves no hand-over's release behind", async () => {
   const member = await world.join();
   await member.assigned("payments", [1, 2]);
-  const releasing = world.holdReleases();
+  const releasing = world.holdRelease();
   const ending = member.revoking("payments", [1]);
   await turns();
-  expect(world.calls.at(-1)).toBe("release order 1");
+  expect(world.calls.at(-1)).toBe(handedOver("1"));
   await member.subscription.close(true);
   expect(world.calls.slice(1)).toEqual([
-    "release order 1",
+    handedOver("1"),
     "release order 1,2 within 1000 ms",
     "closed at rest",
   ]);
@@ -169,10 +169,10 @@ test("a member that closes at rest leaves no hand-over's release behind", async 
 test("a member whose hand-over's release is not over says so as it closes at rest", async () => {
   const member = await world.join();
   await member.assigned("payments", [1]);
-  const releasing = world.holdReleases();
+  const releasing = world.holdRelease();
   const ending = member.revoking("payments", [1]);
   await turns();
-  expect(world.calls.at(-1)).toBe("release order 1");
+  expect(world.calls.at(-1)).toBe(handedOver("1"));
   world.goAway();
   await member.subscription.close(true);
   expect(world.calls.at(-1)).toBe("closed");
@@ -185,5 +185,5 @@ test("a hand-over's release that is over is no business of the close", async () 
   await member.assigned("payments", [1]);
   await member.revoking("payments", [1]);
   await member.subscription.close(true);
-  expect(world.calls).toEqual(["claim order 1", "release order 1", "closed at rest"]);
+  expect(world.calls).toEqual(["claim order 1", handedOver("1"), "closed at rest"]);
 });

@@ -22,6 +22,11 @@ import { ShopError } from "../../../runtime/errors.ts";
 
 /** Longest that a member keeps what it gives up only because its slots are not released yet. */
 const LEAVE_WAIT_MS = 1_000;
+/**
+ * Longest that a hand-over waits for its release: a broker gives it ten seconds and more, and a
+ * database that is silent for half of them is not going to answer in the rest.
+ */
+const HAND_OVER_RELEASE_MS = 5_000;
 
 type Fences = Pick<SlotFences, "claim" | "release">;
 
@@ -61,7 +66,7 @@ function assignments(options: SubscribeOptions, slots: MemberSlots): Assignments
       if (isAtRest) {
         const others = options.topics.filter((other) => other !== topic);
         for (const other of others) await askAgain(other, partitions);
-        await slots.release(tenures);
+        await slots.release(tenures, HAND_OVER_RELEASE_MS);
       } else slots.lose(tenures);
       return isAtRest;
     },
@@ -161,7 +166,7 @@ class MemberSlots {
   }
 
   /** They end, or have ended by now, and nothing of them is under way any more. */
-  async release(tenures: readonly Tenure[], withinMs?: number): Promise<void> {
+  async release(tenures: readonly Tenure[], withinMs: number): Promise<void> {
     this.rest(tenures);
     for (const tenure of tenures) take(this.#tenures, tenure);
     const free = slotsOf(tenures).filter((slot) => this.#isFree(slot));
@@ -199,7 +204,7 @@ class MemberSlots {
   }
 
   /** A slot that could not be released is its next owner's to fence. */
-  async #release(slots: readonly number[], withinMs?: number): Promise<boolean> {
+  async #release(slots: readonly number[], withinMs: number): Promise<boolean> {
     if (slots.length === 0) return true;
     for (const slot of slots) this.#claims.delete(slot);
     this.#releases.add(slots);

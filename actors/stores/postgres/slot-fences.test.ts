@@ -6,11 +6,16 @@ import type { ShardLease } from "./shard-lease.ts";
 import type { SlotRows } from "./slot-fences-rows.ts";
 
 import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
+import { setUp as setUpMembers } from "./slot-fences-member.fixture.ts";
 import { createSlotFences, FENCE_SETTINGS } from "./slot-fences.ts";
+
+/** The shortest that a broker lets a hand-over last. */
+const HAND_OVER_MS = 10_000;
 
 function setUp() {
   const calls: string[] = [];
   let releasing: PromiseWithResolvers<void> | undefined;
+  let asking: PromiseWithResolvers<boolean> | undefined;
   let looking: PromiseWithResolvers<number> | undefined;
   const claiming = Promise.withResolvers<readonly string[]>();
   const rows: SlotRows = {
@@ -23,7 +28,7 @@ function setUp() {
       await releasing?.promise;
     },
     lastOutgoing: () => looking?.promise ?? Promise.resolve(0),
-    hasOutgoing: async () => false,
+    hasOutgoing: () => asking?.promise ?? Promise.resolve(false),
   };
   const lease: ShardLease = {
     relayId: "me",
@@ -37,6 +42,7 @@ function setUp() {
     claiming,
     holdReleases: () => (releasing = Promise.withResolvers<void>()),
     holdLooks: () => (looking = Promise.withResolvers<number>()),
+    holdOutgoing: () => (asking = Promise.withResolvers<boolean>()),
     environment,
     fences: createSlotFences({ environment, rows, lease, topics: ["orders"] }),
   };
@@ -173,4 +179,37 @@ describe("a claim of a silent database", () => {
     expect(calls.length).toBeGreaterThan(2);
     expect(environment.pendingTimers()).toBe(0);
   });
+});
+
+describe("what is unpublished", () => {
+  test.each(["how far to look", "whether there is any"])(
+    "is not waited for longer than asked when a silent database does not say %s",
+    async (what) => {
+      const { fences, environment, holdLooks, holdOutgoing } = setUp();
+      if (what === "how far to look") holdLooks();
+      else holdOutgoing();
+      const published = fences.published([1], 1_000);
+      await environment.advance(1_000);
+      expect(await published).toBe(false);
+      expect(environment.pendingTimers()).toBe(0);
+    },
+  );
+
+  test("leaves no timer behind once it is known", async () => {
+    const { fences, environment } = setUp();
+    expect(await fences.published([1], 1_000)).toBe(true);
+    expect(environment.pendingTimers()).toBe(0);
+  });
+});
+
+test("a member hands its slots over though the database falls silent after the claim", async () => {
+  const { fences, claiming, environment, holdReleases } = setUp();
+  claiming.resolve([]);
+  holdReleases();
+  const member = await setUpMembers(fences).join();
+  await member.assigned("payments", [1]);
+  const isAtRest = member.revoking("payments", [1]);
+  await environment.advance(HAND_OVER_MS);
+  expect(await isAtRest).toBe(true);
+  expect(environment.pendingTimers()).toBe(0);
 });

@@ -53,8 +53,8 @@ export interface SlotFences {
    */
   release(group: string, slots: readonly number[], withinMs?: number): Promise<void>;
   /**
-   * Resolves when what other shards committed for `slots` before the call is published; false:
-   * it was not within `withinMs`.
+   * Resolves when what other shards committed for `slots` before the call is published; false: it
+   * was not within `withinMs`, or the database did not say so in that time.
    */
   published(slots: readonly number[], withinMs: number): Promise<boolean>;
 }
@@ -125,7 +125,7 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
     const { takeWaitMs } = settings;
     const late = `slots of group ${group} were not claimed within ${takeWaitMs} ms`;
     try {
-      await inTime(environment, taken, takeWaitMs, late);
+      await inTime(environment, taken, takeWaitMs, () => overdue(late));
     } finally {
       isOver = true;
     }
@@ -137,7 +137,8 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
       const { publishedWaitMs, takeWaitMs } = settings;
       const looked = patiently(group, () => arePublished(slots, publishedWaitMs));
       const late = `nothing is known of what is unpublished of slots of group ${group}`;
-      if (await inTime(environment, looked, publishedWaitMs + takeWaitMs, late)) return;
+      const longestMs = publishedWaitMs + takeWaitMs;
+      if (await inTime(environment, looked, longestMs, () => overdue(late))) return;
       const left = `frames of slots ${slots.join(", ")} are still unpublished`;
       onLog?.("warning", `${group}: after ${publishedWaitMs} ms ${left}; order may suffer`);
     },
@@ -147,11 +148,12 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
       );
       if (withinMs === undefined) return released;
       const late = `slots of group ${group} were not released within ${withinMs} ms`;
-      return inTime(environment, released, withinMs, late);
+      return inTime(environment, released, withinMs, () => overdue(late));
     },
     async published(slots, withinMs) {
       try {
-        return await arePublished(slots, withinMs);
+        const looked = arePublished(slots, withinMs);
+        return await inTime(environment, looked, withinMs, () => false);
       } catch (error) {
         throw readFailure(error);
       }
@@ -185,19 +187,22 @@ async function pause(environment: Environment, delayMs: number): Promise<void> {
   await promise;
 }
 
+/** What `work` comes to, or `late` if that takes longer. */
 async function inTime<Found>(
   environment: Environment,
   work: Promise<Found>,
   withinMs: number,
-  problem: string,
+  late: () => Found,
 ): Promise<Found> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = environment.startTimer(withinMs, () => {
-    reject(new ShopError("STORAGE_FAULT", problem, "later"));
-  });
+  const { promise: isLate, resolve } = Promise.withResolvers<void>();
+  const timer = environment.startTimer(withinMs, resolve);
   try {
-    return await Promise.race([work, late]);
+    return await Promise.race([work, isLate.then(late)]);
   } finally {
     timer.cancel();
   }
+}
+
+function overdue(problem: string): never {
+  throw new ShopError("STORAGE_FAULT", problem, "later");
 }
