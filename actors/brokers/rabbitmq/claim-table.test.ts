@@ -112,6 +112,37 @@ test("what is being taken on is let go of before its partition goes", async () =
   expect(asked).toEqual(["revoking", "revoked"]);
 });
 
+test("a topic that cannot be taken on does not go before the others of its slot", async () => {
+  const takings = new Map(["fails", "slow"].map((each) => [each, Promise.withResolvers<void>()]));
+  const { environment, rigs, table, told, shareOut } = await createTable(["fails", "slow"], {
+    onAssigned: (topic) => takings.get(topic)?.promise ?? Promise.resolve(),
+  });
+  for (const { channel } of rigs) channel.send(1);
+  await environment.settle();
+  shareOut([]);
+  takings.get("fails")?.reject(new Error("no"));
+  await environment.settle();
+  expect(told).toEqual(["consume", "consume"]);
+  expect(table.held()).toEqual({ fails: [0], slow: [0] });
+  takings.get("slow")?.resolve();
+  await environment.settle();
+  expect(told.slice(2)).toEqual(["close", "close"]);
+  expect([table.all, ...rigs.map(({ lost }) => lost)]).toEqual([[], [], []]);
+});
+
+test("who never takes a partition on keeps it from others no longer than it may", async () => {
+  const { environment, rigs, table, told, shareOut } = await createTable(["t"], {
+    onAssigned: () => Promise.withResolvers<void>().promise,
+  });
+  rigs[0]?.channel.send(1);
+  await environment.settle();
+  shareOut([]);
+  await environment.advance(999);
+  expect([table.held(), told]).toEqual([{ t: [0] }, ["consume"]]);
+  await environment.advance(1);
+  expect([table.held(), told]).toEqual([{}, ["consume", "close"]]);
+});
+
 test("what is taken on for a claim that is over is left to the next one here", async () => {
   const takings: PromiseWithResolvers<void>[] = [];
   const asked: string[] = [];

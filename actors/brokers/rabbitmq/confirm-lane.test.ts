@@ -4,6 +4,7 @@
  * The channel is a fake that keeps what it is given and confirms when told; time is virtual.
  */
 
+import { IllegalOperationError } from "amqplib";
 import { expect, test } from "bun:test";
 import { EventEmitter } from "node:events";
 
@@ -28,15 +29,19 @@ class FakeChannel extends EventEmitter {
   /** Times that something was given. */
   writes = 0;
   hasRoom = true;
+  /** The library closes the connection by itself, and has not said so. */
+  isClosing = false;
 
   publish(_exchange: string, key: string, _content: Buffer, options: Options.Publish): boolean {
     if (key.startsWith("unfit")) throw new TypeError("Field 'routingKey' is the wrong type");
+    this.#refuseClosing();
     this.writes++;
     this.taken.push({ key, tag: options.correlationId ?? "" });
     return this.hasRoom;
   }
 
   publishEncoded(bytes: Buffer, count: number): boolean {
+    this.#refuseClosing();
     const messages = decodeMessages(bytes, this.connection.frameMax);
     expect(messages).toHaveLength(count);
     this.writes++;
@@ -45,6 +50,10 @@ class FakeChannel extends EventEmitter {
       this.taken.push({ key: routingKey, tag: correlationId });
     }
     return this.hasRoom;
+  }
+
+  #refuseClosing(): void {
+    if (this.isClosing) throw new IllegalOperationError("Channel closing");
   }
 
   keys(): string[] {
@@ -247,9 +256,60 @@ test("a lost channel leaves in doubt what was sent; the rest goes out on the nex
   first.confirm("a");
   await environment.settle();
   expect(waiting.answer).toBe("");
+  first.decline("a");
+  await environment.settle();
+  expect(waiting.answer).toBe("");
   second.confirm("b");
   await environment.settle();
   expect(waiting.answer).toBe("stored");
+});
+
+test("a channel closing by itself is lost; what was not sent goes out on the next", async () => {
+  for (const gatherMs of [0, 20]) {
+    const { environment, connect, send } = createLane({}, gatherMs);
+    const first = connect();
+    const many = Array.from({ length: 10 }, (_, index) => `frame ${index}`);
+    send(...many);
+    await environment.advance(gatherMs);
+    first.isClosing = true;
+    const inDoubt = send("a", "b");
+    await environment.advance(gatherMs);
+    // Only the library can encode it, and it was not given any part of it.
+    const alone = send("headed c", "d");
+    await environment.advance(gatherMs);
+    expect([inDoubt.answer, alone.answer]).toEqual(["INDETERMINATE", ""]);
+    first.emit("close");
+    const second = connect();
+    expect(second.keys()).toEqual(["headed c", "d"]);
+    second.confirmUpTo("d");
+    await environment.settle();
+    expect(alone.answer).toBe("stored");
+  }
+});
+
+test("what the library has to encode is not sent when the channel closes before it", async () => {
+  const { environment, connect, send } = createLane({ confirmWindowFrames: 2 });
+  const first = connect();
+  send("a", "b");
+  const encoded = send("c");
+  const alone = send("headed d");
+  first.isClosing = true;
+  first.confirmUpTo("b");
+  await environment.settle();
+  expect([encoded.answer, alone.answer]).toEqual(["INDETERMINATE", ""]);
+  const second = connect();
+  expect(second.keys()).toEqual(["headed d"]);
+  // Behind others of its batch it is in doubt with them.
+  second.confirm("headed d");
+  second.isClosing = true;
+  const mixed = send("e", "headed f");
+  await environment.settle();
+  expect([alone.answer, mixed.answer]).toEqual(["stored", "INDETERMINATE"]);
+  const third = connect();
+  third.isClosing = true;
+  const notGiven = send("headed g");
+  await environment.settle();
+  expect([notGiven.answer, connect().keys()]).toEqual(["", ["headed g"]]);
 });
 
 test("every batch is answered in time: in doubt if sent, not stored if not", async () => {

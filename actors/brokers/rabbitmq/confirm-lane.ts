@@ -11,6 +11,8 @@
 
 import type { ConfirmChannel } from "amqplib";
 
+import { IllegalOperationError } from "amqplib";
+
 import type { Environment, Timer } from "../../../runtime/environment.ts";
 import type { RabbitMessage } from "./publish-encoder.ts";
 import type { BatchCount } from "./publish-verdict.ts";
@@ -140,7 +142,11 @@ export class ConfirmLane {
     else this.#pump();
   }
 
-  /** Resolves when all are confirmed; see `publishVerdict` for the rest. */
+  /**
+   * Resolves when all are confirmed; see `publishVerdict` for the rest. What cannot be encoded is
+   * found when its turn comes: first of its batch it is `BAD_MESSAGE`, and behind others, which
+   * are sent by then, `INDETERMINATE`. Never throws.
+   */
   send(messages: readonly RabbitMessage[]): Promise<void> {
     if (messages.length === 0) return Promise.resolve();
     const bytes = messages.reduce((sum, { content }) => sum + content.byteLength, 0);
@@ -214,9 +220,10 @@ export class ConfirmLane {
     const message = batch.messages[batch.sent];
     const encoder = this.#encoder;
     assert(message !== undefined && encoder !== undefined, "there is one to send");
-    if (!encoder.add(message, this.#copies + 1) && !this.#publishAlone(message)) {
-      this.#end(batch, "unfit");
-      return;
+    if (!encoder.add(message, this.#copies + 1)) {
+      const outcome = this.#publishAlone(message);
+      if (outcome === "unfit") this.#end(batch, "unfit");
+      if (outcome !== "sent") return;
     }
     const bytes = message.content.byteLength;
     this.#windowBytes += bytes;
@@ -228,22 +235,28 @@ export class ConfirmLane {
     if (encoder.bytes >= WRITE_BYTES) this.#write();
   }
 
-  /** By the library's own encoder, behind what was encoded before. False: it cannot either. */
-  #publishAlone({ exchange, routingKey, content, options }: RabbitMessage): boolean {
+  /**
+   * By the library's own encoder, behind what was encoded before. `unfit`: it cannot either.
+   * `lost`: the channel is gone, and the message was not sent.
+   */
+  #publishAlone(message: RabbitMessage): "sent" | "unfit" | "lost" {
+    const { exchange, routingKey, content, options } = message;
     this.#write();
+    if (this.#channel === undefined) return "lost";
     try {
-      const hasRoom = this.#channel?.publish(exchange, routingKey, content, {
+      const hasRoom = this.#channel.publish(exchange, routingKey, content, {
         ...options,
         correlationId: `${this.#origin}-${this.#copies + 1}`,
         mandatory: true,
         persistent: true,
       });
-      if (hasRoom === false) this.#isBufferFull = true;
-      return true;
+      if (!hasRoom) this.#isBufferFull = true;
+      return "sent";
     } catch (error) {
-      // Thrown before anything is written; all else is the end of the channel.
-      if (error instanceof TypeError || error instanceof RangeError) return false;
-      throw error;
+      // Both are thrown before anything is written.
+      if (error instanceof TypeError || error instanceof RangeError) return "unfit";
+      this.#loseClosing(error);
+      return "lost";
     }
   }
 
@@ -251,8 +264,18 @@ export class ConfirmLane {
     const encoder = this.#encoder;
     if (encoder === undefined || encoder.count === 0) return;
     const { count } = encoder;
-    const hasRoom = this.#channel?.publishEncoded(encoder.take(), count);
-    if (hasRoom === false) this.#isBufferFull = true;
+    try {
+      const hasRoom = this.#channel?.publishEncoded(encoder.take(), count);
+      if (hasRoom === false) this.#isBufferFull = true;
+    } catch (error) {
+      this.#loseClosing(error);
+    }
+  }
+
+  /** The library takes nothing while it closes by itself, and tells of the end only afterwards. */
+  #loseClosing(error: unknown): void {
+    if (!(error instanceof IllegalOperationError)) throw error;
+    this.lose();
   }
 
   /** Told before the frame is confirmed. */

@@ -11,6 +11,7 @@ import type { Channel } from "amqplib";
 
 import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
 import { readKept } from "./kept-queue.ts";
+import { ANSWER_TIMEOUT_MS } from "./rabbit-settings.ts";
 
 test("a connection that dies before anything is asked for rejects once", async () => {
   const gone = new Error("Channel ended, no reply will be forthcoming");
@@ -43,4 +44,25 @@ test("a connection that dies before anything is asked for rejects once", async (
     process.off("unhandledRejection", hear);
   }
   expect(unheard).toEqual([]);
+});
+
+test("a channel whose close is never answered keeps nobody waiting for ever", async () => {
+  const environment = createVirtualEnvironment(1);
+  const channel = Object.assign(new EventEmitter(), {
+    prefetch: async () => undefined,
+    consume: async () => void channel.emit("close"),
+    close: () => Promise.withResolvers<void>().promise,
+  });
+  const publisher = { isBlocked: false, record: async () => undefined };
+  let said: unknown;
+  void readKept(
+    environment,
+    publisher,
+    // Of a channel it uses these.
+    channel as unknown as Channel,
+    "kept",
+    () => undefined,
+  ).catch((error: unknown) => (said = error));
+  await environment.advance(ANSWER_TIMEOUT_MS);
+  expect(said).toMatchObject({ code: "STORAGE_FAULT" });
 });

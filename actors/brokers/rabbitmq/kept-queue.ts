@@ -13,6 +13,7 @@ import type { Environment } from "../../../runtime/environment.ts";
 import type { RabbitPublisher } from "./rabbit-publisher.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { closeChannel } from "./rabbit-link.ts";
 import { KEPT_MESSAGES_MAX } from "./rabbit-settings.ts";
 
 const READ_TIMEOUT_MS = 10_000;
@@ -29,7 +30,7 @@ export type Headers = Readonly<Record<string, unknown>>;
 /** Uses the channel up. */
 export async function readKept(
   environment: Environment,
-  publisher: RabbitPublisher,
+  publisher: Pick<RabbitPublisher, "isBlocked" | "record">,
   channel: Channel,
   queue: string,
   look: (content: Buffer, headers: Headers) => void,
@@ -69,7 +70,7 @@ export async function readKept(
     isOver = true;
     limit.cancel();
     quiet?.cancel();
-    await Promise.try(() => channel.close()).catch(() => undefined); // gone with its connection
+    await closeChannel(environment, channel, queue);
   }
 }
 

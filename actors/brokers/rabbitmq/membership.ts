@@ -31,7 +31,7 @@ const BeatSchema = Type.Object({
   types: Type.Optional(Type.Array(Type.Integer(), { maxItems: 4_096 })),
   /** Partitions it lost to a lease and does not want back yet. */
   shunned: ByTopic,
-  /** Partitions it consumes. */
+  /** Partitions that others must leave to it: it consumes, or has not yet let go of them. */
   held: ByTopic,
   /** Of the members it knows, itself included. */
   roster: Type.Integer(),
@@ -114,7 +114,7 @@ export class Membership {
     return [...this.#others.values()].map(({ beat }) => beat);
   }
 
-  /** Partitions of `topic` that some other member says it consumes. */
+  /** Partitions of `topic` that must be left to some other member, as that one says. */
   heldElsewhere(topic: string): ReadonlySet<number> {
     return new Set(this.others.flatMap(({ held }) => held[topic] ?? []));
   }

@@ -143,15 +143,17 @@ export function createRig({
   const { environment, options, remote, deliveries } = member;
   const channel = new FakeChannel(told);
   const lost: unknown[] = [];
+  const forgotten: string[] = [];
   let readings = 0;
   const memory: Pick<GroupMemory, "catchUp" | "forget" | "isBeingBuried" | "postponement"> = {
     catchUp: () => {
       readings++;
       return Promise.resolve();
     },
-    forget: () => undefined,
+    forget: (copy) => void forgotten.push(copy),
     isBeingBuried: (copy) => burying.includes(copy),
-    postponement: () => ({ attempt: 4, notBeforeMs: 99, error: "later" }),
+    postponement: (copy) =>
+      copy === "" ? undefined : { attempt: 4, notBeforeMs: 99, error: "later" },
   };
   const claim = new PartitionClaim({
     topic: "t",
@@ -185,6 +187,7 @@ export function createRig({
     remote,
     deliveries,
     lost,
+    forgotten,
     open,
     sequences,
     reads: () => readings,

@@ -10,6 +10,7 @@ import { expect, test } from "bun:test";
 import type { ClaimPlace, PartitionClaim } from "./partition-claim.ts";
 
 import { createMember, createRig } from "./partition-claim.fixture.ts";
+import { ANSWER_TIMEOUT_MS } from "./rabbit-settings.ts";
 
 test("what is settled up to a point is told at once, what is above one by one", async () => {
   const { environment, channel, remote, deliveries, open, sequences } = createRig();
@@ -50,6 +51,38 @@ test("what nobody waits for is told in a while; much, or who waits, hurries it",
   await settle(7);
   await claim.end();
   expect(channel.told.slice(4)).toEqual(["through 7", "close"]);
+});
+
+test("what is in hand is known with its copy until it is settled, and then forgotten", async () => {
+  const { environment, channel, claim, remote, deliveries, forgotten, open } = createRig();
+  await open();
+  channel.send(1, 0, 7);
+  channel.send(2, 3, 8);
+  await environment.settle();
+  const text = new TextDecoder();
+  const known = (): (readonly [string, string] | undefined)[] =>
+    [1, 2].map((tag) => {
+      const message = claim.message(tag);
+      return message === undefined ? undefined : [text.decode(message.bytes), message.copy];
+    });
+  const [first, second] = [["frame 7", "copy-7"] as const, ["frame 8", "copy-8"] as const];
+  expect(known()).toEqual([first, second]);
+  remote.settleAll(deliveries.slice(1));
+  expect([known(), forgotten]).toEqual([[first, undefined], ["copy-8"]]);
+  remote.settleAll(deliveries);
+  expect([known(), forgotten]).toEqual([
+    [undefined, undefined],
+    ["copy-8", "copy-7"],
+  ]);
+});
+
+test("nothing is known any more of what was in hand when the claim ends", async () => {
+  const { environment, channel, claim, open } = createRig();
+  await open();
+  channel.send(1);
+  await environment.settle();
+  await claim.end();
+  expect(claim.message(1)).toBeUndefined();
 });
 
 test("a frame that comes for the first time needs no look at the memory", async () => {
@@ -163,6 +196,18 @@ test("a claim given up before it had a channel consumes nothing", async () => {
   await opening;
   await environment.settle();
   expect(channel.told).toEqual(["close"]);
+});
+
+test("a claim given up before it had a channel does not wait for that one for ever", async () => {
+  const there = Promise.withResolvers<void>();
+  const { environment, channel, claim, open } = createRig({ channelIsThere: there.promise });
+  channel.close = () => Promise.withResolvers<void>().promise;
+  let isOver = false;
+  void open().then(() => (isOver = true));
+  await claim.end();
+  there.resolve();
+  await environment.advance(ANSWER_TIMEOUT_MS);
+  expect(isOver).toBe(true);
 });
 
 async function release(claim: PartitionClaim): Promise<void> {

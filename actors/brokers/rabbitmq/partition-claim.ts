@@ -17,10 +17,9 @@ import type { GroupMemory } from "./group-memory.ts";
 import type { RabbitLink } from "./rabbit-link.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
-import { within } from "./rabbit-link.ts";
+import { closeChannel, within } from "./rabbit-link.ts";
+import { ANSWER_TIMEOUT_MS } from "./rabbit-settings.ts";
 
-/** An answer of the server to something small. */
-const ANSWER_MS = 5_000;
 /** Of the prefetch: with so much settled the server is told at once, so that it goes on sending. */
 const FULL_SHARE = 0.25;
 
@@ -108,7 +107,7 @@ export class PartitionClaim {
     const channel = await link.channel(model, (error) => this.#lose(error));
     if (this.isLeaving) {
       // Given up before it had a channel that could have been closed.
-      await channel.close();
+      await closeChannel(this.#options.environment, channel, queue);
       return;
     }
     this.#channel = channel;
@@ -166,7 +165,7 @@ export class PartitionClaim {
     this.flush();
     try {
       const answer = channel.checkQueue(this.#options.queue);
-      await within(this.#options.environment, answer, ANSWER_MS, this.#options.queue);
+      await within(this.#options.environment, answer, ANSWER_TIMEOUT_MS, this.#options.queue);
       return true;
     } catch {
       return false;
@@ -183,7 +182,9 @@ export class PartitionClaim {
     this.#state = "leaving";
     if (!wasOwned) {
       // What it is taking on it may have claimed already, and lets go of before others ask for it.
-      await this.#owning;
+      const { environment, handOverMs, queue } = this.#options;
+      const owning = this.#owning ?? Promise.resolve(false);
+      await within(environment, owning, handOverMs, queue).catch(() => undefined);
       return;
     }
     this.#options.remote.endDelivering(this.topic, [this.partition]);
@@ -202,10 +203,7 @@ export class PartitionClaim {
     this.#forgetChannel();
     if (channel === undefined) return;
     const { environment, queue } = this.#options;
-    // It may be gone with its connection.
-    await Promise.try(() => within(environment, channel.close(), ANSWER_MS, queue)).catch(
-      () => undefined,
-    );
+    await closeChannel(environment, channel, queue);
   }
 
   #forgetChannel(): void {
@@ -319,9 +317,10 @@ export class PartitionClaim {
     try {
       await subscribe.onAssigned?.(this.topic, [this.partition]);
     } catch (error) {
-      const isOurs = !this.isLeaving;
+      // Whoever has it leave ends it, with the other topics of its slot.
+      if (this.isLeaving) return false;
       await this.end();
-      if (isOurs) onLost(this, error);
+      onLost(this, error);
       return false;
     }
     // It may have been lost or given up meanwhile.

@@ -86,13 +86,27 @@ test("what was taken stays as it is while more is added", () => {
   ]);
 });
 
-test("places without number are encoded rightly, and not all of them kept", () => {
+test("all places that are used are kept, as long as they are not without number", () => {
   const encoder = newEncoder();
-  const keys = Array.from({ length: 10_000 }, (_, index) => String(index % 4_500));
-  for (const [index, routingKey] of keys.entries()) encoder.add(messageOf({ routingKey }), index);
-  expect(
-    decodeMessages(encoder.take(), FRAME_BYTES_MAX).map(({ routingKey }) => routingKey),
-  ).toEqual(keys);
+  const content = Buffer.alloc(0);
+  const keys = Array.from({ length: 70_000 }, (_, index) => String(index % 65_537));
+  const seen: string[] = [];
+  const take = (): void => {
+    const messages = decodeMessages(encoder.take(), FRAME_BYTES_MAX);
+    for (const { routingKey } of messages) seen.push(routingKey);
+  };
+  for (const [index, routingKey] of keys.entries()) {
+    encoder.add(messageOf({ routingKey, content }), index);
+    if (index % 100 === 0) take();
+    if (index === 65_535) expect(encoder.places).toBe(65_536);
+  }
+  take();
+  expect(encoder.places).toBe(70_000 - 65_536);
+  for (const contentType of ["a", "b", "a"]) {
+    encoder.add(messageOf({ options: { contentType } }), 1);
+  }
+  expect(encoder.places).toBe(70_000 - 65_536 + 1);
+  expect(seen).toEqual(keys);
 });
 
 test("headers and strings that are too long are left to the library, and nothing is added", () => {

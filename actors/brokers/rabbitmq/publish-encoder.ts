@@ -65,8 +65,12 @@ const DIGITS_MAX = String(Number.MAX_SAFE_INTEGER).length;
 /** Of what is written behind a place's bytes, without the body. */
 const OWN_BYTES_MAX = DIGITS_MAX + 1 + SHORT_STRING_BYTES_MAX + 1;
 const PIECE_BYTES = 64 * 1_024;
-/** Above, they are all encoded anew. */
-const PLACES_MAX = 4_096;
+/**
+ * Above, they are all encoded anew. There is one for each partition of each topic: so many have 16
+ * topics with the most partitions that can be configured, more than anybody has, and nobody pays
+ * for encoding again and again. A place takes a few hundred bytes.
+ */
+const PLACES_MAX = 65_536;
 const NOTHING = Buffer.alloc(0);
 
 export class PublishEncoder {
@@ -96,6 +100,11 @@ export class PublishEncoder {
 
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Places whose bytes are kept. */
+  get places(): number {
+    return this.#placeCount;
   }
 
   /** The messages added since the last time, in their order. */
@@ -169,7 +178,7 @@ export class PublishEncoder {
     const known = this.#places.get(exchange)?.get(key);
     if (known !== undefined && known.contentType === contentType) return known;
     if (!isShort(exchange) || !isShort(key) || !isShort(contentType)) return undefined;
-    if (++this.#placeCount > PLACES_MAX) {
+    if (known === undefined && ++this.#placeCount > PLACES_MAX) {
       this.#places.clear();
       this.#placeCount = 1;
     }
@@ -200,7 +209,8 @@ export class PublishEncoder {
     at += 4; // the table of headers, empty
     at = bytes.writeUInt8(PERSISTENT, at);
     at = writeShort(bytes, at, this.#copyPrefix);
-    return { contentType, bytes: bytes.subarray(0, at), headerAt };
+    // A copy: what is kept is not larger than it has to be.
+    return { contentType, bytes: Buffer.from(bytes.subarray(0, at)), headerAt };
   }
 }
 

@@ -7,23 +7,38 @@
  * refuses to come back after `close`.
  */
 
-import type { Channel, ChannelModel, ConfirmChannel, RecoveringChannelModel } from "amqplib";
+import type {
+  Channel,
+  ChannelModel,
+  ConfirmChannel,
+  Options,
+  RecoveringChannelModel,
+} from "amqplib";
 
-import { connect } from "amqplib";
+import { connect, IllegalOperationError } from "amqplib";
 
 import type { Environment } from "../../../runtime/environment.ts";
 import type { RabbitSettings } from "./rabbit-settings.ts";
 
 import { assert, describeError, ShopError } from "../../../runtime/errors.ts";
 import { isPassing } from "./rabbit-faults.ts";
-import { DECLARE_TIMEOUT_MS, OPEN_TIMEOUT_MS, RETURN_TIMEOUT_MS } from "./rabbit-settings.ts";
+import {
+  ANSWER_TIMEOUT_MS,
+  DECLARE_TIMEOUT_MS,
+  OPEN_TIMEOUT_MS,
+  RETURN_TIMEOUT_MS,
+} from "./rabbit-settings.ts";
 
 const RECONNECT_MIN_MS = 100;
 const JITTER = 0.2;
 /** Between two attempts at a server whose queues are not there yet. */
 const AGAIN_MS = 100;
-/** Bytes of one channel in the library's own buffer before it says that it is full. */
-const CHANNEL_BUFFER_BYTES = 256 * 1_024;
+/**
+ * Writes to one channel in the library's own buffer before it says that it is full: it counts them,
+ * not their bytes, and a piece of many messages is one. What bounds the bytes is the window of a
+ * lane, and for acknowledgements the prefetch.
+ */
+const CHANNEL_BUFFER_WRITES = 256 * 1_024;
 
 export type LogLevel = "info" | "warn" | "error";
 
@@ -110,14 +125,14 @@ export class RabbitLink {
 
   /** A channel of the connection that is up; `onLost` at most once, unless it was closed by us. */
   async channel(model: ChannelModel, onLost: (error: unknown) => void): Promise<Channel> {
-    return watched(await model.createChannel({ highWaterMark: CHANNEL_BUFFER_BYTES }), onLost);
+    return watched(await model.createChannel({ highWaterMark: CHANNEL_BUFFER_WRITES }), onLost);
   }
 
   async confirmChannel(
     model: ChannelModel,
     onLost: (error: unknown) => void,
   ): Promise<ConfirmChannel> {
-    const options = { highWaterMark: CHANNEL_BUFFER_BYTES };
+    const options = { highWaterMark: CHANNEL_BUFFER_WRITES };
     return watched(await model.createConfirmChannel(options), onLost);
   }
 
@@ -176,6 +191,34 @@ export async function within<Value>(
     return await Promise.race([promise, late]);
   } finally {
     timer.cancel();
+  }
+}
+
+/**
+ * Does not reject: what cannot be closed is gone with its connection. The library's own promise
+ * never settles when the connection goes before the answer, so it is not waited for for ever.
+ */
+export async function closeChannel(
+  environment: Environment,
+  channel: Pick<Channel, "close">,
+  what: string,
+): Promise<void> {
+  const closing = Promise.try(() => channel.close());
+  await within(environment, closing, ANSWER_TIMEOUT_MS, what).catch(() => undefined);
+}
+
+/** Without a confirmation; dropped while the library closes the channel by itself. */
+export function tell(
+  channel: Pick<Channel, "publish">,
+  exchange: string,
+  routingKey: string,
+  content: Buffer,
+  options?: Options.Publish,
+): void {
+  try {
+    channel.publish(exchange, routingKey, content, options);
+  } catch (error) {
+    if (!(error instanceof IllegalOperationError)) throw error;
   }
 }
 

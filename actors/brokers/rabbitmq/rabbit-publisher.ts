@@ -6,7 +6,7 @@
  * a lane each, so that a record does not wait behind a backlog. Refuses what its lanes refuse.
  */
 
-import type { Channel, ChannelModel } from "amqplib";
+import type { Channel, ChannelModel, Options } from "amqplib";
 
 import type { Environment, Timer } from "../../../runtime/environment.ts";
 import type { ConnectionState } from "../broker.ts";
@@ -18,7 +18,7 @@ import type { Place } from "./rabbit-topology.ts";
 
 import { describeError } from "../../../runtime/errors.ts";
 import { ConfirmLane } from "./confirm-lane.ts";
-import { RabbitLink } from "./rabbit-link.ts";
+import { RabbitLink, tell } from "./rabbit-link.ts";
 import { NEW_QUEUE_WAIT_MS, RETURN_TIMEOUT_MS } from "./rabbit-settings.ts";
 import { declareGroup, declareTopics } from "./rabbit-topology.ts";
 
@@ -122,14 +122,12 @@ export class RabbitPublisher {
 
   /** Without a confirmation; dropped while there is no connection. */
   say(exchange: string, text: string): void {
-    if (this.isBlocked) return;
-    this.#talk?.publish(exchange, "", Buffer.from(text));
+    this.#tell(exchange, "", Buffer.from(text));
   }
 
   /** Tells `onUnroutable` listeners when there is no queue of this name. */
   ask(queue: string): void {
-    if (this.isBlocked) return;
-    this.#talk?.publish("", queue, EMPTY, { mandatory: true });
+    this.#tell("", queue, EMPTY, { mandatory: true });
   }
 
   /** Calls `listener` with names of queues that were asked for and are not there. */
@@ -208,9 +206,14 @@ export class RabbitPublisher {
   #feel(): void {
     this.#feeler?.cancel();
     this.#feeler = this.#options.environment.startTimer(FEEL_MS, () => {
-      if (!this.isBlocked) this.#talk?.publish("", "", EMPTY);
+      this.#tell("", "", EMPTY);
       this.#feel();
     });
+  }
+
+  #tell(exchange: string, key: string, content: Buffer, options?: Options.Publish): void {
+    if (this.#talk === undefined || this.isBlocked) return;
+    tell(this.#talk, exchange, key, content, options);
   }
 
   #groupTopics(group: string): Set<string> {

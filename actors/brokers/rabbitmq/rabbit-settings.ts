@@ -77,6 +77,8 @@ export const RABBIT_SETTINGS: RabbitSettings = {
 export const OPEN_TIMEOUT_MS = 9_000;
 /** Making the queues of every group, which is part of opening, may take longer. */
 export const DECLARE_TIMEOUT_MS = 60_000;
+/** For an answer to something small. */
+export const ANSWER_TIMEOUT_MS = 5_000;
 /** So long a server is waited for that answers and whose queues are not there yet. */
 export const RETURN_TIMEOUT_MS = 30_000;
 /** Queues that are being made at a time. */

@@ -11,6 +11,7 @@ import type { Environment } from "../../../runtime/environment.ts";
 import type { RabbitNames, QueueSpec } from "./rabbit-names.ts";
 
 import { isPassing } from "./rabbit-faults.ts";
+import { closeChannel } from "./rabbit-link.ts";
 import { DECLARATIONS_MAX } from "./rabbit-settings.ts";
 
 /** Between two looks at a server whose queues are not there yet. */
@@ -93,14 +94,17 @@ export async function declareGroup(
   return isNew;
 }
 
-async function isAnyMissing({ model }: Place, queues: readonly QueueSpec[]): Promise<boolean> {
+async function isAnyMissing(
+  { environment, model }: Place,
+  queues: readonly QueueSpec[],
+): Promise<boolean> {
   for (const { name } of queues) {
     const channel = await model.createChannel();
     // What is missing ends the channel.
     channel.on("error", () => undefined);
     try {
       await channel.checkQueue(name);
-      await channel.close();
+      await closeChannel(environment, channel, name);
     } catch (error) {
       if (!isPassing(error)) return true;
     }
@@ -136,7 +140,7 @@ async function declareOne(place: Place, first: Declare, waiting: Declare[]): Pro
   let current: Declare | undefined = first;
   try {
     for (; current !== undefined; current = waiting.shift()) await current(channel);
-    await channel.close();
+    await closeChannel(environment, channel, "declaring");
   } catch (error) {
     const isLate = environment.monotonicMs() >= place.untilMs;
     if (current === undefined || isLate || !isPassing(error)) throw error;

@@ -34,7 +34,7 @@ test("each is answered once, in order, whatever the server answers and how", () 
   );
 });
 
-test("places are given back behind one that stays open for long", () => {
+test("places are given back once all before them are answered, alone or at once", () => {
   const window = new SentWindow<number>();
   const seen: number[] = [];
   const take = (item: number): void => void seen.push(item);
@@ -42,11 +42,13 @@ test("places are given back behind one that stays open for long", () => {
     window.add(number);
     if (number > 3_000) window.answer(number, false, take);
   }
+  // The first is open, and all behind it keep their places.
+  expect([window.size, window.places]).toEqual([3_000, 5_000]);
   window.answer(2_000, true, take);
-  expect(window.size).toBe(1_000);
+  expect([window.size, window.places]).toEqual([1_000, 3_000]);
   expect(window.find(2_001)).toBe(2_001);
   window.answer(3_000, true, take);
-  expect([window.size, seen.length]).toEqual([0, 5_000]);
+  expect([window.size, window.places, seen.length]).toEqual([0, 0, 5_000]);
   window.clear();
   window.add(7);
   expect(window.find(1)).toBe(7);

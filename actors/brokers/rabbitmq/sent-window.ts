@@ -2,8 +2,11 @@
  * What a confirm channel was given and has not answered, by the number that the server counts.
  *
  * The server counts from 1 what comes on a channel, and answers one by one or all up to a number,
- * in any order. Items keep their place until all before them are answered. It refuses nothing: an
- * answer for what is not there, or is answered already, changes nothing.
+ * in any order. Items keep their place until all before them are answered. So one that is never
+ * answered, as of a queue without a majority, has the places of all later ones kept until the
+ * channel ends, a few bytes for each; the client library's own list of what is unconfirmed grows
+ * likewise. It refuses nothing: an answer for what is not there, or is answered already, changes
+ * nothing.
  */
 
 /** Places of answered items at the front above which they are given back. */
@@ -20,6 +23,11 @@ export class SentWindow<Item> {
   /** Items without an answer. */
   get size(): number {
     return this.#size;
+  }
+
+  /** Of open items, and of answered ones that are not given back yet. */
+  get places(): number {
+    return this.#items.length;
   }
 
   /** Its number is the next. */
