@@ -175,14 +175,20 @@ test("nothing is delivered before the subscriber has taken the partition on", as
   expect(sequences()).toEqual([1]);
 });
 
-test("a subscriber that refuses a partition gives it back", async () => {
+test("a subscriber that refuses a partition lets go of it and gives it back", async () => {
+  const asked: (string | undefined)[] = [];
   const { environment, channel, lost, open, sequences } = createRig({
-    subscribe: { onAssigned: () => Promise.reject(new Error("no")) },
+    subscribe: {
+      onAssigned: () => Promise.reject(new Error("no")),
+      onRevoking: async () => asked.push("revoking", channel.told.at(-1)) > 0,
+      onRevoked: () => void asked.push("revoked"),
+    },
   });
   await open();
   channel.send(1);
   await environment.settle();
   expect(sequences()).toEqual([]);
+  expect(asked).toEqual(["revoking", "consume", "revoked"]);
   expect(channel.told.at(-1)).toBe("close");
   expect(lost).toHaveLength(1);
 });

@@ -295,7 +295,7 @@ export class PartitionClaim {
     return { sequence, bytes, ...attemptAfter(message, postponed) };
   }
 
-  /** The subscriber agreed to what was taken away before it began. Does not reject. */
+  /** The subscriber was asked for what it does not get to read. Does not reject. */
   async #disown(): Promise<void> {
     const { environment, handOverMs, isSucceeded, queue, subscribe } = this.#options;
     if (isSucceeded(this)) return;
@@ -317,6 +317,8 @@ export class PartitionClaim {
     try {
       await subscribe.onAssigned?.(this.topic, [this.partition]);
     } catch (error) {
+      // Who refused may have begun to take it on.
+      await this.#disown();
       // Whoever has it leave ends it, with the other topics of its slot.
       if (this.isLeaving) return false;
       await this.end();
