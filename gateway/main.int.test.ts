@@ -16,12 +16,6 @@ afterEach(async () => {
   for (const close of closers.splice(0).toReversed()) await close();
 });
 
-const SLOW_CAPTURE = {
-  SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
-  SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "29000",
-  SHOPSTREAM_PAYMENT_TIMEOUT_MS: "30000",
-};
-
 type Process = Subprocess<"ignore", "pipe", "pipe">;
 
 async function temporaryDirectory(): Promise<string> {
@@ -66,6 +60,48 @@ async function addressOf(child: Process): Promise<string> {
   throw new Error(`no address was printed: ${printed}${await new Response(child.stderr).text()}`);
 }
 
+/** Reads what the process says until it has said `text`; it may say more, which is not read. */
+async function untilSaid(child: Process, text: string): Promise<void> {
+  const decoder = new TextDecoder();
+  // Not `for await`, whose end would close the pipe under whoever still writes.
+  const reader = child.stderr.getReader();
+  let said = "";
+  while (!said.includes(text)) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error(`it ended without saying "${text}": ${said}`);
+    said += decoder.decode(value, { stream: true });
+  }
+  reader.releaseLock();
+}
+
+/**
+ * A payment provider that answers nobody before `answer`. `asked` resolves once `captures` of them
+ * wait: only then is there something in flight that a stop can finish or cut off.
+ */
+function holdCaptures(captures: number) {
+  const gate = Promise.withResolvers<void>();
+  const enough = Promise.withResolvers<void>();
+  const keys = new Set<string>();
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    idleTimeout: 0,
+    async fetch(request) {
+      const key = request.headers.get("idempotency-key") ?? "";
+      if (keys.add(key).size === captures) enough.resolve();
+      await gate.promise;
+      return Response.json({ status: "captured", reference: key });
+    },
+  });
+  closers.push(() => server.stop(true));
+  const settings = {
+    SHOPSTREAM_PAYMENT_PROVIDER: "http",
+    SHOPSTREAM_PAYMENT_URL: `http://127.0.0.1:${server.port}`,
+    SHOPSTREAM_PAYMENT_TIMEOUT_MS: "30000",
+  };
+  return { settings, asked: enough.promise, answer: gate.resolve };
+}
+
 async function placeOrder(address: string): Promise<string> {
   const answer = await fetch(`${address}/v1/orders`, {
     method: "POST",
@@ -89,12 +125,11 @@ test("a signal stops it in good order with code 0", async () => {
 }, 60_000);
 
 test("a stop that has to cut something off says what, and ends with code 1", async () => {
-  const slow = {
-    ...SLOW_CAPTURE,
-    SHOPSTREAM_SHUTDOWN_MS: "0",
-  };
-  const child = run(await temporaryDirectory(), slow);
+  const provider = holdCaptures(1);
+  const settings = { ...provider.settings, SHOPSTREAM_SHUTDOWN_MS: "0" };
+  const child = run(await temporaryDirectory(), settings);
   await placeOrder(await addressOf(child));
+  await provider.asked;
   child.kill("SIGTERM");
   expect(await new Response(child.stderr).text()).toContain("cut off: ");
   expect(await child.exited).toBe(1);
@@ -102,20 +137,21 @@ test("a stop that has to cut something off says what, and ends with code 1", asy
 
 test("shards finish what is in flight together: each has the whole time of a stop", async () => {
   const data = await temporaryDirectory();
-  const busy = {
-    SHOPSTREAM_SHARDS: "4",
-    SHOPSTREAM_PAYMENT_LATENCY_KIND: "fixed",
-    SHOPSTREAM_PAYMENT_LATENCY_MEDIAN_MS: "1500",
-    SHOPSTREAM_SHUTDOWN_MS: "8000",
-  };
-  const child = run(data, busy);
+  const provider = holdCaptures(40);
+  // The shards have 6.5 s of it, and a quarter of that is less than the captures take.
+  const settings = { SHOPSTREAM_SHARDS: "4", SHOPSTREAM_SHUTDOWN_MS: "20000" };
+  const child = run(data, { ...settings, ...provider.settings });
   const address = await addressOf(child);
   const ids = await Promise.all(Array.from({ length: 40 }, () => placeOrder(address)));
+  await provider.asked;
   child.kill("SIGTERM");
+  await untilSaid(child, "once more to force");
+  await Bun.sleep(2_000);
+  provider.answer();
   expect(await child.exited).toBe(0);
-  // A capture that was cut off would take half a minute now.
-  const successor = await addressOf(run(data, { ...busy, ...SLOW_CAPTURE }));
-  const deadlineMs = performance.now() + 12_000;
+  // A capture that was cut off would never be answered now.
+  const successor = await addressOf(run(data, { ...settings, ...holdCaptures(1).settings }));
+  const deadlineMs = performance.now() + READY_WITHIN_MS;
   for (const id of ids) {
     let paymentStatus = "";
     while (paymentStatus !== "completed" && performance.now() < deadlineMs) {
@@ -129,15 +165,13 @@ test("shards finish what is in flight together: each has the whole time of a sto
 }, 60_000);
 
 test("a second signal ends a stop that takes long", async () => {
-  const slow = {
-    ...SLOW_CAPTURE,
-    SHOPSTREAM_SHUTDOWN_MS: "60000",
-  };
-  const child = run(await temporaryDirectory(), slow);
+  const provider = holdCaptures(1);
+  const settings = { ...provider.settings, SHOPSTREAM_SHUTDOWN_MS: "60000" };
+  const child = run(await temporaryDirectory(), settings);
   await placeOrder(await addressOf(child));
+  await provider.asked;
   child.kill("SIGTERM");
-  const stopping = await child.stderr.getReader().read();
-  expect(new TextDecoder().decode(stopping.value)).toContain("once more to force");
+  await untilSaid(child, "once more to force");
   child.kill("SIGTERM");
   expect(await child.exited).toBe(130);
 }, 60_000);
@@ -169,14 +203,12 @@ test("every order acknowledged before kill -9 is there after it and comes to its
 
 test("without its journal the process ends with code 1, soon, and loses nothing", async () => {
   const data = await temporaryDirectory();
-  const slow = {
-    SHOPSTREAM_SABOTAGE: "true",
-    ...SLOW_CAPTURE,
-    SHOPSTREAM_SHUTDOWN_MS: "60000",
-  };
-  const child = run(data, slow);
+  const provider = holdCaptures(1);
+  const settings = { SHOPSTREAM_SABOTAGE: "true", SHOPSTREAM_SHUTDOWN_MS: "60000" };
+  const child = run(data, { ...settings, ...provider.settings });
   const address = await addressOf(child);
   const id = await placeOrder(address);
+  await provider.asked;
   const sabotage = { method: "POST", body: JSON.stringify({ shard: "journal", how: "throw" }) };
   expect((await fetch(`${address}/admin/sabotage`, sabotage)).status).toBe(202);
   const startedMs = performance.now();

@@ -19,6 +19,7 @@ import {
   ShopProcess,
   startRealServers,
   until,
+  untilMet,
 } from "./real-shop.fixture.ts";
 import { PostgresPeek } from "./server-peeks.fixture.ts";
 import { list } from "./story-checks.suite.ts";
@@ -65,11 +66,13 @@ function startTrickle(): Trickle {
       under.push(one());
       await Bun.sleep(BETWEEN_ORDERS_MS);
     }
-    await Promise.all(under);
   })();
   async function stop(): Promise<void> {
     isOver = true;
     await running;
+    // One that failed leaves none of the others under way: they would count as another test's.
+    await Promise.allSettled(under);
+    await Promise.all(under);
   }
   return {
     get statuses() {
@@ -102,6 +105,15 @@ async function untilShardsMiss(name: RealServer, from: number): Promise<void> {
     said().includes(`${shard}: ${name} cannot be reached`) ||
     said().includes(`${shard}: SERVER_UNUSABLE: ${name}.url`);
   await until(() => shards.every(misses), `each shard misses ${name}`, { seen: said });
+}
+
+/**
+ * What orders are answered while PostgreSQL is away, by shards that miss it: a shard that was
+ * beginning anew when it went cannot before it is back, and answers nobody until then.
+ */
+function answersWithoutRows(from: number): readonly number[] {
+  const isAnew = /shard-\d+: SERVER_UNUSABLE: postgres\.url/.test(shop.said.slice(from));
+  return isAnew ? [503, 504] : [503];
 }
 
 /** Of threads, since the process began. */
@@ -178,7 +190,7 @@ describe.skipIf(!haveServers())("a shop that loses a server while orders come", 
       await servers[name].start();
       if (name === "postgres") {
         // Nothing is acknowledged that is not on its disk.
-        expect([...answers]).toEqual([503]);
+        expect(answersWithoutRows(saidBefore)).toEqual(expect.arrayContaining([...answers]));
         const later = trickle.statuses.length;
         await until(() => trickle.statuses.slice(later).includes(201), "orders are taken again");
       } else expect([...answers]).toEqual([201]);
@@ -206,7 +218,10 @@ describe.skipIf(!haveServers())("a shop that loses a server while orders come", 
       await using trickle = startTrickle();
       const isTaking = () => trickle.statuses.filter((status) => status === 201).length >= ANSWERS;
       await until(isTaking, "orders are taken", { seen: () => shop.said.slice(-2_000) });
-      expect(await healthOf([`server.${name}`])).toEqual([`server.${name}`]);
+      // Of threads that are new each finds out for itself, orders or not.
+      await until(async () => (await healthOf([`server.${name}`])).length > 0, "health says so", {
+        seen: () => shop.said.slice(-2_000),
+      });
       await servers[name].start();
       await trickle.stop();
       await untilUp();
@@ -224,7 +239,7 @@ describe.skipIf(!haveServers())("a shop that loses a server while orders come", 
         expect(await postgres.rowAt("payments", id)).toMatchObject({ status: "completed" });
       }
       expect(await shop.json("/admin/dead-letters/summary")).toMatchObject({ total: 0 });
-      expect(await shop.json("/admin/ledger")).toMatchObject({ balanced: true });
+      expect(await shop.answered("/admin/ledger")).toMatchObject({ balanced: true });
       let seen: unknown;
       const total = await postgres.count("orders");
       const from = new Date(Math.floor(Date.now() / HOUR_MS) * HOUR_MS - HOUR_MS).toISOString();
@@ -236,8 +251,11 @@ describe.skipIf(!haveServers())("a shop that loses a server while orders come", 
       };
       await until(isCounted, `analytics has ${total} orders`, { seen: () => String(seen) });
       for (const id of acknowledged) {
-        const { records } = await shop.json(`/v1/audit?orderId=${id}&type=order.delivered`);
-        expect(records).toHaveLength(1);
+        // No order waits for the audit, which may be late.
+        await untilMet(async () => {
+          const { records } = await shop.json(`/v1/audit?orderId=${id}&type=order.delivered`);
+          expect(records).toHaveLength(1);
+        }, `${id} is in the audit, once`);
       }
     },
     TEST_TIMEOUT_MS,

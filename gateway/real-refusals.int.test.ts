@@ -34,13 +34,13 @@ import {
   startSilentServer,
   until,
 } from "./real-shop.fixture.ts";
+import { expectInTime, PASSWORD, WRONG } from "./refused-shop.fixture.ts";
 
 const TEST_TIMEOUT_MS = 60_000;
-const REFUSED_WITHIN_MS = 10_000;
+/** Six servers and a shop: each has longer than a minute to be ready. */
+const START_TIMEOUT_MS = 300_000;
 /** Port 1 of this machine: nobody listens there. */
 const NOWHERE = "127.0.0.1:1";
-const PASSWORD = "the-right-secret";
-const WRONG = "a-wrong-secret";
 /** Lets in everywhere, and may do nothing at first. */
 const GUEST = "guest-user";
 /** Of the right shop, and what its topics, tables and keys begin with. */
@@ -55,13 +55,14 @@ const SETTINGS: Readonly<Record<RealServer, string>> = {
   elasticsearch: "elasticsearch.url",
 };
 
-/** What a shop said and did that was told `settings`, and how long that took. */
+/** What a shop said and did that was told `settings`: in time, whatever it was. */
 async function refusal(settings: Readonly<Record<string, string>>) {
   const shop = await ShopProcess.spawn({ ...settings, SHOPSTREAM_LOG_LEVEL: "error" });
   const startedMs = performance.now();
   try {
-    const { code, said } = await shop.ended();
-    return { code, said, tookMs: performance.now() - startedMs };
+    const ended = await shop.ended();
+    await expectInTime(startedMs);
+    return ended;
   } finally {
     await shop.dispose();
   }
@@ -83,7 +84,6 @@ async function expectRefusal(
   expect(found.code).toBe(code);
   expect(found.said).not.toContain(PASSWORD);
   expect(found.said).not.toContain(WRONG);
-  expect(found.tookMs).toBeLessThan(REFUSED_WITHIN_MS);
   return found.said;
 }
 
@@ -106,16 +106,18 @@ async function allowOnKafka(
   }));
   await admin.createAcls({ acl });
   // What the controller has, the broker has a moment later.
-  await until(async () => {
-    const { resources } = await admin.describeAcls({
-      principal: `User:${GUEST}`,
-      resourceType: AclResourceTypes.ANY,
-      resourcePatternType: ResourcePatternTypes.ANY,
-      operation: AclOperationTypes[operations[0] ?? "ANY"],
-      permissionType: AclPermissionTypes.ANY,
-    });
-    return resources.length > 0;
-  }, "the broker knows what is allowed");
+  for (const operation of operations) {
+    await until(async () => {
+      const { resources } = await admin.describeAcls({
+        principal: `User:${GUEST}`,
+        resourceType: AclResourceTypes.ANY,
+        resourcePatternType: ResourcePatternTypes.ANY,
+        operation: AclOperationTypes[operation],
+        permissionType: AclPermissionTypes.ANY,
+      });
+      return resources.length > 0;
+    }, `the broker knows that ${operation} is allowed`);
+  }
   await admin.disconnect();
 }
 
@@ -132,7 +134,7 @@ describe.skipIf(!haveServers())("a shop on servers of which one cannot be used",
     right = settingsOn(servers, PASSWORD);
     // Topics, queues and indices of fresh servers take a while, and are not what is asked about.
     await openAndStop();
-  }, 2 * TEST_TIMEOUT_MS);
+  }, START_TIMEOUT_MS);
 
   async function openAndStop(): Promise<void> {
     const shop = await ShopProcess.open(right);
@@ -144,8 +146,8 @@ describe.skipIf(!haveServers())("a shop on servers of which one cannot be used",
   }
 
   afterAll(async () => {
-    await silent.close();
-    await disposeServers(servers);
+    await silent?.close();
+    if (servers !== undefined) await disposeServers(servers);
   }, TEST_TIMEOUT_MS);
 
   test.each(REAL_SERVERS.map((name) => [name]))(

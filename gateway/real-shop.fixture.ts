@@ -17,6 +17,7 @@ import type { KafkaTestServer, TestServerOptions } from "../deploy/services/test
 import type { Json } from "./story-orders.suite.ts";
 
 import { startTestServer, whyMissing } from "../deploy/services/test-server.ts";
+import { describeError } from "../runtime/errors.ts";
 import { requireOrSkip } from "../runtime/testing/requirements.ts";
 
 export const REAL_SERVERS = [
@@ -220,7 +221,8 @@ export class ShopProcess {
 
   async fetch(path: string, init?: RequestInit): Promise<Response> {
     try {
-      return await fetch(`${this.url()}${path}`, init);
+      // On a connection of its own: one that has been idle may be closed by the shop just then.
+      return await fetch(`${this.url()}${path}`, { ...init, keepalive: false });
     } catch (error) {
       if (!this.hasEnded()) throw error;
       const how = this.child.signalCode ?? `code ${this.child.exitCode}`;
@@ -237,6 +239,24 @@ export class ShopProcess {
   /** Of the shop's own API: objects, what is in them is what the tests look at. */
   async json(path: string): Promise<Json> {
     return (await (await this.fetch(path)).json()) as Json;
+  }
+
+  /**
+   * Once it can be answered: a shard that is beginning anew is away for a moment, and what only it
+   * knows is a 503 or a 504 until then.
+   */
+  async answered(path: string): Promise<Json> {
+    let answer: Json = {};
+    let status = 0;
+    const isAnswered = async () => {
+      const response = await this.fetch(path);
+      answer = (await response.json()) as Json; // as above
+      ({ status } = response);
+      return status < 500;
+    };
+    const seen = () => `${status} ${JSON.stringify(answer)}\n${this.said.slice(-SAID_CHARS)}`;
+    await until(isAnswered, `${path} is answered`, { seen });
+    return answer;
   }
 
   async send(
@@ -264,6 +284,24 @@ async function readAll(
 ): Promise<void> {
   const decoder = new TextDecoder();
   for await (const chunk of stream) take(decoder.decode(chunk, { stream: true }));
+}
+
+/**
+ * Waits until `expectation` no longer throws; fails with what it threw last. For what comes true by
+ * itself and is asked for in many ways: whoever waits for a part of it has not waited for the rest.
+ */
+export async function untilMet(expectation: () => Promise<void>, what: string): Promise<void> {
+  let failure: unknown;
+  const isMet = async () => {
+    try {
+      await expectation();
+      return true;
+    } catch (error) {
+      failure = error;
+      return false;
+    }
+  };
+  await until(isMet, what, { seen: () => describeError(failure) });
 }
 
 /** Waits until `holds`; fails with `what`, and with what was seen last, after a generous while. */

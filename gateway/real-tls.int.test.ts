@@ -38,6 +38,7 @@ import {
   ShopProcess,
   startRealServers,
   until,
+  untilMet,
 } from "./real-shop.fixture.ts";
 import { PASSWORD, refusalOf, usesOf, WRONG } from "./refused-shop.fixture.ts";
 import { startSecureFront } from "./secure-front.fixture.ts";
@@ -45,6 +46,8 @@ import { list } from "./story-checks.suite.ts";
 import { bodyOf, CARLA } from "./story-orders.suite.ts";
 
 const TEST_TIMEOUT_MS = 120_000;
+/** Of all servers: each has longer than two minutes to be ready. */
+const START_TIMEOUT_MS = 300_000;
 const USER = "shopstream";
 const ORDERS = 20;
 const HOUR_MS = 3_600_000;
@@ -89,7 +92,7 @@ describe.skipIf(!isThere)("a shop on encrypted servers that ask for passwords", 
       [KAFKA_TLS]: "true",
       [AUTHORITIES_VARIABLE]: authority.path,
     };
-  }, TEST_TIMEOUT_MS);
+  }, START_TIMEOUT_MS);
 
   afterAll(async () => {
     await front?.close();
@@ -161,7 +164,10 @@ describe.skipIf(!isThere)("a shop on encrypted servers that ask for passwords", 
     };
     await until(isCounted, `analytics has ${total} orders`, { seen: () => String(seen) });
     expect(await shop.json("/admin/dead-letters/summary")).toMatchObject({ total: 0 });
-    expect(await shop.json("/health")).toMatchObject({ status: "up" });
+    // A view that was late is told of until it has caught up.
+    await untilMet(async () => {
+      expect(await shop.json("/health")).toMatchObject({ status: "up" });
+    }, "health is up");
   }
 
   test.each([
@@ -354,7 +360,7 @@ describe.skipIf(!isThere)("a shop that is to encrypt, on servers that do not", (
 
   beforeAll(async () => {
     servers = await startRealServers();
-  }, TEST_TIMEOUT_MS);
+  }, START_TIMEOUT_MS);
 
   afterAll(async () => {
     if (servers !== undefined) await disposeServers(servers);

@@ -206,8 +206,10 @@ test(
     const ids = await placeOrders(shop.url, 20);
     await untilDelivered(shop.url, ids);
     await until(async () => seen(data, "audit").length >= 20 * 7, "audit has all");
-    const metrics = await (await fetch(`${shop.url}/metrics`)).text();
-    expect(metrics).toContain('shopstream_view_failing{view="analytics"} 1');
+    const metricsOf = async () => await (await fetch(`${shop.url}/metrics`)).text();
+    const failing = 'shopstream_view_failing{view="analytics"} 1';
+    await until(async () => (await metricsOf()).includes(failing), "analytics has failed");
+    const metrics = await metricsOf();
     expect(metrics).toContain('shopstream_view_failing{view="audit"} 0');
     expect(metrics).toContain("shopstream_thread_restarts_total 0");
     expect(seen(data, "analytics")).toEqual([]);

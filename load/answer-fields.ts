@@ -15,7 +15,7 @@ const DETAIL_CHARS_MAX = 200;
 
 /** The answer to `request`; one with another status than `statuses` is a `BAD_MESSAGE`. */
 export async function ask(
-  pool: HttpPool,
+  pool: Pick<HttpPool, "request">,
   request: HttpRequest,
   statuses: readonly number[],
 ): Promise<HttpResponse> {

@@ -16,6 +16,7 @@ import { collectEvidence, forEachOf } from "./collect-evidence.ts";
 import { collectPlatform, readPlatformBase } from "./collect-platform.ts";
 import { createHttpPool } from "./http-pool.ts";
 import { createOrderPlan } from "./order-plan.ts";
+import { createPatientPool } from "./patient-pool.ts";
 import { createPlatformClient } from "./platform-client.ts";
 import { createShopClient } from "./shop-client.ts";
 import { createSubmitter } from "./submitter.ts";
@@ -67,6 +68,8 @@ export interface ChaosReport<Faults> {
   readonly faults: Faults;
   readonly figures: RunFigures;
   readonly books: Omit<Books, "effects">;
+  /** Reads of the judge that had no answer at first, by why. */
+  readonly askedAgain: Readonly<Record<string, number>>;
   /** Of the orderly stop at the end; `undefined` when it had to be killed. */
   readonly exitCode: number | undefined;
   readonly verdict: Verdict;
@@ -101,12 +104,14 @@ export async function runChaos<Faults>(
   const { port } = shopOptions;
   const pool = createHttpPool({ ...POOL, port });
   const client = createShopClient(pool);
-  const platformClient = createPlatformClient(pool);
+  const patient = createPatientPool(pool);
+  const reader = createShopClient(patient);
+  const platformClient = createPlatformClient(patient);
   const plan = createOrderPlan({ seed, runId, ordersExpected });
   const control = createControl(client, plan, shopOptions);
   try {
     await control.restart();
-    await forEachOf([...plan.stock], READS_AT_ONCE, ([id, n]) => client.createStock(id, n));
+    await forEachOf([...plan.stock], READS_AT_ONCE, ([id, n]) => reader.createStock(id, n));
     const base = await readPlatformBase(platformClient, options);
     const { submitter } = control;
     const startMs = performance.now();
@@ -114,7 +119,7 @@ export async function runChaos<Faults>(
     const faults = await finallyAwait(inject(control), arrivals.stop);
     const durationMs = performance.now() - startMs;
     const collecting = { restDeadlineMs, concurrency: READS_AT_ONCE };
-    const orders = await collectEvidence(client, submitter.attempts, plan.stock, collecting);
+    const orders = await collectEvidence(reader, submitter.attempts, plan.stock, collecting);
     const platform = await collectPlatform(platformClient, orders, base, {
       ...collecting,
       dataDirectory: dataOf(options),
@@ -125,7 +130,8 @@ export async function runChaos<Faults>(
     const figures = figuresOf(evidence, { latency, durationMs, failures: submitter.failures });
     const exitCode = await control.shop().stop(STOP_DEADLINE_MS);
     const { effects: _, ...counts } = books;
-    return { faults, figures, books: counts, exitCode, verdict };
+    const askedAgain = Object.fromEntries(patient.repeats);
+    return { faults, figures, books: counts, askedAgain, exitCode, verdict };
   } catch (error) {
     const why = `${describeError(error)}\nlast words of the shop:\n${await control.logTail()}`;
     throw new ShopError("CLOSED", why, "never", { cause: error });

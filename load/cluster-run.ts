@@ -33,6 +33,8 @@ import { collectEvidence, forEachOf } from "./collect-evidence.ts";
 import { createFleet } from "./cluster-fleet.ts";
 import { createOrderCanceller } from "./order-canceller.ts";
 import { createOrderPlan } from "./order-plan.ts";
+import { createPatientPool } from "./patient-pool.ts";
+import { createShopClient } from "./shop-client.ts";
 import { createSpreadClient } from "./spread-client.ts";
 import { createSubmitter } from "./submitter.ts";
 import { eventsExpected, judgeCluster } from "./cluster-rules.ts";
@@ -90,7 +92,6 @@ const READS_AT_ONCE = 8;
 /** Sets only how scarce the scarce product is. */
 const EXPECTED_PHASES = 4;
 const LEFTOVERS_POLL_MS = 200;
-const EVENTS_QUIET_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 2_500;
 /** What a shard dies of that was fenced. */
 const TAKEN_OVER = "another shard has taken over";
@@ -164,8 +165,10 @@ async function runIn(world: World): Promise<ClusterReport> {
   await untilSpread(context);
   const ordersExpected = Math.ceil((ratePerSecond * EXPECTED_PHASES * phaseMs) / 1_000);
   const plan = createOrderPlan({ seed, runId, ordersExpected });
-  const { client } = spread;
-  await forEachOf([...plan.stock], READS_AT_ONCE, ([id, n]) => client.createStock(id, n));
+  const { client, pool } = spread;
+  // Slots of orders have owners by now; those of the other groups may get theirs a moment later.
+  const reader = createShopClient(createPatientPool(pool));
+  await forEachOf([...plan.stock], READS_AT_ONCE, ([id, n]) => reader.createStock(id, n));
   const submitter = createSubmitter({
     client,
     plan,
@@ -183,7 +186,7 @@ async function runIn(world: World): Promise<ClusterReport> {
   }
   const cancels = await canceller.finish();
   const collecting = { restDeadlineMs, concurrency: READS_AT_ONCE };
-  const evidence = await collectEvidence(client, submitter.attempts, plan.stock, collecting);
+  const evidence = await collectEvidence(reader, submitter.attempts, plan.stock, collecting);
   const found = await findOut(world, evidence, fault, cancels);
   return {
     scenario: options.scenario,
@@ -207,14 +210,14 @@ async function findOut(
     settings,
     slots: options.slots,
     expected: eventsExpected(evidence.timelines),
-    quietMs: EVENTS_QUIET_MS,
+    quietMs: options.restDeadlineMs,
   });
   return {
     cancels,
     published,
     leftovers: await restOf(world),
     living: fleet.living(),
-    unwell: await unwellOf(fleet),
+    unwell: await unwellOf(world),
     ...(zombie === undefined ? {} : { zombie: await zombieOf(world, zombie) }),
     ...(leaver === undefined ? {} : { leaver: await leaverOf(world, leaver) }),
   };
@@ -234,14 +237,19 @@ async function restOf({ options, database, fleet }: World): Promise<ClusterEvide
   }
 }
 
-async function unwellOf(fleet: Fleet): Promise<ReadonlyMap<string, string>> {
-  const unwell = new Map<string, string>();
-  for (const name of fleet.living()) {
-    const response = await fetch(`${fleet.process(name).url}/health`);
-    const text = await response.text();
-    if (!response.ok) unwell.set(name, text);
+/** Health remembers for a while what failed during the fault. */
+async function unwellOf({ options, fleet }: World): Promise<ReadonlyMap<string, string>> {
+  const dueMs = performance.now() + options.restDeadlineMs;
+  for (;;) {
+    const unwell = new Map<string, string>();
+    for (const name of fleet.living()) {
+      const response = await fetch(`${fleet.process(name).url}/health`);
+      const text = await response.text();
+      if (!response.ok) unwell.set(name, text);
+    }
+    if (unwell.size === 0 || performance.now() >= dueMs) return unwell;
+    await Bun.sleep(LEFTOVERS_POLL_MS);
   }
-  return unwell;
 }
 
 /** A capture without an answer is undone after its order is cancelled: the books may lag. */

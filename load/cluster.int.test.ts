@@ -9,6 +9,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import type { ClusterTimes } from "./cluster-servers.ts";
 import type { Scenario } from "./cluster-scenarios.ts";
 
 import { whyMissing } from "../deploy/services/test-server.ts";
@@ -16,6 +17,10 @@ import { requireOrSkip } from "../runtime/testing/requirements.ts";
 import { runCluster } from "./cluster-run.ts";
 
 const TIMEOUT_MS = 300_000;
+/** Who is gone is to be missed soon. */
+const SHORT: ClusterTimes = { sessionMs: 3_000, beatMs: 500, silentMs: 3_000 };
+/** Nobody is to be missed: not who leaves, and not who has the machine late. */
+const LONG: ClusterTimes = { sessionMs: 10_000, beatMs: 1_000, silentMs: 10_000 };
 const missing = (["kafka", "postgres"] as const).map(
   (name) => [name, whyMissing(name) ?? ""] as const,
 );
@@ -36,7 +41,7 @@ function run(scenario: Scenario) {
     slots: 8,
     seed: 1,
     runId: scenario,
-    times: { sessionMs: 3_000, beatMs: 500, silentMs: 3_000 },
+    times: scenario === "leave" ? LONG : SHORT,
     restDeadlineMs: 60_000,
     command: [process.execPath, "gateway/main.ts"],
     log: () => undefined,

@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { describeError, isShopError } from "../runtime/errors.ts";
-import { describeLatency, describeVerdict } from "./report-text.ts";
+import { describeFailures, describeLatency, describeVerdict } from "./report-text.ts";
 import { parseFlags } from "./flags.ts";
 import { runCluster } from "./cluster-run.ts";
 import { SCENARIOS } from "./cluster-scenarios.ts";
@@ -90,7 +90,6 @@ function optionsOf(flags: Flags<typeof SPECS>, scenario: Scenario, directory: st
 
 function describe({ recovery, accepted, failures, cancels, ...rest }: ClusterReport): string {
   const { beforeP99Ms, movedMs, slow, limitMs, steadyMs, worstMs } = recovery;
-  const failed = Object.entries(failures).map(([reason, count]) => `${count} × ${reason}`);
   const moved = movedMs === undefined ? "none" : `${Math.round(movedMs)} ms`;
   return [
     `before     p99 ${Math.round(beforeP99Ms)} ms from due to through payment and reservation`,
@@ -98,7 +97,7 @@ function describe({ recovery, accepted, failures, cancels, ...rest }: ClusterRep
     `steady     ${Math.round(steadyMs)} ms after the fault; ${slow} orders took over ` +
       `${Math.round(limitMs)} ms, the longest ${Math.round(worstMs)} ms`,
     `accepted   ${accepted.count}, ${describeLatency(accepted)}`,
-    `tries lost ${failed.length === 0 ? "none" : failed.join("; ")}`,
+    `tries lost ${describeFailures(failures)}`,
     `cancels    ${JSON.stringify(cancels)}`,
     `fenced     ${rest.lateCommits} late commits were refused by the database`,
     withoutPlatform(describeVerdict(rest.verdict)),

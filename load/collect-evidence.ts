@@ -4,16 +4,20 @@
  * Waiting costs the shop almost nothing: one page of one order per open status, a few times a
  * second, so the wait does not disturb what is measured. It ends at rest or at its deadline; what
  * is not settled then is read as it is, and the judge says so. Every customer is listed, also
- * those whose order was never acknowledged.
+ * those whose order was never acknowledged. Inventory hears of a shipment after its order has: the
+ * stock is counted until it agrees with the orders, or until a deadline of its own.
  */
 
 import { isSettled } from "./timeline-rules.ts";
+import { verify } from "./verify-orders.ts";
 import type { Attempt, Evidence, ObservedOrder, StockObservation } from "./evidence.ts";
 import type { ShopClient } from "./shop-client.ts";
 
 export interface CollectOptions {
   /** For the shop to come to rest, from the call. */
   readonly restDeadlineMs: number;
+  /** For the stock to agree with the orders, once these are read; absent: as long again. */
+  readonly stockDeadlineMs?: number;
   /** Reads at the same time. */
   readonly concurrency: number;
 }
@@ -52,13 +56,14 @@ export async function collectEvidence(
       timelines.set(id, await client.readTimeline(id));
     }
   });
-  return {
-    attempts,
-    listedByCustomer,
-    orders,
-    timelines,
-    stock: await countStock(client, stock),
-  };
+  const read = { attempts, listedByCustomer, orders, timelines };
+  const stockDueMs = performance.now() + (options.stockDeadlineMs ?? options.restDeadlineMs);
+  for (;;) {
+    const evidence = { ...read, stock: await countStock(client, stock) };
+    const agrees = verify(evidence).violations.every(({ check }) => check !== "stock");
+    if (agrees || performance.now() >= stockDueMs) return evidence;
+    await Bun.sleep(POLL_MS);
+  }
 }
 
 /** Until no order is in an open status, or until `dueMs`. */

@@ -9,8 +9,9 @@ import { describe, expect, test } from "bun:test";
 
 import { collectPlatform, readPlatformBase, sampleOf } from "./collect-platform.ts";
 import type { Evidence, ObservedOrder } from "./evidence.ts";
+import type { BookRow, Tally, ViewState } from "./platform-evidence.ts";
+import type { PlatformBase } from "./collect-platform.ts";
 import type { PlatformClient } from "./platform-client.ts";
-import type { Tally } from "./platform-evidence.ts";
 
 const ORDER: ObservedOrder = {
   id: "o",
@@ -29,32 +30,55 @@ function evidenceOf(orders: ReadonlyMap<string, ObservedOrder>): Evidence {
   return { attempts: [], listedByCustomer: none, orders, timelines: none, stock: [] };
 }
 
-/** Says `lags` one after the other, and the last of them for ever. */
-function clientWith(lags: readonly number[], figures: readonly ReadonlyMap<string, Tally>[]) {
+/** `undefined`: the view fails, and is behind by nothing that it knows of. */
+type Lag = number | undefined;
+
+/** Says `lags` one after the other, and the last of them for ever; likewise `figures`. */
+function clientWith(lags: readonly Lag[], figures: readonly ReadonlyMap<string, Tally>[]) {
   const asked: string[] = [];
   let lagsRead = 0;
   let figuresRead = 0;
   const client: PlatformClient = {
     readViews: async () => {
       asked.push("views");
-      const lagRecords = lags[Math.min(lagsRead++, lags.length - 1)] ?? 0;
-      return [{ view: "audit", lagRecords, isFailing: false }];
+      const lag = lags[Math.min(lagsRead++, lags.length - 1)];
+      return ["audit", "analytics"].map((view) => stateOf(view, lag));
     },
     readFigures: async () => {
       asked.push("figures");
       return figures[Math.min(figuresRead++, figures.length - 1)] ?? new Map();
     },
     readAudit: async () => ({ count: 7, lastSeq: 70 }),
-    verifyChain: async ({ count, lastSeq }) => ({ grown: count, verified: lastSeq }),
+    verifyChain: async ({ count }) => ({ grown: count, verified: count }),
     readAudited: async () => [],
     readNotices: async () => [],
-    readBooks: async () => ({ isBalanced: true, rows: [], totals: [] }),
+    readBooks: async () => ({ isBalanced: true, rows: [DONE], totals: [DONE] }),
     countDeadLetters: async () => 2,
   };
   return { client, asked };
 }
 
-const OPTIONS = { restDeadlineMs: 60_000, quietMs: 0, concurrency: 4 };
+function stateOf(view: string, lag: Lag): ViewState {
+  return { view, lagRecords: lag ?? 0, isFailing: lag === undefined };
+}
+
+const DONE: BookRow = {
+  name: "fraud",
+  group: "fraud",
+  published: 3,
+  acked: 3,
+  dead: 0,
+  inFlight: 0,
+  waiting: 0,
+  imbalance: undefined,
+};
+const BASE: PlatformBase = {
+  sinceMs: 0,
+  figures: new Map(),
+  audit: { count: 0, lastSeq: 0 },
+  deadLetters: 2,
+};
+const OPTIONS = { restDeadlineMs: 60_000, quietMs: 0, askAgainMs: 0, concurrency: 4 };
 
 test("what was counted before the run is taken off, to the cent", async () => {
   const { client } = clientWith(
@@ -68,29 +92,37 @@ test("what was counted before the run is taken off, to the cent", async () => {
     ],
   );
   const base = await readPlatformBase(client, OPTIONS);
-  const found = await collectPlatform(client, evidenceOf(new Map()), base, OPTIONS);
+  // Nobody ordered anything for so much: it is asked once, and given as it is.
+  const once = { ...OPTIONS, restDeadlineMs: 0 };
+  const found = await collectPlatform(client, evidenceOf(new Map()), base, once);
   expect(Object.fromEntries(found.figures)).toEqual({
     "revenue USD": { count: 3, sumMinor: 650 },
     "orders USD": { count: 1, sumMinor: undefined },
   });
   expect(found.deadLetters).toBe(0);
-  expect(found.chain).toEqual({ grown: 7, verified: 70 });
+  expect(found.chain).toEqual({ grown: 7, verified: 7 });
 });
 
 test("the stores are asked once the views have caught up, and not before", async () => {
-  const { client, asked } = clientWith([3, 1, 0], [new Map()]);
-  const base = { sinceMs: 0, figures: new Map(), audit: { count: 0, lastSeq: 0 }, deadLetters: 0 };
-  const found = await collectPlatform(client, evidenceOf(new Map()), base, OPTIONS);
+  const { client, asked } = clientWith([3, undefined, 0], [new Map()]);
+  const found = await collectPlatform(client, evidenceOf(new Map()), BASE, OPTIONS);
   expect(asked).toEqual(["views", "views", "views", "figures"]);
-  expect(found.views).toEqual([{ view: "audit", lagRecords: 0, isFailing: false }]);
+  expect(found.views).toEqual([stateOf("audit", 0), stateOf("analytics", 0)]);
+});
+
+test("what is not there yet although nobody is behind is asked again until it is", async () => {
+  const early = new Map([["orders USD", { count: -1, sumMinor: -100 }]]);
+  const { client, asked } = clientWith([0], [early, early, new Map()]);
+  const found = await collectPlatform(client, evidenceOf(new Map()), BASE, OPTIONS);
+  expect(asked).toEqual(["views", "figures", "views", "figures", "views", "figures"]);
+  expect(found.figures).toEqual(new Map());
 });
 
 test("a view that does not catch up is reported as it is when the time is over", async () => {
   const { client } = clientWith([4], [new Map()]);
-  const base = { sinceMs: 0, figures: new Map(), audit: { count: 0, lastSeq: 0 }, deadLetters: 0 };
   const late = { ...OPTIONS, restDeadlineMs: 0 };
-  const found = await collectPlatform(client, evidenceOf(new Map()), base, late);
-  expect(found.views).toEqual([{ view: "audit", lagRecords: 4, isFailing: false }]);
+  const found = await collectPlatform(client, evidenceOf(new Map()), BASE, late);
+  expect(found.views).toEqual([stateOf("audit", 4), stateOf("analytics", 4)]);
 });
 
 describe("the sample", () => {

@@ -96,9 +96,15 @@ describe("createHttpPool", () => {
   });
 
   test("calls an answer that is late or no HTTP INDETERMINATE", async () => {
-    const silent = serveRaw(() => undefined);
-    const request = poolFor(silent, 1, 50).request({ method: "GET", path: "/" });
-    expect(await codeOf(request)).toBe("INDETERMINATE");
+    // The first is answered, so that the connection of the second is there: it was sent.
+    let asked = 0;
+    const silent = serveRaw((socket) => {
+      if (asked++ === 0) socket.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    });
+    const pool = poolFor(silent, 1, 1_500);
+    expect((await pool.request({ method: "GET", path: "/" })).body).toBe("ok");
+    expect(await codeOf(pool.request({ method: "GET", path: "/" }))).toBe("INDETERMINATE");
+    expect(asked).toBe(2);
     const garbage = serveRaw((socket) => void socket.write("hello\r\n\r\n"));
     const other = poolFor(garbage, 1).request({ method: "GET", path: "/" });
     expect(await codeOf(other)).toBe("INDETERMINATE");

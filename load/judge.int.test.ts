@@ -13,8 +13,9 @@ import { join } from "node:path";
 import { runOrders } from "./order-run.ts";
 import { startFakeShop } from "./testing/fake-shop.ts";
 import { startPaymentProvider } from "./payment-provider.ts";
-import type { Arrivals, OrderRunReport } from "./order-run.ts";
+import type { Arrivals, OrderRunOptions, OrderRunReport } from "./order-run.ts";
 import type { CheckName } from "./evidence.ts";
+import type { FakeShopOptions } from "./testing/fake-shop.ts";
 import type { Lie } from "./testing/fake-life.ts";
 
 const CLOSED: Arrivals = { model: "closed", rounds: 10, batch: 20 };
@@ -24,16 +25,22 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) await cleanup();
 });
 
+type Deadlines = Pick<OrderRunOptions, "restDeadlineMs" | "storesDeadlineMs">;
+
+const PATIENT: Deadlines = { restDeadlineMs: 20_000 };
+/** The stores around the fake shop's orders are never late: a lie of theirs stays one. */
+const ASKED_ONCE: Deadlines = { ...PATIENT, storesDeadlineMs: 0 };
+
 async function judge(
   lies: readonly Lie[],
   arrivals = CLOSED,
-  restDeadlineMs = 20_000,
+  deadlines = PATIENT,
 ): Promise<OrderRunReport> {
-  return await openJudge(lies)("judge", arrivals, restDeadlineMs);
+  return await openJudge(lies)("judge", arrivals, deadlines);
 }
 
 /** Judges one run after another in the same shop. */
-function openJudge(lies: readonly Lie[]) {
+function openJudge(lies: readonly Lie[], manner: Pick<FakeShopOptions, "stammers"> = {}) {
   const directory = mkdtempSync(join(tmpdir(), "judge-"));
   const provider = startPaymentProvider({
     port: 0,
@@ -47,13 +54,13 @@ function openJudge(lies: readonly Lie[]) {
   });
   const paymentUrl = `http://127.0.0.1:${provider.port}`;
   const dataFile = join(directory, "shop.jsonl");
-  const shop = startFakeShop({ port: 0, lies, paymentUrl, stepMs: 2, dataFile });
+  const shop = startFakeShop({ port: 0, lies, paymentUrl, stepMs: 2, dataFile, ...manner });
   cleanups.push(async () => {
     await shop.stop();
     await provider.stop();
     rmSync(directory, { recursive: true });
   });
-  return (runId: string, arrivals = CLOSED, restDeadlineMs = 20_000): Promise<OrderRunReport> => {
+  return (runId: string, arrivals = CLOSED, deadlines = PATIENT): Promise<OrderRunReport> => {
     const before = provider.books().effects.length;
     return runOrders({
       host: "127.0.0.1",
@@ -64,7 +71,7 @@ function openJudge(lies: readonly Lie[]) {
       runId,
       connectionsMax: 20,
       twinEvery: 10,
-      restDeadlineMs,
+      ...deadlines,
       quietMs: 0,
       readLedger: async () => provider.books().effects.slice(before),
     });
@@ -91,6 +98,13 @@ describe("an honest shop", () => {
     expect(figures.accepted.latency.p99Ms).toBeGreaterThan(0);
   });
 
+  test("passes although it cannot answer its judge at once", async () => {
+    const few: Arrivals = { model: "closed", rounds: 2, batch: 20 };
+    const { verdict } = await openJudge([], { stammers: true })("judge", few);
+    expect(verdict.violations).toEqual([]);
+    expect(verdict.counts.sampled).toBe(40);
+  });
+
   test("passes at a fixed rate too, with the number of orders that the rate makes", async () => {
     const { verdict } = await judge([], { model: "open", ratePerSecond: 200, seconds: 1 });
     expect(verdict.violations).toEqual([]);
@@ -114,8 +128,8 @@ describe("a shop that had orders before", () => {
 
   test("is caught when it breaks what it wrote during the run", async () => {
     const run = openJudge(["break_chain"]);
-    await run("one", few);
-    const { verdict } = await run("two", few);
+    await run("one", few, ASKED_ONCE);
+    const { verdict } = await run("two", few, ASKED_ONCE);
     expect(verdict.violations.map(({ check }) => check)).toContain("audit");
   });
 });
@@ -140,18 +154,20 @@ describe("a lie is caught by its check", () => {
     ["bury", "letters"],
   ];
   test.each(cases)("%s by %s", async (lie, check) => {
-    const { verdict } = await judge([lie]);
+    const { verdict } = await judge([lie], CLOSED, ASKED_ONCE);
     expect(verdict.ok).toBe(false);
     expect(verdict.violations.map((violation) => violation.check)).toContain(check);
   });
 
   test("lag_behind by views, once the wait for rest is over", async () => {
-    const { verdict } = await judge(["lag_behind"], CLOSED, 1_500);
+    const { verdict } = await judge(["lag_behind"], CLOSED, ASKED_ONCE);
     expect(verdict.violations.map(({ check }) => check)).toEqual(["views", "views"]);
   });
 
   test("never_deliver by terminal, once the wait for rest is over", async () => {
-    const { verdict } = await judge(["never_deliver"], CLOSED, 1_500);
+    // So few that all are where they will stay long before.
+    const few: Arrivals = { model: "closed", rounds: 2, batch: 20 };
+    const { verdict } = await judge(["never_deliver"], few, { restDeadlineMs: 3_000 });
     const checks = new Set(verdict.violations.map((violation) => violation.check));
     expect([...checks]).toEqual(["terminal"]);
   });

@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { describeError, isShopError } from "../runtime/errors.ts";
-import { describeLatency, describeVerdict } from "./report-text.ts";
+import { describeFailures, describeLatency, describeVerdict } from "./report-text.ts";
 import { injectKills, injectShardFaults, SHARD_FAULTS } from "./faults.ts";
 import { parseFlags } from "./flags.ts";
 import { runChaos } from "./chaos-run.ts";
@@ -101,7 +101,7 @@ function inject(
   return injectShardFaults(context, { ...terms, how, shards });
 }
 
-function describe({ faults, figures, books, exitCode, verdict }: Report): string {
+function describe({ faults, figures, books, askedAgain, exitCode, verdict }: Report): string {
   const times = (field: "readyMs" | "acceptedMs" | "replacedMs" | "answeredMs"): string => {
     const values = faults.flatMap((fault) => {
       // The two kinds of record have different fields; an absent one has no line.
@@ -118,6 +118,7 @@ function describe({ faults, figures, books, exitCode, verdict }: Report): string
     `accepted   ${figures.accepted.perSecond}/s, ${describeLatency(figures.accepted.latency)}`,
     `provider   ${books.captureAttempts} captures and ${books.refundAttempts} refunds asked for, ` +
       `${books.repeats} repeated, ${books.declined} declined, ${books.voided} voided`,
+    `asked      again by the judge: ${describeFailures(askedAgain)}`,
     `stop       exit code ${String(exitCode)}`,
     describeVerdict(verdict),
   ]

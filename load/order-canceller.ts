@@ -57,7 +57,7 @@ export function createOrderCanceller(options: OrderCancellerOptions): OrderCance
     const path = `/v1/orders/${orderId}/cancel`;
     const since = (): number => Math.round(performance.now() - startMs);
     let detail = "";
-    while (since() < deadlineMs) {
+    do {
       try {
         const answer = await spread().requestElsewhere({ method: "POST", path }, by);
         const outcome = OUTCOMES.get(answer.status);
@@ -67,7 +67,7 @@ export function createOrderCanceller(options: OrderCancellerOptions): OrderCance
         detail = describeError(error);
       }
       await Bun.sleep(RETRY_MS);
-    }
+    } while (since() < deadlineMs);
     return { orderId, outcome: "unanswered", detail, tookMs: since() };
   }
 

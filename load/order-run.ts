@@ -10,6 +10,7 @@ import { collectEvidence, forEachOf } from "./collect-evidence.ts";
 import { collectPlatform, readPlatformBase } from "./collect-platform.ts";
 import { createHttpPool } from "./http-pool.ts";
 import { createOrderPlan } from "./order-plan.ts";
+import { createPatientPool } from "./patient-pool.ts";
 import { createPlatformClient } from "./platform-client.ts";
 import { createShopClient } from "./shop-client.ts";
 import { createSubmitter } from "./submitter.ts";
@@ -40,6 +41,8 @@ export interface OrderRunOptions {
   readonly connectionsMax: number;
   readonly twinEvery: number;
   readonly restDeadlineMs: number;
+  /** For the stock to agree with the orders, then for the stores around; absent: as long again. */
+  readonly storesDeadlineMs?: number;
   /** How long the stores around the orders must have had nothing to do; absent: two seconds. */
   readonly quietMs?: number;
   readonly readLedger?: () => Promise<readonly LedgerEffect[]>;
@@ -67,9 +70,11 @@ export async function runOrders(options: OrderRunOptions): Promise<OrderRunRepor
   const { host, port, connectionsMax, arrivals, seed, runId } = options;
   const pool = createHttpPool({ host, port, connectionsMax, timeoutMs: REQUEST_TIMEOUT_MS });
   const client = createShopClient(pool);
-  const platformClient = createPlatformClient(pool);
+  const patient = createPatientPool(pool);
+  const reader = createShopClient(patient);
+  const platformClient = createPlatformClient(patient);
   const plan = createOrderPlan({ seed, runId, ordersExpected: ordersOf(arrivals) });
-  await forEachOf([...plan.stock], READS_AT_ONCE, ([id, count]) => client.createStock(id, count));
+  await forEachOf([...plan.stock], READS_AT_ONCE, ([id, count]) => reader.createStock(id, count));
   const base = await readPlatformBase(platformClient, options);
   const submitter = createSubmitter({
     client,
@@ -89,11 +94,16 @@ export async function runOrders(options: OrderRunOptions): Promise<OrderRunRepor
   const durationMs = performance.now() - startMs;
   const cpu = process.cpuUsage(cpuBefore);
 
-  const collecting = { restDeadlineMs: options.restDeadlineMs, concurrency: READS_AT_ONCE };
-  const evidence = await collectEvidence(client, submitter.attempts, plan.stock, collecting);
+  const storesDeadlineMs = options.storesDeadlineMs ?? options.restDeadlineMs;
+  const collecting = {
+    restDeadlineMs: options.restDeadlineMs,
+    stockDeadlineMs: storesDeadlineMs,
+    concurrency: READS_AT_ONCE,
+  };
+  const evidence = await collectEvidence(reader, submitter.attempts, plan.stock, collecting);
   // What follows is judging: none of it is in a figure.
   const server = await watch.stop();
-  const judging = { ...options, concurrency: READS_AT_ONCE };
+  const judging = { ...options, restDeadlineMs: storesDeadlineMs, concurrency: READS_AT_ONCE };
   const platform = await collectPlatform(platformClient, evidence, base, judging);
   const ledger = await options.readLedger?.();
   pool.close();

@@ -15,7 +15,7 @@ import { join } from "node:path";
 
 import { startTestServer } from "../deploy/services/test-server.ts";
 import { describeError, isShopError, ShopError } from "../runtime/errors.ts";
-import { describeLatency, describeVerdict } from "./report-text.ts";
+import { describeFailures, describeLatency, describeVerdict } from "./report-text.ts";
 import { injectOutages, OUTAGE_SERVERS, planOutages, VICTIMS } from "./outage-faults.ts";
 import { parseFlags } from "./flags.ts";
 import { runChaos } from "./chaos-run.ts";
@@ -124,6 +124,7 @@ function run(
 function describe({
   faults,
   figures,
+  askedAgain,
   exitCode,
   verdict,
 }: ChaosReport<readonly OutageRecord[]>): string {
@@ -135,6 +136,7 @@ function describe({
     "from its return until all is healthy:",
     ...healthy,
     `accepted      ${figures.accepted.perSecond}/s, ${describeLatency(figures.accepted.latency)}`,
+    `asked         again by the judge: ${describeFailures(askedAgain)}`,
     `stop          exit code ${String(exitCode)}`,
     describeVerdict(verdict),
   ].join("\n");

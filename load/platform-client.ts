@@ -61,7 +61,7 @@ interface ChainWalk {
   readonly problem?: string;
 }
 
-export function createPlatformClient(pool: HttpPool): PlatformClient {
+export function createPlatformClient(pool: Pick<HttpPool, "request">): PlatformClient {
   const read = async (path: string): Promise<Fields> =>
     fields(parse(await ask(pool, { method: "GET", path }, [200])));
 

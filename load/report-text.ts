@@ -23,7 +23,7 @@ export function describeRun(report: OrderRunReport): string {
     describeRate("accepted", figures.accepted),
     describeRate("shipped", figures.complete),
     `payment    ${describeLatency(figures.payment)} (created → processed)`,
-    `errors     ${errors}${listFailures(figures.failures)}`,
+    `errors     ${errors} (${describeFailures(figures.failures)})`,
     describeServer(server, verdict.counts.found),
     `client     ${clientPerOrder.toFixed(0)} µs of CPU per order`,
     describeVerdict(verdict),
@@ -69,9 +69,10 @@ function describeServer(server: ResourceReport, orders: number): string {
   return `server     RSS ${memory} MiB, peak ${(server.rssPeakBytes / MIB).toFixed(0)}${cpu}`;
 }
 
-function listFailures(failures: Readonly<Record<string, number>>): string {
+/** How often what, or "none". */
+export function describeFailures(failures: Readonly<Record<string, number>>): string {
   const parts = Object.entries(failures).map(([reason, count]) => `${count} × ${reason}`);
-  return parts.length === 0 ? "" : ` (${parts.join("; ")})`;
+  return parts.length === 0 ? "none" : parts.join("; ");
 }
 
 function countByCheck(verdict: Verdict): string {

@@ -45,9 +45,10 @@ function ordersAgainst(lies: readonly Lie[], ...flags: readonly string[]) {
   return run("orders.ts", "--url", `http://127.0.0.1:${shop.port}`, ...few, ...flags);
 }
 
-function killing(...words: readonly string[]) {
-  const shop = ["load/testing/fake-shop-process.ts", ...words].join(" ");
-  return run("kill.ts", "--kills", "3", "--rate", "100", "--pause-ms", "200", "--shop", shop);
+function killing(word = "", ...flags: readonly string[]) {
+  const shop = `load/testing/fake-shop-process.ts ${word}`.trim();
+  const few = ["--kills", "3", "--rate", "100", "--pause-ms", "200"];
+  return run("kill.ts", ...few, "--shop", shop, ...flags);
 }
 
 describe("load/orders.ts", () => {
@@ -102,9 +103,20 @@ describe("load/kill.ts", () => {
   );
 
   test(
+    "asks a shop again that cannot answer its judge at once, and says how often",
+    async () => {
+      const { exitCode, out } = await killing("stammer");
+      expect(out).toContain("every promise kept");
+      expect(out).toMatch(/asked +again by the judge: \d+ × 503/);
+      expect(exitCode).toBe(0);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     "finds the orders that a shop acknowledged before it wrote them",
     async () => {
-      const { exitCode, out } = await killing("acknowledge_early");
+      const { exitCode, out } = await killing("acknowledge_early", "--rest-s", "3");
       expect(exitCode).toBe(1);
       expect(out).toMatch(/BROKEN: .*\d+ lost/);
       expect(out).toContain("are kept in");

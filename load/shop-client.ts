@@ -58,7 +58,7 @@ const EXISTS = 428;
 /** Problems that say that nothing was done. */
 const SHED: readonly string[] = ["saturated", "not-ready"];
 
-export function createShopClient(pool: HttpPool): ShopClient {
+export function createShopClient(pool: Pick<HttpPool, "request">): ShopClient {
   const expect = async (request: HttpRequest, ...statuses: readonly number[]) =>
     await ask(pool, request, statuses);
 

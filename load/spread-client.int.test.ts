@@ -76,7 +76,7 @@ describe("a canceller", () => {
   });
 
   test("says what it was told last when it was told nothing sound", async () => {
-    const [record] = await cancelAt(serve("a", 503), 1);
+    const [record] = await cancelAt(serve("a", 503), 0);
     expect(record).toMatchObject({ outcome: "unanswered", detail: "503 a" });
   });
 });

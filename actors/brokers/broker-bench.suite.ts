@@ -122,6 +122,8 @@ export interface ConsumeOptions {
 export interface Probe {
   readonly subscription: Subscription;
   readonly deliveries: Delivery[];
+  /** When each of them came, by the monotonic clock. */
+  readonly atMs: number[];
   readonly revoked: number[];
   ids(): string[];
   find(id: string): Delivery;
@@ -270,6 +272,7 @@ export class Bench {
 
   async probe(options: ProbeOptions = {}): Promise<Probe> {
     const deliveries: Delivery[] = [];
+    const atMs: number[] = [];
     const revoked: number[] = [];
     const find = (id: string): Delivery => {
       const found = deliveries.findLast((delivery) => idOf(delivery) === id);
@@ -296,6 +299,7 @@ export class Bench {
         ...(options.types === undefined ? {} : { types: options.types }),
         onDeliveries: (batch) => {
           deliveries.push(...batch);
+          atMs.push(...batch.map(() => this.environment.monotonicMs()));
           this.delivered.push(...batch.map(idOf));
           if (options.acks === true) settle(batch);
         },
@@ -307,6 +311,7 @@ export class Bench {
     return {
       subscription,
       deliveries,
+      atMs,
       revoked,
       ids: () => deliveries.map(idOf),
       find,
@@ -354,6 +359,21 @@ export class Bench {
     while (!holds()) {
       const waitedMs = this.environment.monotonicMs() - startMs;
       assert(waitedMs < patienceMs, `waited ${patienceMs} ms in vain until ${what}`);
+      await this.hooks.pass(POLL_MS);
+    }
+  }
+
+  /** Does `act` until `holds` after it; fails naming `what` when it never does. */
+  async eventuallyAfter(
+    what: string,
+    holds: () => boolean,
+    act: () => Promise<void>,
+    patienceMs = this.hooks.patienceMs ?? PATIENCE_MS,
+  ): Promise<void> {
+    const startMs = this.environment.monotonicMs();
+    for (await act(); !holds(); await act()) {
+      const waitedMs = this.environment.monotonicMs() - startMs;
+      assert(waitedMs < patienceMs, `tried ${patienceMs} ms in vain until ${what}`);
       await this.hooks.pass(POLL_MS);
     }
   }

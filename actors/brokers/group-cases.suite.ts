@@ -12,6 +12,8 @@ import { idOf, idsOf, sorted } from "./broker-bench.suite.ts";
 
 const BURIAL = { reason: "test", attempts: 1, firstError: "first", lastError: "last" };
 const LEASE_MS = 400;
+/** A round trip and a look at what came must fit into a lease, on a busy machine too. */
+const REMOTE_LEASE_MS = 1_000;
 
 export const GROUP_CASES: readonly BrokerCase[] = [
   {
@@ -21,12 +23,18 @@ export const GROUP_CASES: readonly BrokerCase[] = [
       const groups = await Promise.all(
         ["g1", "g1", "g2", "g2"].map((group) => bench.probe({ group, acks: true })),
       );
-      await bench.publish(idsOf(1, 50));
-      await bench.eventually("both groups have all", () => bench.delivered.length >= 100);
+      const ids: string[] = [];
+      // Who has joined may be given its share a moment later: until each has had something.
+      const isShared = (): boolean => groups.every((probe) => probe.deliveries.length > 0);
+      await bench.eventuallyAfter("each member has its share", isShared, async () => {
+        const more = idsOf(ids.length, 50);
+        ids.push(...more);
+        await bench.publish(more);
+        await bench.eventually("both have all", () => bench.delivered.length >= 2 * ids.length);
+      });
       const [a, b, c, d] = groups.map((probe) => probe.ids());
-      expect(sorted([...(a ?? []), ...(b ?? [])])).toEqual(sorted(idsOf(1, 50)));
-      expect(sorted([...(c ?? []), ...(d ?? [])])).toEqual(sorted(idsOf(1, 50)));
-      expect(groups.every((probe) => probe.deliveries.length > 0)).toBe(true);
+      expect(sorted([...(a ?? []), ...(b ?? [])])).toEqual(sorted(ids));
+      expect(sorted([...(c ?? []), ...(d ?? [])])).toEqual(sorted(ids));
     },
   },
   {
@@ -168,16 +176,21 @@ async function giveBack(bench: Bench): Promise<void> {
 
 async function lease(bench: Bench): Promise<void> {
   await bench.start();
-  const slow = await bench.probe({ leaseMs: LEASE_MS });
+  const leaseMs = leaseOf(bench);
+  const slow = await bench.probe({ leaseMs });
   await bench.publish(["p1-1"]);
-  await bench.eventually("the first has it", () => slow.deliveries.length === 1);
-  const heldFromMs = bench.environment.monotonicMs();
-  const other = await bench.probe({ leaseMs: LEASE_MS });
+  await bench.eventually("the first has it", () => slow.deliveries.length > 0);
+  // Its own lease is long: it must not run out before it has acknowledged.
+  const other = await bench.probe();
+  const joinedMs = bench.environment.monotonicMs();
   await bench.eventually("another has it", () => other.deliveries.length > 0);
-  expect(bench.environment.monotonicMs() - heldFromMs).toBeGreaterThan(LEASE_MS * 0.8);
   const [again] = other.deliveries;
-  // Over a network it may have gone back and forth on a slow machine; in this process never.
-  if (!bench.isRemote) expect(slow.deliveries).toHaveLength(1);
+  const [fromMs = 0, untilMs = 0] = [slow.atMs.at(-1), other.atMs[0]];
+  expect(untilMs - fromMs).toBeGreaterThan(leaseMs * 0.8);
+  // Over a network it may have gone back and forth on a slow machine; in this process it comes
+  // to the first again only while there is no other.
+  const late = slow.atMs.slice(1).filter((atMs) => atMs > joinedMs);
+  if (!bench.isRemote) expect(late).toEqual([]);
   expect(again?.attempt).toBe(slow.deliveries.length + 1);
   expect(slow.revoked).toContain(again?.partition ?? -1);
   expect(again?.epoch).not.toBe(slow.find("p1-1").epoch);
@@ -203,11 +216,14 @@ async function leaseOfTheOnlyMember(bench: Bench): Promise<void> {
 
 async function leaseOfPostponed(bench: Bench): Promise<void> {
   await bench.start();
-  const member = await bench.probe({ leaseMs: LEASE_MS });
-  const marker = await bench.probe({ group: "marker", leaseMs: 2 * LEASE_MS });
+  const leaseMs = leaseOf(bench);
+  const member = await bench.probe({ leaseMs });
+  const marker = await bench.probe({ group: "marker", leaseMs: 2 * leaseMs });
   await bench.publish(["p1-1"]);
-  await bench.eventually("both have it", () => bench.delivered.length === 2);
-  const notBeforeMs = bench.environment.nowMs() + 8 * LEASE_MS;
+  await bench.eventually("both have it", () => {
+    return [member, marker].every(({ deliveries }) => deliveries.length > 0);
+  });
+  const notBeforeMs = bench.environment.nowMs() + 8 * leaseMs;
   const postponement = { attempt: 2, notBeforeMs, error: "later" };
   const waiting = member.subscription.postpone(member.find("p1-1"), postponement);
   expect(await bench.within(waiting)).toBe("settled");
@@ -262,16 +278,21 @@ async function zombie(bench: Bench): Promise<void> {
   await bench.start();
   const asleep = await bench.probe({ leaseMs: LEASE_MS });
   await bench.publish(idsOf(1, 20));
-  await bench.eventually("it has all", () => asleep.deliveries.length === 20);
+  // On a slow machine a lease may run out before the last has come; then it comes again.
+  await bench.eventually("it has all", () => new Set(asleep.ids()).size === 20);
   const held = [...asleep.deliveries];
   const awake = await bench.probe({ leaseMs: 60_000 });
-  await bench.eventually("the other has all", () => awake.deliveries.length >= 20);
+  await bench.eventually("the other has all", () => new Set(awake.ids()).size === 20);
   const results = await bench.within(asleep.subscription.ack(held));
   expect(results).toEqual(held.map(() => "stale"));
   expect(await bench.within(awake.subscription.ack(awake.deliveries))).toEqual(
     awake.deliveries.map(() => "settled"),
   );
   expect(sorted(awake.ids())).toEqual(sorted(idsOf(1, 20)));
+}
+
+function leaseOf(bench: Bench): number {
+  return bench.isRemote ? REMOTE_LEASE_MS : LEASE_MS;
 }
 
 async function gaps(bench: Bench, end: (member: Probe) => Promise<void>): Promise<void> {

@@ -64,11 +64,16 @@ async function inOrder(bench: Bench, members: number): Promise<void> {
 async function orderUnderRetry(bench: Bench): Promise<void> {
   await bench.start();
   const trace: string[] = [];
+  const isOther = (entry: string): boolean => entry.startsWith("p1-");
   const { consumer } = await bench.consume({
-    policy: { retry: { attemptsMax: 5, delayMinMs: 300, delayMaxMs: 300, jitter: 0 } },
+    // On a slow machine the others may take long to come: it fails until one of them is done.
+    policy: {
+      retry: { attemptsMax: 300, delayMinMs: 300, delayMaxMs: 300, jitter: 0 },
+      deliveriesMax: 1_000,
+    },
     handle: ({ body, attempt }) => {
       trace.push(`${body}#${attempt}`);
-      return body === "K-3" && attempt <= 2
+      return body === "K-3" && (attempt <= 2 || !trace.some(isOther))
         ? Promise.reject(new Error("not yet"))
         : Promise.resolve(ACK);
     },
@@ -78,9 +83,12 @@ async function orderUnderRetry(bench: Bench): Promise<void> {
   await bench.publish(idsOf(1, 100));
   await bench.eventually("all are settled", () => ackedOf(consumer) === 106);
   const ofK = trace.filter((entry) => entry.startsWith("K-"));
-  expect(ofK).toEqual(["K-1#1", "K-2#1", "K-3#1", "K-3#2", "K-3#3", "K-4#1", "K-5#1", "K-6#1"]);
-  const between = trace.slice(trace.indexOf("K-3#1") + 1, trace.indexOf("K-3#3"));
-  expect(between.filter((entry) => entry.startsWith("p1-")).length).toBeGreaterThan(0);
+  const tries = ofK.filter((entry) => entry.startsWith("K-3#"));
+  expect(tries.length).toBeGreaterThanOrEqual(3);
+  expect(tries).toEqual(tries.map((_, index) => `K-3#${index + 1}`));
+  expect(ofK).toEqual(["K-1#1", "K-2#1", ...tries, "K-4#1", "K-5#1", "K-6#1"]);
+  const between = trace.slice(trace.indexOf("K-3#1") + 1, trace.indexOf(tries.at(-1) ?? ""));
+  expect(between.filter(isOther).length).toBeGreaterThan(0);
 }
 
 async function orderAfterBurial(bench: Bench): Promise<void> {

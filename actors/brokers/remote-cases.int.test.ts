@@ -77,7 +77,7 @@ async function runOn(flaw: Flaw, name: string): Promise<void> {
       return server;
     },
     rig,
-    publishTimeoutMs: 1_500,
+    publishTimeoutMs: publishTimeoutOf(name),
     sessionMs: 3_000,
     ...(flaw === "none" ? {} : { patienceMs: FLAWED_PATIENCE_MS }),
   });
@@ -88,6 +88,14 @@ async function runOn(flaw: Flaw, name: string): Promise<void> {
   } finally {
     await bench.hooks.stop();
   }
+}
+
+/**
+ * Byte by byte every frame of the case is under way at once: with a deadline in reach of a busy
+ * machine each is sent again behind all the others, and there is no end to it.
+ */
+function publishTimeoutOf(name: string): number {
+  return name.startsWith("B37") ? 30_000 : 1_500;
 }
 
 /** The plain server is told when it starts; other adapters are when they are opened. */

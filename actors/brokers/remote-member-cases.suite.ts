@@ -92,8 +92,10 @@ async function sleeper(bench: Bench): Promise<void> {
 
 async function terminated(bench: Bench): Promise<void> {
   await bench.start();
-  const ids = Array.from({ length: 10 }, (_, key) => idsOf(key, 10)).flat();
-  for (const key of Array(10).keys()) await bench.publish(idsOf(key, 10), { key: `key-${key}` });
+  // More than it can do before it is told, however late that is: each key takes nine seconds.
+  const ofKey = (key: number): string[] => idsOf(key, 30);
+  const ids = Array.from({ length: 10 }, (_, key) => ofKey(key)).flat();
+  for (const key of Array(10).keys()) await bench.publish(ofKey(key), { key: `key-${key}` });
   const ending = await join(bench, { work: "handle", handleMs: 300, creditFrames: 100 });
   await bench.eventually("some are being handled", () => deliveredBy(ending).length >= 10);
   await bench.eventually("some are settled", () => settledBy(ending).length >= 10);

@@ -98,17 +98,30 @@ test("closing while the first thread still starts is orderly, and final", async 
 
 test("the whole check holds an order while its pool hangs and passes it afterwards", async () => {
   const store = createMemoryStore({ environment: systemEnvironment });
+  const pool = createScorer({ worker: HOSTILE });
+  let scoring: Promise<unknown> = Promise.resolve();
   const check = createFraudCheck({
     store,
     environment: systemEnvironment,
-    scorer: createScorer({ worker: HOSTILE }),
+    scorer: {
+      ...pool,
+      score(...task) {
+        const scored = pool.score(...task);
+        scoring = scored;
+        return scored;
+      },
+    },
     settings: { ...FRAUD_SETTINGS, timeoutMs: 1_500 },
   });
+  // A thread may take longer to start than a check may take: no check is the first to use one.
+  await pool.score(taskOf("fine"), signal);
   await check.check(fraudOrder({ orderId: "fine" }), signal);
   const held = check.check(fraudOrder({ orderId: "hang" }), signal);
   expect(held).rejects.toMatchObject({ code: "CHECK_UNAVAILABLE" });
   expect(store.rows("fraud").map(({ key }) => key)).not.toContain("order:hang");
   // The thread that hung is gone by the time its batch was given up.
+  await scoring.catch(() => undefined);
+  await pool.score(taskOf("fine"), signal);
   const deadline = AbortSignal.timeout(20_000);
   for (;;) {
     deadline.throwIfAborted();

@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { ShopError } from "../../runtime/errors.ts";
 import { planInstall } from "./install-plan.ts";
 import { cacheDirectory, whyUnmet } from "./needs.ts";
+import { tryAgain } from "./try-again.ts";
 
 import type { InstallStep } from "./install-plan.ts";
 import type { Need } from "./recipe.ts";
@@ -43,7 +44,7 @@ export async function installNeeds(needs: readonly Need[], talk: InstallTalk): P
       const message = `not installed: ${titles.join("; ")}. Say --yes to install without asking`;
       throw new ShopError("SERVER_UNUSABLE", message, "never");
     }
-    for (const step of steps) await runStep(step, talk);
+    for (const step of steps) await tryAgain(() => runStep(step, talk), talk);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
@@ -55,7 +56,11 @@ export async function installNeeds(needs: readonly Need[], talk: InstallTalk): P
 async function runStep(step: InstallStep, talk: InstallTalk): Promise<void> {
   talk.tell(`${step.title} …`);
   const startedMs = performance.now();
-  if (step.result !== undefined) mkdirSync(step.result.from, { recursive: true });
+  if (step.result !== undefined) {
+    // Of a try that broke off.
+    rmSync(step.result.from, { recursive: true, force: true });
+    mkdirSync(step.result.from, { recursive: true });
+  }
   const child = Bun.spawn([...step.argv], {
     cwd: step.cwd,
     env: { ...Bun.env, ...step.env },

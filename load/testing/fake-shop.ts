@@ -18,6 +18,8 @@ export interface FakeShopOptions extends LifeTerms {
   /** Absent: kept in memory only. */
   readonly dataFile?: string;
   readonly lies: readonly Lie[];
+  /** Says of every fifth thing that it is read or told that it cannot now; orders it takes. */
+  readonly stammers?: boolean;
 }
 
 export interface FakeShop {
@@ -54,6 +56,7 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
   const dataDirectory = dataFile === undefined ? undefined : dirname(dataFile);
   const platform = createFakePlatform(orders, lies, dataDirectory);
   let accepted = 0;
+  let asked = 0;
 
   function apply(truth: Truth): void {
     switch (truth.kind) {
@@ -96,7 +99,8 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
     );
     if (tell("lose_cent")) totalMinor--;
     const { customerId, currency, items, contact } = body;
-    const id = Bun.randomUUIDv7();
+    // Of the key: whom the provider declines must not differ from run to run.
+    const id = key === null ? Bun.randomUUIDv7() : `order-${key}`;
     const order = { id, customerId, currency, items, contact, totalMinor, lying };
     if (tell("lose_order")) return { ...order, timeline: [life.firstEntry(totalMinor)] };
     keep({ kind: "order", order, key });
@@ -132,6 +136,9 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
   async function answer(request: Request): Promise<Response> {
     const url = new URL(request.url);
     if (url.pathname === "/ready") return new Response("ready");
+    if (options.stammers === true && url.pathname !== "/v1/orders" && asked++ % 5 === 0) {
+      return Response.json({ title: "Service Unavailable" }, { status: 503 });
+    }
     if (url.pathname === "/metrics") {
       return new Response(`process_resident_memory_bytes 1\n${platform.metrics()}`);
     }

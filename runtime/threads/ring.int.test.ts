@@ -53,10 +53,9 @@ test(
     }
     drain();
     const part = { part: "send", instance: "stress", me: 1, other: 0, outbound, count } as const;
-    const { worker } = await start({ ...part, inbound: outbound });
-    const finished = messageOf(worker, "sleeps");
+    const { said } = await start({ ...part, inbound: outbound }, "sleeps");
     await promise;
-    const sender = await finished;
+    const sender = await said;
     doorbell.close();
     expect(next).toBe(count);
     // A ring of about twenty records makes one side or the other wait, again and again.
@@ -72,12 +71,11 @@ test(
     const [there, back] = [createRing(64), createRing(64)];
     const part = { part: "volley", instance: "volley", count } as const;
     const [first, second] = await Promise.all([
-      start({ ...part, me: 1, other: 2, outbound: there, inbound: back }),
-      start({ ...part, me: 2, other: 1, outbound: back, inbound: there }),
+      start({ ...part, me: 1, other: 2, outbound: there, inbound: back }, "bells"),
+      start({ ...part, me: 2, other: 1, outbound: back, inbound: there }, "bells"),
     ]);
-    const done = [messageOf(first.worker, "bells"), messageOf(second.worker, "bells")];
     first.worker.postMessage("begin");
-    const [one, two] = await Promise.all(done);
+    const [one, two] = await Promise.all([first.said, second.said]);
     expect((one?.["bells"] ?? 0) + (two?.["bells"] ?? 0)).toBeGreaterThanOrEqual(count);
     // A stall is a bell that came only because of a later one; here there is no later one.
     expect(Math.max(one?.["longestMs"] ?? 0, two?.["longestMs"] ?? 0)).toBeLessThan(10_000);
@@ -138,15 +136,22 @@ function partOf(part: RingPart["part"], outbound: SharedArrayBuffer, count: numb
   return { part, instance: part, me: 1, other: 0, outbound, inbound: outbound, count };
 }
 
-/** A worker that has said it is ready; only then may it be terminated. */
-async function start(part: RingPart): Promise<{ worker: Worker }> {
+/**
+ * A worker that has said it is ready; only then may it be terminated. `said` resolves with its
+ * first message that has `awaited`, which it may send before it is ready.
+ */
+async function start(
+  part: RingPart,
+  awaited = "ready",
+): Promise<{ worker: Worker; said: Promise<Readonly<Record<string, number>>> }> {
   const worker = new Worker(new URL("ring.fixture.ts", import.meta.url), { workerData: part });
   workers.add(worker);
+  const said = messageOf(worker, awaited);
   await messageOf(worker, "ready");
-  return { worker };
+  return { worker, said };
 }
 
-/** The first message of `worker` that has `field`. */
+/** The first message of `worker` that has `field`, from now on. */
 function messageOf(worker: Worker, field: string): Promise<Readonly<Record<string, number>>> {
   const { promise, resolve, reject } = Promise.withResolvers<Readonly<Record<string, number>>>();
   worker.on("message", (message: Readonly<Record<string, number>>) => {

@@ -37,6 +37,8 @@ import { OrderBook } from "./order-book.ts";
 
 const missing = whyMissing("mongodb");
 const available = requireOrSkip("mongodb", missing === undefined, missing ?? "");
+/** How often the server is killed under what is being stored. */
+const BOUNCES = 3;
 
 describe.skipIf(!available)("analytics on MongoDB", () => {
   let server: TestServer;
@@ -218,8 +220,22 @@ describe.skipIf(!available)("analytics on MongoDB", () => {
     let reads: AnalyticsReads | undefined;
     try {
       let rejected = 0;
+      let isOver = false;
+      const bounces: Promise<void>[] = [];
+      // In the midst of what is being stored, and away until that was refused.
+      const bounce = async (delayMs: number): Promise<void> => {
+        await new Promise<void>((resolve) => environment.startTimer(delayMs, resolve));
+        const before = rejected;
+        await own.kill();
+        while (rejected === before && !isOver) await Bun.sleep(5);
+        await own.start();
+      };
       const feeding = (async () => {
         for (let at = 0; at < entries.length; at += 20) {
+          if (at % 200 === 100 && bounces.length < BOUNCES) {
+            await bounces.at(-1);
+            bounces.push(bounce(5 * bounces.length));
+          }
           for (;;) {
             try {
               await sink.append(batchAt(entries, at, 20).records);
@@ -232,13 +248,10 @@ describe.skipIf(!available)("analytics on MongoDB", () => {
           if (at % 200 === 0) await sink.maintain(endOf(entries)).catch(() => undefined);
         }
       })();
-      for (let kill = 0; kill < 3; kill++) {
-        await new Promise<void>((resolve) => environment.startTimer(400 + 170 * kill, resolve));
-        await own.kill();
-        await own.start();
-      }
-      await feeding;
-      expect(rejected).toBeGreaterThan(0);
+      await feeding.finally(() => (isOver = true));
+      await Promise.all(bounces);
+      expect(bounces).toHaveLength(BOUNCES);
+      expect(rejected).toBeGreaterThanOrEqual(BOUNCES);
       reads = await openMongoAnalyticsReads(settings, { environment });
       await compare(wanted, reads, entries);
     } finally {

@@ -125,10 +125,10 @@ describe("a user", () => {
   test("is told so by a server that takes its time over templates, having answered", async () => {
     const { url } = stubOf(async ({ method }) => {
       if (method === "GET") return Response.json(GREETING);
-      await Bun.sleep(600);
+      await Bun.sleep(2_000);
       return Response.json({}, { status: 403 });
     });
-    const text = await refusalOf({ url, connectTimeoutMs: 300 });
+    const text = await refusalOf({ url, connectTimeoutMs: 1_000 });
     expect(text).toContain("must be allowed to manage index");
   });
 });

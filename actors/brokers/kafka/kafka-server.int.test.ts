@@ -355,6 +355,8 @@ describe.skipIf(!requireOrSkip("kafka", missing === undefined, missing ?? ""))("
   );
 
   test("a connection with nothing to do sets no timer after the other", async () => {
+    // Those of the tests before have something to do, and timers of their own.
+    await Promise.all(brokers.splice(0).map((broker) => broker.close()));
     const kafka = new Kafka({ brokers: [server.address], logLevel: logLevel.NOTHING });
     const admin = kafka.admin();
     await admin.connect();

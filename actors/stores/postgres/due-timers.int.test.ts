@@ -41,20 +41,26 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
       return relayId;
     }
 
-    function sweep(relayId: string, fired: OutboxFrame[], counted?: { looks: number }): DueTimers {
+    /** `counted`: looks that found out when the next is due, and looks that failed. */
+    function sweep(
+      relayId: string,
+      fired: OutboxFrame[],
+      counted = { looks: 0, failures: 0 },
+    ): DueTimers {
       const rows = createTimerRows(world.sql);
       const options: DueTimersOptions = {
         environment,
         relayId,
         rows: {
           fire: rows.fire,
-          nextInMs: () => {
-            if (counted !== undefined) counted.looks++;
-            return rows.nextInMs();
+          async nextInMs() {
+            const inMs = await rows.nextInMs();
+            counted.looks++;
+            return inMs;
           },
         },
         onFired: (frames) => void fired.push(...frames),
-        onUncertain: () => undefined,
+        onUncertain: () => void counted.failures++,
         onFailure: (error) => {
           throw error;
         },
@@ -65,10 +71,16 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
     }
 
     async function startTimer(number: number, dueAtMs: number): Promise<void> {
-      const { topic, frame } = numbered(number, number % 8);
-      await world.sql`
-        INSERT INTO timers (id, due_at, slot, topic, frame)
-        VALUES (${`t${number}`}, ${dueAtMs}, ${number % 8}, ${topic}, ${Buffer.from(frame)})`;
+      await startTimers([[number, dueAtMs]]);
+    }
+
+    /** Number and when it is due, of each; all in one transaction. */
+    async function startTimers(timers: readonly (readonly [number, number])[]): Promise<void> {
+      const rows = timers.map(([number, due_at]) => {
+        const { topic, frame } = numbered(number, number % 8);
+        return { id: `t${number}`, due_at, slot: number % 8, topic, frame: Buffer.from(frame) };
+      });
+      await world.sql`INSERT INTO timers ${world.sql(rows)}`;
     }
 
     test("each fires exactly once though four processes look, and is in the outbox", async () => {
@@ -95,14 +107,10 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
       const fired: OutboxFrame[] = [];
       const sweeper = sweep(await register(), fired);
       const startMs = environment.nowMs();
-      for (const [number, inMs] of [
-        [3, 300],
-        [1, 100],
-        [2, 200],
-      ] as const) {
-        await startTimer(number, startMs + inMs);
-        sweeper.started(startMs + inMs);
-      }
+      const timers = [3, 1, 2].map((number) => [number, startMs + 100 * number] as const);
+      // One that came after a later one had fired could not be in order.
+      await startTimers(timers);
+      for (const [, dueAtMs] of timers) sweeper.started(dueAtMs);
       const latenessMs: number[] = [];
       for (let count = 1; count <= 3; count++) {
         await eventually("one more has fired", () => fired.length >= count);
@@ -115,11 +123,9 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
 
     test("finds the timer that another process started and did not live to fire", async () => {
       const fired: OutboxFrame[] = [];
-      sweep(await register(), fired);
-      await eventually(
-        "it sleeps",
-        async () => (await createTimerRows(world.sql).nextInMs()) === undefined,
-      );
+      const counted = { looks: 0, failures: 0 };
+      sweep(await register(), fired, counted);
+      await eventually("it has found nothing and sleeps", () => counted.looks > 0);
       await startTimer(5, environment.nowMs() + 50);
       await eventually("it has fired", () => fired.length === 1);
     });
@@ -136,9 +142,11 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
     test("a server that is away is asked again until it answers", async () => {
       const fired: OutboxFrame[] = [];
       const relayId = await register();
-      await startTimer(9, environment.nowMs() + 300);
-      sweep(relayId, fired);
+      await startTimer(9, environment.nowMs());
       await world.server.kill();
+      const counted = { looks: 0, failures: 0 };
+      sweep(relayId, fired, counted);
+      await eventually("it has asked in vain", () => counted.failures > 0);
       await world.server.start();
       await eventually("it has fired", () => fired.length === 1);
     });

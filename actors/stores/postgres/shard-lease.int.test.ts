@@ -17,6 +17,8 @@ import { createLeaseRows } from "./shard-lease-rows.ts";
 const missing = whyMissing("postgres");
 /** Nobody is silent unless the case makes him. */
 const PATIENT: LeaseSettings = { beatMs: 50, silentMs: 3_600_000 };
+/** Beats when the case has it beat: a beat of its own might adopt what another is to adopt. */
+const STILL: LeaseSettings = { ...PATIENT, beatMs: 600_000 };
 
 describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? ""))(
   "a shard's lease",
@@ -58,12 +60,13 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
 
     test("a shard that starts anew fences its predecessor and publishes for it", async () => {
       const before = await open("a");
-      const other = await open("b");
+      const other = await open("b", STILL);
       await commitFrames(world.sql, before.lease.relayId, [numbered(1)]);
       const after = await open("a");
       await eventually("the predecessor knows", () => before.seen.isFenced);
       expect(after.seen.adopted).toEqual([before.lease.relayId]);
       expect(await isFenced(other.lease.relayId)).toBe(false);
+      await other.lease.beat();
       expect(other.seen.adopted).toEqual([]);
     });
 
@@ -99,8 +102,7 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
     });
 
     test("one that is silent is fenced by who beats, not by who was silent too", async () => {
-      // It beats once in ten minutes.
-      const dead = await open("dead", { ...PATIENT, beatMs: 600_000 });
+      const dead = await open("dead", STILL);
       const deadId = dead.lease.relayId;
       await world.sql`
         UPDATE relay_beats SET seen_at = clock_timestamp() - interval '1 hour'
@@ -114,8 +116,8 @@ describe.skipIf(!requireOrSkip("postgres", missing === undefined, missing ?? "")
     });
 
     test("a dead one without frames is forgotten, one with frames is not", async () => {
-      const empty = await open("empty");
-      const full = await open("full");
+      const empty = await open("empty", STILL);
+      const full = await open("full", STILL);
       await commitFrames(world.sql, full.lease.relayId, [numbered(1)]);
       const judge = await open("judge");
       await judge.lease.fence([empty.lease.relayId, full.lease.relayId], "a test");
