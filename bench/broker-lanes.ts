@@ -9,7 +9,9 @@
  * read it; whoever keeps it with a bare client writes them too. Lanes of the frame alone show what
  * that costs. On RabbitMQ both sides have a channel for each queue with the same window, and tell
  * the server in multiples: the bare client of every quarter of a window, the adapter as often, or
- * sooner when its time is up.
+ * sooner when its time is up. The adapter's messages there carry a content type, an id and the name
+ * of the copy, about 110 bytes, the bare client's nothing but the frame, which says all that who
+ * reads it by hand must know: what properties cost is the adapter's to bear.
  */
 
 import amqp from "amqplib";

@@ -54,6 +54,11 @@ export class GroupMemory {
     return this.#burying.has(copy);
   }
 
+  /** Nothing is remembered, so there is nothing to forget. */
+  get isEmpty(): boolean {
+    return this.#postponed.size + this.#burying.size === 0;
+  }
+
   async remember(copy: string, postponement: Postponement): Promise<void> {
     await this.#write({ kind: "postponed", copy, ...postponement });
   }

@@ -4,10 +4,10 @@
  * A channel keeps what it is told; the member is the real one, time is virtual. Refuses nothing.
  */
 
-import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
+import type { Channel, ChannelModel, LazyMessage, Message } from "amqplib";
 
 import type { VirtualEnvironment } from "../../../runtime/virtual-environment.ts";
-import type { Delivery, SubscribeOptions } from "../broker.ts";
+import type { Delivery, Postponement, SubscribeOptions } from "../broker.ts";
 import type { GroupMemory } from "./group-memory.ts";
 import type { ClaimPlace } from "./partition-claim.ts";
 import type { RabbitLink } from "./rabbit-link.ts";
@@ -20,7 +20,9 @@ import { PartitionClaim } from "./partition-claim.ts";
 class FakeChannel {
   /** In order. */
   readonly told: string[];
-  consumer: ((message: ConsumeMessage) => void) | undefined;
+  consumer: ((message: LazyMessage) => void) | undefined;
+  /** Messages whose properties were asked for, by tag. */
+  readonly decoded = new Set<number>();
   lose: ((error: unknown) => void) | undefined;
 
   constructor(told: string[]) {
@@ -31,13 +33,13 @@ class FakeChannel {
     return Promise.resolve();
   }
 
-  consume(_queue: string, consumer: (message: ConsumeMessage) => void): Promise<void> {
+  consumeLazily(_queue: string, consumer: (message: LazyMessage) => void): Promise<void> {
     this.told.push("consume");
     this.consumer = consumer;
     return Promise.resolve();
   }
 
-  ack({ fields }: ConsumeMessage, isAllUpTo: boolean): void {
+  ack({ fields }: Message, isAllUpTo: boolean): void {
     this.told.push(isAllUpTo ? `through ${fields.deliveryTag}` : `only ${fields.deliveryTag}`);
   }
 
@@ -53,12 +55,52 @@ class FakeChannel {
   /** The next frames, given out before as often as `count` says. `frame`: which one, by number. */
   send(tag: number, count = 0, frame = tag): void {
     const headers = count === 0 ? {} : { "x-delivery-count": count };
+    const { decoded } = this;
     const message = {
-      content: Buffer.from(`frame ${frame}`),
-      fields: { deliveryTag: tag },
-      properties: { headers, correlationId: `copy-${frame}` },
+      deliveryTag: tag,
+      bytes: Buffer.from(`frame ${frame}`),
+      hasHeaders: count > 0,
+      get properties() {
+        decoded.add(tag);
+        return { headers, correlationId: `copy-${frame}` };
+      },
     };
-    this.consumer?.(message as unknown as ConsumeMessage); // the claim reads no more of it
+    this.consumer?.(message as unknown as LazyMessage); // the claim reads no more of it
+  }
+}
+
+type UsedMemory = Pick<
+  GroupMemory,
+  "catchUp" | "forget" | "isBeingBuried" | "isEmpty" | "postponement"
+>;
+
+/** Of every copy it knows a retry. */
+class FakeMemory implements UsedMemory {
+  readonly isEmpty: boolean;
+  readonly forgotten: string[] = [];
+  readings = 0;
+  readonly #burying: readonly string[];
+
+  constructor(remembers: boolean, burying: readonly string[]) {
+    this.isEmpty = !remembers;
+    this.#burying = burying;
+  }
+
+  catchUp(): Promise<void> {
+    this.readings++;
+    return Promise.resolve();
+  }
+
+  forget(copy: string): void {
+    this.forgotten.push(copy);
+  }
+
+  isBeingBuried(copy: string): boolean {
+    return this.#burying.includes(copy);
+  }
+
+  postponement(copy: string): Postponement | undefined {
+    return copy === "" ? undefined : { attempt: 4, notBeforeMs: 99, error: "later" };
   }
 }
 
@@ -66,6 +108,8 @@ interface Rigging {
   /** What is absent: of topic `t`, partition 0, and never succeeded. */
   readonly place?: Partial<ClaimPlace>;
   readonly subscribe?: Partial<SubscribeOptions>;
+  /** Whether the memory has something to forget. */
+  readonly remembers?: boolean;
   /** Copies whose burial has begun. */
   readonly burying?: readonly string[];
   readonly isBuried?: boolean | Promise<boolean>;
@@ -132,6 +176,7 @@ function subscribing(
 export function createRig({
   place,
   subscribe,
+  remembers = true,
   burying = [],
   isBuried = false,
   ackGatherMs = 0,
@@ -143,18 +188,7 @@ export function createRig({
   const { environment, options, remote, deliveries } = member;
   const channel = new FakeChannel(told);
   const lost: unknown[] = [];
-  const forgotten: string[] = [];
-  let readings = 0;
-  const memory: Pick<GroupMemory, "catchUp" | "forget" | "isBeingBuried" | "postponement"> = {
-    catchUp: () => {
-      readings++;
-      return Promise.resolve();
-    },
-    forget: (copy) => void forgotten.push(copy),
-    isBeingBuried: (copy) => burying.includes(copy),
-    postponement: (copy) =>
-      copy === "" ? undefined : { attempt: 4, notBeforeMs: 99, error: "later" },
-  };
+  const memory = new FakeMemory(remembers, burying);
   const claim = new PartitionClaim({
     topic: "t",
     partition: 0,
@@ -166,7 +200,7 @@ export function createRig({
     handOverMs: 1_000,
     subscribe: options,
     remote,
-    memory: memory as GroupMemory, // the claim uses what the fake has
+    memory: memory as unknown as GroupMemory, // the claim uses what the fake has
     acks: new AckGather(environment, ackGatherMs),
     newEpoch: () => ++member.epoch,
     link: linkTo(channel, channelIsThere),
@@ -187,9 +221,9 @@ export function createRig({
     remote,
     deliveries,
     lost,
-    forgotten,
+    forgotten: memory.forgotten,
     open,
     sequences,
-    reads: () => readings,
+    reads: () => memory.readings,
   };
 }

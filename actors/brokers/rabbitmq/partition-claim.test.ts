@@ -76,6 +76,23 @@ test("what is in hand is known with its copy until it is settled, and then forgo
   ]);
 });
 
+test("of a frame that comes and goes without a fault nothing but the bytes is read", async () => {
+  const { environment, channel, remote, deliveries, forgotten, open } = createRig({
+    remembers: false,
+  });
+  await open();
+  channel.send(1);
+  channel.send(2);
+  await environment.settle();
+  remote.settleAll(deliveries);
+  await environment.settle();
+  expect([...channel.decoded, ...forgotten]).toEqual([]);
+  expect(channel.told.slice(1)).toEqual(["through 2"]);
+  channel.send(3, 1);
+  await environment.settle();
+  expect([...channel.decoded]).toEqual([3]);
+});
+
 test("nothing is known any more of what was in hand when the claim ends", async () => {
   const { environment, channel, claim, open } = createRig();
   await open();

@@ -4,10 +4,11 @@
  * The server gives the frames of a queue to one consumer at a time. A channel that closes returns
  * all that was not acknowledged, in order and in one step, so a partition is given up by closing
  * its channel. The claim owns its partition from the first delivery, or once its member says that
- * nobody else has it. It refuses to acknowledge what is not in hand.
+ * nobody else has it. What a message has beside its bytes is decoded for those few that need it, by
+ * the client library as patched in `patches/`. It refuses to acknowledge what is not in hand.
  */
 
-import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
+import type { Channel, ChannelModel, LazyMessage, Message } from "amqplib";
 
 import type { Environment } from "../../../runtime/environment.ts";
 import type { Postponement, SubscribeOptions } from "../broker.ts";
@@ -65,9 +66,9 @@ export class PartitionClaim {
   /** Burials under way, by sequence. */
   readonly burials = new Map<number, Promise<unknown>>();
   readonly #options: ClaimOptions;
-  readonly #inHand = new Map<number, ConsumeMessage>();
+  readonly #inHand = new Map<number, LazyMessage>();
   /** Came from the server, not yet handed to `remote`. */
-  #arrived: ConsumeMessage[] = [];
+  #arrived: LazyMessage[] = [];
   /** Settled, and the server was not told. */
   #settled: number[] = [];
   #channel: Channel | undefined;
@@ -112,7 +113,7 @@ export class PartitionClaim {
     }
     this.#channel = channel;
     await channel.prefetch(prefetchFrames);
-    await channel.consume(queue, (message) => {
+    await channel.consumeLazily(queue, (message) => {
       if (message !== null) this.#take(message);
       else this.#lose(new ShopError("STALE", `${queue}: the server ended the consumer`, "later"));
     });
@@ -126,14 +127,18 @@ export class PartitionClaim {
 
   message(sequence: number): InHand | undefined {
     const message = this.#inHand.get(sequence);
-    return message === undefined ? undefined : { bytes: message.content, copy: copyOf(message) };
+    if (message === undefined) return undefined;
+    const { buffer, byteOffset, byteLength } = message.bytes;
+    return { bytes: Buffer.from(buffer, byteOffset, byteLength), copy: copyOf(message) };
   }
 
   /** Of `remote`: these sequences need not be kept any more. */
   noteSettled(sequences: readonly number[]): void {
     const { acks, memory, prefetchFrames, remote, subscribe } = this.#options;
+    // Nearly always nothing is: to read a copy's name costs more than all else that is done here.
+    const isRemembered = !memory.isEmpty;
     for (const sequence of sequences) {
-      const message = this.#inHand.get(sequence);
+      const message = isRemembered ? this.#inHand.get(sequence) : undefined;
       if (message !== undefined) memory.forget(copyOf(message));
       this.#inHand.delete(sequence);
       this.#settled.push(sequence);
@@ -236,7 +241,7 @@ export class PartitionClaim {
     timer.cancel();
   }
 
-  #take(message: ConsumeMessage): void {
+  #take(message: LazyMessage): void {
     if (this.#channel === undefined) return;
     this.#arrived.push(message);
     if (!this.#isPassingOn) void this.#passOn();
@@ -272,24 +277,22 @@ export class PartitionClaim {
   }
 
   /** Its burial began, and it came back. */
-  #isDoubtful(message: ConsumeMessage): boolean {
+  #isDoubtful(message: LazyMessage): boolean {
     return wasGivenOut(message) && this.#options.memory.isBeingBuried(copyOf(message));
   }
 
   /** It is buried already; then the server is told. */
-  async #wasBuried(message: ConsumeMessage): Promise<boolean> {
+  async #wasBuried(message: LazyMessage): Promise<boolean> {
     const isBuried = await this.#options.isBuried(copyOf(message));
     if (isBuried && this.#channel !== undefined) {
-      acknowledge(this.#channel, message.fields.deliveryTag, false);
+      acknowledge(this.#channel, message.deliveryTag, false);
     }
     return isBuried;
   }
 
-  #recordOf(message: ConsumeMessage): RemoteRecord {
-    const { content, fields } = message;
-    const sequence = fields.deliveryTag;
+  #recordOf(message: LazyMessage): RemoteRecord {
+    const { bytes, deliveryTag: sequence } = message;
     this.#inHand.set(sequence, message);
-    const bytes = new Uint8Array(content.buffer, content.byteOffset, content.byteLength);
     if (!wasGivenOut(message)) return { sequence, bytes };
     const postponed = this.#options.memory.postponement(copyOf(message));
     return { sequence, bytes, ...attemptAfter(message, postponed) };
@@ -340,32 +343,32 @@ export class PartitionClaim {
 }
 
 /** Given out before, by the queue's own count. */
-function wasGivenOut({ properties }: ConsumeMessage): boolean {
-  return deliveryCount(properties.headers) > 0;
+function wasGivenOut(message: LazyMessage): boolean {
+  return message.hasHeaders && deliveryCount(message) > 0;
 }
 
-function deliveryCount(headers: Readonly<Record<string, unknown>> | undefined): number {
-  const count = headers?.["x-delivery-count"];
+function deliveryCount({ properties }: LazyMessage): number {
+  const count: unknown = properties.headers?.["x-delivery-count"];
   return typeof count === "number" ? count : 0;
 }
 
 function attemptAfter(
-  { properties }: ConsumeMessage,
+  message: LazyMessage,
   postponed: Postponement | undefined,
 ): { attempt: number; notBeforeMs?: number } {
-  const attempt = Math.max(deliveryCount(properties.headers) + 1, postponed?.attempt ?? 1);
+  const attempt = Math.max(deliveryCount(message) + 1, postponed?.attempt ?? 1);
   return postponed === undefined ? { attempt } : { attempt, notBeforeMs: postponed.notBeforeMs };
 }
 
 /** Publishing gives each copy a name; a message of another publisher has none. */
-function copyOf({ properties }: ConsumeMessage): string {
+function copyOf({ properties }: LazyMessage): string {
   const copy: unknown = properties.correlationId;
   return typeof copy === "string" ? copy : "";
 }
 
 /** False when the channel is closing; what it had comes back. */
 function acknowledge(channel: Channel, deliveryTag: number, isAllUpTo: boolean): boolean {
-  const settled = { fields: { deliveryTag } } as ConsumeMessage; // `ack` reads nothing but the tag
+  const settled = { fields: { deliveryTag } } as Message; // `ack` reads nothing but the tag
   try {
     channel.ack(settled, isAllUpTo);
     return true;
