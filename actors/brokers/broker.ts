@@ -57,6 +57,12 @@ export interface Burial {
   readonly lastError: string;
 }
 
+/**
+ * Whether nothing of some partitions is being worked on any more. `again`: not yet, and it is worth
+ * asking anew once that resolves, which may be never. `false`: not, or it cannot tell.
+ */
+export type AtRest = boolean | { readonly again: Promise<void> };
+
 export interface SubscribeOptions {
   readonly group: string;
   readonly topics: readonly string[];
@@ -90,9 +96,10 @@ export interface SubscribeOptions {
    * The member is about to lose these partitions: nothing more of them is delivered, what is in
    * hand may still be settled until it resolves or the broker cannot wait any longer. `onRevoked`
    * follows. A member that is cut off is revoked without. It resolves to whether nothing of them is
-   * being worked on any more, as for `close`. Of what is revoked already it only tells that.
+   * being worked on any more, as for `close`. Of what is revoked already it only tells that, and
+   * may be asked at any time.
    */
-  readonly onRevoking?: (topic: string, partitions: readonly number[]) => Promise<boolean>;
+  readonly onRevoking?: (topic: string, partitions: readonly number[]) => Promise<AtRest>;
   /** Called with deliveries of one partition, in order. Must not throw and must not block. */
   readonly onDeliveries: (deliveries: readonly Delivery[]) => void;
   /** The member no longer owns these partitions: forget what is in hand, settle nothing of it. */

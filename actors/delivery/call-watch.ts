@@ -25,6 +25,8 @@ interface Watched<Call> {
   readonly startedMs: number;
   isRunning: boolean;
   isSlow: boolean;
+  /** Somebody waits for it to come back. */
+  back?: PromiseWithResolvers<void>;
 }
 
 export interface CallWatchEvents<Call> {
@@ -64,15 +66,13 @@ export class CallWatch<Call> {
     return this.#running - Math.min(this.#slow, SLOW_MAX);
   }
 
-  /** Calls that have begun and not come back, given up or not. */
-  get out(): number {
-    return this.#running + this.#givenUp.size;
-  }
-
-  /** Of those: whether there is such a one. */
-  hasOut(which: (call: Call) => boolean): boolean {
-    for (const { call } of this.#watched) if (which(call)) return true;
-    return this.#givenUp.values().some(({ call }) => which(call));
+  /**
+   * Each such call that has begun and not come back, given up or not, until it has. One that never
+   * does resolves nothing.
+   */
+  whenBack(which: (call: Call) => boolean): readonly Promise<void>[] {
+    const out = [...this.#watched, ...this.#givenUp].filter(({ call }) => which(call));
+    return out.map((watched) => (watched.back ??= Promise.withResolvers()).promise);
   }
 
   /** Calls that have come back in time so far. */
@@ -82,7 +82,7 @@ export class CallWatch<Call> {
 
   begin(call: Call): Watched<Call> {
     const startedMs = this.#environment.monotonicMs();
-    const watched = { call, startedMs, isRunning: true, isSlow: false };
+    const watched: Watched<Call> = { call, startedMs, isRunning: true, isSlow: false };
     this.#watched.add(watched);
     this.#running++;
     this.#timer ??= this.#look();
@@ -91,6 +91,7 @@ export class CallWatch<Call> {
 
   /** How long it took; `undefined` when it had been given up. */
   end(watched: Watched<Call>): number | undefined {
+    watched.back?.resolve();
     if (!this.#remove(watched)) {
       this.#givenUp.delete(watched);
       return undefined;

@@ -6,8 +6,8 @@
  * past the credit of the subscription.
  */
 
-import type { Environment, Timer } from "../../runtime/environment.ts";
-import type { Delivery, Subscription } from "../brokers/broker.ts";
+import type { Environment } from "../../runtime/environment.ts";
+import type { AtRest, Delivery, Subscription } from "../brokers/broker.ts";
 import type { Consumer, ConsumerOptions, ConsumerStats } from "./consumer.ts";
 import type { ConsumerEvent } from "./consumer-event.ts";
 import type { DeliveryPolicy } from "./delivery-policy.ts";
@@ -26,15 +26,13 @@ import { IdleWatch } from "./idle-watch.ts";
 import { contentOf, countSettled, createTallies, IGNORED, newItem } from "./in-hand.ts";
 import { isAtWork, isItemOf, isUnderWay } from "./in-hand.ts";
 import { createLanes } from "./lanes.ts";
+import { LeaseHeartbeat } from "./lease-heartbeat.ts";
 import { batchHandleOf, isBlameless, outcomeOfFailure } from "./outcome.ts";
 import { MemberBooks } from "./member-books.ts";
 import { isForAnother, REDRIVEN_HEADER } from "./redrive.ts";
 import { longestBackoffMs } from "./retry-schedule.ts";
 import { Roster } from "./roster.ts";
 import { Settlement } from "./settlement.ts";
-
-/** A lease is renewed once this share of it has passed without anything else renewing it. */
-const LEASE_SHARES = 3;
 
 /** Messages on their way into the handler, each beside its delivery. */
 interface Batch<Body> {
@@ -60,7 +58,7 @@ export class GroupMember<Body> implements Consumer {
   #settlement: Settlement | undefined;
   readonly #calls: CallWatch<Batch<Body>>;
   #pumpDeferred = false;
-  #heartbeat: Timer | undefined;
+  readonly #heartbeat: LeaseHeartbeat;
   #draining = false;
   readonly #idle: IdleWatch;
   #closing: Promise<void> | undefined;
@@ -90,6 +88,12 @@ export class GroupMember<Body> implements Consumer {
       slow: () => this.#deferPump(),
       hung: (batch, durationMs) => this.#hung(batch, durationMs),
     });
+    this.#heartbeat = new LeaseHeartbeat({
+      environment,
+      leaseMs: policy.leaseMs,
+      inHand: this.#inHand,
+      renew: (item) => this.#settlement?.renew(item),
+    });
     checkPolicy(policy, handler.concurrencyMax * this.#batchMax);
   }
 
@@ -104,7 +108,7 @@ export class GroupMember<Body> implements Consumer {
       drop: (item) => this.#drop(item),
       wait: (item, delayMs) => this.#wait(item, delayMs),
     });
-    this.#scheduleHeartbeat();
+    this.#heartbeat.start();
     this.#pump();
   }
 
@@ -125,18 +129,18 @@ export class GroupMember<Body> implements Consumer {
   }
 
   /**
-   * Gives back what nobody works on and waits for the rest. False: a call or a burial may commit
-   * yet. What is lost meanwhile and comes back is delivered anew, and none of its business.
+   * Gives back what nobody works on and waits for the rest. Not at rest: a call or a burial may
+   * commit yet. What is lost meanwhile and comes back is delivered anew, and none of its business.
    */
-  async finish(topic: string, partitions: readonly number[]): Promise<boolean> {
+  async finish(topic: string, partitions: readonly number[]): Promise<AtRest> {
     const isOfThem = isItemOf(topic, partitions);
     const leaving = [...this.#inHand].filter(isOfThem);
     this.#giveBack(leaving, isUnderWay);
     await this.#idle.wait(() => !leaving.some(isUnderWay), this.#policy.handleTimeoutMs);
     // What failed meanwhile is to be tried again by the next owner, its settling too.
     this.#giveBack(leaving, isAtWork);
-    if (this.#calls.hasOut(({ items }) => items.some(isOfThem))) return false;
-    return this.#settlement?.isBurying(isOfThem) !== true;
+    const late = this.#mayCommit(isOfThem);
+    return late.length === 0 || { again: Promise.all(late).then(() => undefined) };
   }
 
   revoke(topic: string, partitions: readonly number[]): void {
@@ -152,7 +156,7 @@ export class GroupMember<Body> implements Consumer {
   abandon(): void {
     this.#closing ??= Promise.resolve();
     this.#abort.abort();
-    this.#heartbeat?.cancel();
+    this.#heartbeat.stop();
     this.#calls.stop();
     for (const item of this.#inHand) this.#drop(item);
     this.#idle.endAll();
@@ -170,9 +174,8 @@ export class GroupMember<Body> implements Consumer {
     if (this.#closing !== undefined) return this.#closing;
     const subscription = this.#subscription;
     assert(subscription !== undefined, "a consumer is handed out once it has subscribed");
-    // A call that was given up may commit yet, and a burial of what is not ours any more.
-    const isBurying = this.#settlement?.isBurying(() => true) === true;
-    this.#closing = subscription.close(this.#isIdle() && this.#calls.out === 0 && !isBurying);
+    const isAtRest = this.#isIdle() && this.#mayCommit(() => true).length === 0;
+    this.#closing = subscription.close(isAtRest);
     this.abandon();
     return this.#closing;
   }
@@ -375,20 +378,14 @@ export class GroupMember<Body> implements Consumer {
     if (next !== undefined) this.#becomeHead(next);
   }
 
-  #isIdle(): boolean {
-    return this.#calls.running === 0 && ![...this.#inHand].some(isUnderWay);
+  /** Calls that were given up too, and burials of what is not ours any more; each until it ends. */
+  #mayCommit(which: (item: Item) => boolean): readonly Promise<void>[] {
+    const calls = this.#calls.whenBack(({ items }) => items.some(which));
+    return [...calls, ...(this.#settlement?.burying(which) ?? [])];
   }
 
-  /** Only a handler may let a lease run out; what waits here for its turn is kept alive. */
-  #scheduleHeartbeat(): void {
-    const everyMs = this.#policy.leaseMs / LEASE_SHARES;
-    this.#heartbeat = this.#environment.startTimer(everyMs, () => {
-      const staleMs = this.#environment.monotonicMs() - everyMs;
-      for (const item of this.#inHand) {
-        if (item.state !== "running" && item.leaseFromMs <= staleMs) this.#settlement?.renew(item);
-      }
-      this.#scheduleHeartbeat();
-    });
+  #isIdle(): boolean {
+    return this.#calls.running === 0 && ![...this.#inHand].some(isUnderWay);
   }
 
   #report(event: ConsumerEvent): void {

@@ -7,7 +7,7 @@
 
 import { expect, test } from "bun:test";
 
-import type { SubscribeOptions } from "../brokers/broker.ts";
+import type { AtRest, SubscribeOptions } from "../brokers/broker.ts";
 import type { Outcome } from "./outcome.ts";
 
 import { assert, ShopError } from "../../runtime/errors.ts";
@@ -62,13 +62,22 @@ async function begin(concurrencyMax: number, burying?: Promise<void>) {
 }
 
 const ALL = Array.from({ length: 64 }, (_, index) => index);
+const NOT_YET = { again: expect.any(Promise) };
+
+/** Whether it has been told by now that it is worth asking anew. */
+function watchAgain(atRest: AtRest | undefined) {
+  const seen = { isTold: false };
+  assert(typeof atRest === "object", "it is not at rest, and will tell");
+  void atRest.again.then(() => (seen.isTold = true));
+  return seen;
+}
 
 test("a hand-over waits for the handlers that are at it, and gives back the others", async () => {
   const { rig, finish, consumer, subscribed } = await begin(2);
   await rig.publish(["a", "b", "c", "d"]);
   await rig.environment.settle();
   expect(finish).toHaveLength(2);
-  let isDone = false;
+  let isDone: AtRest = false;
   const ending = subscribed.onRevoking?.("t", ALL).then((isAtRest) => (isDone = isAtRest));
   await rig.environment.settle();
   expect(totals(consumer)).toMatchObject({ returned: 2, inFlight: 2, parked: 0 });
@@ -110,9 +119,27 @@ test("a hand-over tells whether a call is not back, though it was given up", asy
   finish[1]?.(ACK);
   await rig.environment.settle();
   expect(await subscribed.onRevoking?.("another topic", ALL)).toBe(true);
-  expect(await subscribed.onRevoking?.("t", ALL)).toBe(false);
+  const seen = watchAgain(await subscribed.onRevoking?.("t", ALL));
+  await rig.environment.settle();
+  expect(seen.isTold).toBe(false);
   finish[0]?.(ACK);
   await rig.environment.settle();
+  expect(seen.isTold).toBe(true);
+  expect(await subscribed.onRevoking?.("t", ALL)).toBe(true);
+});
+
+test("who lost partitions is at rest once every call with something of them is back", async () => {
+  const { rig, finish, subscribed } = await begin(2);
+  await rig.publish(["a", "b"]);
+  await rig.environment.settle();
+  subscribed.onRevoked?.("t", ALL);
+  const seen = watchAgain(await subscribed.onRevoking?.("t", ALL));
+  finish[0]?.(ACK);
+  await rig.environment.settle();
+  expect(seen.isTold).toBe(false);
+  finish[1]?.({ kind: "retry", error: new Error("not now") });
+  await rig.environment.settle();
+  expect(seen.isTold).toBe(true);
   expect(await subscribed.onRevoking?.("t", ALL)).toBe(true);
 });
 
@@ -120,10 +147,10 @@ test("a call that is still under way when the time is over counts as not back", 
   const { rig, subscribed } = await begin(1);
   await rig.publish(["a"]);
   await rig.environment.settle();
-  let isAtRest: boolean | undefined;
+  let isAtRest: AtRest | undefined;
   void subscribed.onRevoking?.("t", ALL).then((rest) => (isAtRest = rest));
   await rig.environment.advance(120_000);
-  expect(isAtRest).toBe(false);
+  expect(isAtRest).toEqual(NOT_YET);
 });
 
 test("what fails while it is being handed over is left to the next owner", async () => {
@@ -165,14 +192,17 @@ test("a burial that is under way counts as not back, though its partition is los
   await rig.environment.settle();
   finish[0]?.({ kind: "bury", reason: "odd", error: new Error("odd") });
   await rig.environment.settle();
-  let isAtRest: boolean | undefined;
+  let isAtRest: AtRest | undefined;
   void subscribed.onRevoking?.("t", ALL).then((rest) => (isAtRest = rest));
   await rig.environment.advance(120_000);
-  expect(isAtRest).toBe(false);
+  expect(isAtRest).toEqual(NOT_YET);
   subscribed.onRevoked?.("t", ALL);
-  expect(await subscribed.onRevoking?.("t", ALL)).toBe(false);
+  const seen = watchAgain(await subscribed.onRevoking?.("t", ALL));
+  await rig.environment.settle();
+  expect(seen.isTold).toBe(false);
   burying.resolve();
   await rig.environment.settle();
+  expect(seen.isTold).toBe(true);
   expect(await subscribed.onRevoking?.("t", ALL)).toBe(true);
 });
 
@@ -198,7 +228,7 @@ test.each(["bury", "ack"] as const)(
     const burial: Outcome = { kind: "bury", reason: "odd", error: new Error("odd") };
     finish[0]?.(what === "bury" ? burial : ACK);
     await rig.environment.settle();
-    let isAtRest: boolean | undefined;
+    let isAtRest: AtRest | undefined;
     void subscribed.onRevoking?.("t", ALL).then((rest) => (isAtRest = rest));
     await rig.environment.advance(29_000);
     expect(isAtRest).toBeUndefined();
@@ -225,10 +255,10 @@ test("a hand-over takes a second try that is with the broker for one under way",
   settling.fails = undefined;
   await rig.environment.advance(10_000);
   expect(settling.tries).toBe(2);
-  let isAtRest: boolean | undefined;
+  let isAtRest: AtRest | undefined;
   void subscribed.onRevoking?.("t", ALL).then((rest) => (isAtRest = rest));
   await rig.environment.advance(120_000);
-  expect(isAtRest).toBe(false);
+  expect(isAtRest).toEqual(NOT_YET);
   expect(totals(consumer)).toMatchObject({ returned: 0, inFlight: 1 });
   burying.resolve();
   await rig.environment.settle();

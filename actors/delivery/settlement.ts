@@ -38,7 +38,7 @@ export class Settlement {
   readonly #expiry: ExpiryClock;
   #acks: Item[] = [];
   /** Burials that are with the broker, of items that are not ours any more as well. */
-  readonly #burials = new Set<Item>();
+  readonly #burials = new Map<Item, PromiseWithResolvers<void>>();
 
   constructor(subscription: Subscription, options: SettlementOptions) {
     this.#subscription = subscription;
@@ -46,9 +46,9 @@ export class Settlement {
     this.#expiry = createExpiryClock(options.environment);
   }
 
-  /** Whether one of them may be buried yet, though it may be ours no more. */
-  isBurying(which: (item: Item) => boolean): boolean {
-    return this.#burials.values().some(which);
+  /** Those of them that may be buried yet, though they may be ours no more: each until it ended. */
+  burying(which: (item: Item) => boolean): readonly Promise<void>[] {
+    return [...this.#burials].flatMap(([item, { promise }]) => (which(item) ? [promise] : []));
   }
 
   /** Decides by `outcome` what becomes of `item`, and does it. */
@@ -110,7 +110,8 @@ export class Settlement {
     item.state = "settling";
     const { delivery } = item;
     let result: SettleResult;
-    this.#burials.add(item);
+    const ended = Promise.withResolvers<void>();
+    this.#burials.set(item, ended);
     try {
       result = await this.#subscription.bury(delivery, burial);
     } catch (error) {
@@ -118,6 +119,7 @@ export class Settlement {
       return;
     } finally {
       this.#burials.delete(item);
+      ended.resolve();
     }
     if (result === "settled") this.#options.onEvent({ kind: "buried", delivery, burial });
     this.#conclude(item, result, "buried");

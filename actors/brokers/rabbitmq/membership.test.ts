@@ -49,6 +49,15 @@ test("whoever was not heard for longer is silent, unless nobody could be heard",
   expect(view.silent(3_600, 2_000)).toEqual([]);
 });
 
+test("listening begins anew after a time in which nobody could be heard", () => {
+  const view = new Membership();
+  view.excuse(1_000);
+  expect(view.hasListened(3_000, 2_000)).toBe(false);
+  expect(view.hasListened(3_001, 2_000)).toBe(true);
+  view.excuse(3_001);
+  expect(view.hasListened(3_002, 2_000)).toBe(false);
+});
+
 test("what others consume is known by topic", () => {
   const view = new Membership();
   view.hear(beat("a", { held: { t: [1, 2] } }), 1);

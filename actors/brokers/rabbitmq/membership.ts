@@ -60,6 +60,8 @@ interface Known {
 export class Membership {
   readonly #others = new Map<string, Known>();
   #version = 0;
+  /** Before, others could not be heard. */
+  #listeningSinceMs = 0;
 
   /** Another number whenever shares may be others. */
   get version(): number {
@@ -105,8 +107,14 @@ export class Membership {
       .map(([id]) => id);
   }
 
-  /** Nobody is counted out for a time in which nobody could be heard. */
+  /** Others could be heard for longer than that. */
+  hasListened(nowMs: number, forMs: number): boolean {
+    return nowMs - this.#listeningSinceMs > forMs;
+  }
+
+  /** Nobody is counted out, nor taken for absent, for a time in which nobody could be heard. */
   excuse(nowMs: number): void {
+    this.#listeningSinceMs = nowMs;
     for (const known of this.#others.values()) known.heardAtMs = nowMs;
   }
 

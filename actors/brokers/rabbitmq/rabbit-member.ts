@@ -19,7 +19,7 @@ import type {
   Subscription,
 } from "../broker.ts";
 import type { DeadLetterQueue } from "./dead-letter-queue.ts";
-import type { Beat, Plan } from "./membership.ts";
+import type { Beat, Membership, Plan } from "./membership.ts";
 import type { ClaimPlace } from "./partition-claim.ts";
 import type { LogLevel } from "./rabbit-link.ts";
 import type { RabbitNames } from "./rabbit-names.ts";
@@ -262,19 +262,24 @@ export class RabbitMember implements Subscription {
   /** Takes its share, tells the others, and sees whether the group is at rest. */
   #look(): void {
     if (this.#isJoined) this.#claims.reconcile();
-    const { membership } = this.#presence;
-    for (const topic of this.#options.subscribe.topics) {
-      const elsewhere = membership.heldElsewhere(topic);
-      for (const claim of this.#claims.all) {
-        if (claim.topic === topic && !elsewhere.has(claim.partition)) claim.own();
-      }
-    }
+    const { membership, knowsAll } = this.#presence;
+    if (knowsAll) this.#ownFree(membership);
     const mine = this.#beat();
     if (!Bun.deepEquals(mine, this.#told)) {
       this.#told = mine;
       this.#presence.tell();
     }
     if (isSettledGroup(mine, membership.others)) this.#joined.resolve();
+  }
+
+  /** Before the first delivery, what nobody else has. */
+  #ownFree(membership: Membership): void {
+    for (const topic of this.#options.subscribe.topics) {
+      const elsewhere = membership.heldElsewhere(topic);
+      for (const claim of this.#claims.all) {
+        if (claim.topic === topic && !elsewhere.has(claim.partition)) claim.own();
+      }
+    }
   }
 
   #beat(): Beat {

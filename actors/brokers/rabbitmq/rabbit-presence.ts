@@ -3,7 +3,8 @@
  *
  * Each has a queue that ends with its connection, on an exchange of the group. A member that has
  * not been heard for a while is looked for: when its queue is gone, so is it. Nobody is counted
- * out while the server takes no messages. Refuses nothing; what is no beat is passed over.
+ * out while the server takes no messages, and no member takes it that it knows all before those who
+ * live must have been heard. Refuses nothing; what is no beat is passed over.
  */
 
 import type { Channel, ChannelModel } from "amqplib";
@@ -19,12 +20,15 @@ import { Membership, parseBeat } from "./membership.ts";
 const BEAT_MS = 1_000;
 /** Changes of one moment are told together. */
 const GATHER_MS = 50;
-/** Without a beat for so long, a member's queue is looked for. */
+/**
+ * Without a beat for so long, a member's queue is looked for. Who has listened for longer and heard
+ * nothing takes it that there is nobody: beats take longer than usual on a busy machine.
+ */
 const DOUBT_MS = 2_500;
 
 export interface RabbitPresenceOptions {
   readonly environment: Environment;
-  readonly publisher: RabbitPublisher;
+  readonly publisher: Pick<RabbitPublisher, "ask" | "isBlocked" | "isUp" | "onUnroutable" | "say">;
   readonly names: RabbitNames;
   readonly group: string;
   readonly id: string;
@@ -42,6 +46,7 @@ export class RabbitPresence {
   readonly #unlisten: () => void;
   #beatTimer: Timer | undefined;
   #telling: Timer | undefined;
+  #knowsAll = false;
   #isClosed = false;
 
   constructor(options: RabbitPresenceOptions) {
@@ -55,9 +60,18 @@ export class RabbitPresence {
     });
   }
 
+  /** Every member that lives has been heard: what none of those has, nobody has. */
+  get knowsAll(): boolean {
+    return this.#knowsAll;
+  }
+
   /** On a new connection nobody is known. */
-  async attach(model: ChannelModel, link: RabbitLink, onLost: () => void): Promise<void> {
-    const { group, id, names } = this.#options;
+  async attach(
+    model: ChannelModel,
+    link: Pick<RabbitLink, "channel">,
+    onLost: () => void,
+  ): Promise<void> {
+    const { environment, group, id, names } = this.#options;
     this.membership.clear();
     const channel: Channel = await link.channel(model, onLost);
     const { queue } = await channel.assertQueue(names.memberQueue(group, id), {
@@ -71,6 +85,8 @@ export class RabbitPresence {
       noAck: true,
     });
     this.#say("hello");
+    this.#knowsAll = false;
+    this.membership.excuse(environment.monotonicMs());
     this.#beatTimer?.cancel();
     this.#keepBeating();
   }
@@ -108,8 +124,12 @@ export class RabbitPresence {
     const nowMs = environment.monotonicMs();
     if (publisher.isBlocked || !publisher.isUp) {
       this.membership.excuse(nowMs);
+      this.#knowsAll = false;
       return;
     }
+    const knewAll = this.#knowsAll;
+    this.#knowsAll = this.membership.hasListened(nowMs, DOUBT_MS);
+    if (this.#knowsAll && !knewAll) this.#options.onChange(undefined);
     for (const id of this.membership.silent(nowMs, DOUBT_MS)) {
       publisher.ask(names.memberQueue(group, id));
     }

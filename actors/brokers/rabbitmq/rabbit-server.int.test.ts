@@ -5,10 +5,12 @@
  * One server with a password serves the file; every test has names of its own on it.
  */
 
+import { connect } from "amqplib";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import type { TestServer } from "../../../deploy/services/test-server.ts";
-import type { ConnectionState, Delivery, Subscription } from "../broker.ts";
+import type { ConnectionState, Delivery, SubscribeOptions, Subscription } from "../broker.ts";
+import type { Beat } from "./membership.ts";
 import type { RabbitBroker } from "./rabbit-broker.ts";
 import type { RabbitSettings } from "./rabbit-settings.ts";
 
@@ -17,8 +19,11 @@ import { assert, isShopError } from "../../../runtime/errors.ts";
 import { encodeFrame } from "../../../runtime/frames/frame.ts";
 import { systemEnvironment as environment } from "../../../runtime/system-environment.ts";
 import { requireOrSkip } from "../../../runtime/testing/requirements.ts";
+import { withFences } from "../../stores/postgres/slot-fences-member.ts";
+import { parseBeat, rosterOf } from "./membership.ts";
 import { startOldRabbit } from "./old-rabbit.fixture.ts";
 import { openRabbitBroker } from "./rabbit-broker.ts";
+import { RabbitNames } from "./rabbit-names.ts";
 import { control } from "./rabbit-server.fixture.ts";
 import { RABBIT_SETTINGS } from "./rabbit-settings.ts";
 
@@ -29,14 +34,17 @@ const REFUSED_WITHIN_MS = 10_000;
 
 interface Opening {
   readonly settings?: Partial<RabbitSettings>;
+  /** Absent: the system's. */
+  readonly monotonicMs?: () => number;
   readonly onConnection?: (state: ConnectionState) => void;
 }
 
 let prefixes = 0;
 
-function open(url: string, { settings, onConnection }: Opening = {}): Promise<RabbitBroker> {
+function open(url: string, opening: Opening = {}): Promise<RabbitBroker> {
+  const { settings, onConnection, monotonicMs = () => environment.monotonicMs() } = opening;
   return openRabbitBroker({
-    environment,
+    environment: { ...environment, monotonicMs },
     settings: {
       ...RABBIT_SETTINGS,
       prefix: `s${++prefixes}.`,
@@ -66,15 +74,18 @@ async function refusal(url: string, settings: Partial<RabbitSettings> = {}): Pro
   return "it was opened";
 }
 
-async function eventually(what: string, holds: () => boolean): Promise<void> {
+async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   const startMs = environment.monotonicMs();
-  while (!holds()) {
+  while (!(await holds())) {
     assert(environment.monotonicMs() - startMs < PATIENCE_MS, `in vain until ${what}`);
     await Bun.sleep(10);
   }
 }
 
-async function join(broker: RabbitBroker): Promise<{
+async function join(
+  broker: Pick<RabbitBroker, "subscribe">,
+  more: Partial<SubscribeOptions> = {},
+): Promise<{
   readonly subscription: Subscription;
   readonly deliveries: Delivery[];
 }> {
@@ -87,8 +98,31 @@ async function join(broker: RabbitBroker): Promise<{
     creditBytes: 1_000_000,
     leaseMs: 60_000,
     onDeliveries: (batch) => void deliveries.push(...batch),
+    ...more,
   });
   return { subscription, deliveries };
+}
+
+/** A member of group `g` that says what it is told to, and reads nothing. */
+async function speak(url: string, prefix: string) {
+  const names = new RabbitNames({ ...RABBIT_SETTINGS, prefix });
+  const exchange = names.membersExchange("g");
+  const model = await connect(url);
+  const channel = await model.createChannel();
+  const heard: Beat[] = [];
+  const { queue } = await channel.assertQueue(names.memberQueue("g", "late"), { exclusive: true });
+  await channel.bindQueue(queue, exchange, "");
+  const take = (content: Buffer): void => {
+    const beat = parseBeat(content.toString());
+    if (beat !== undefined && beat.id !== "late") heard.push(beat);
+  };
+  await channel.consume(queue, (message) => void (message && take(message.content)));
+  const say = (kind: Beat["kind"], held: Beat["held"]): void => {
+    const nothing = { partitions: [], shunned: {}, roster: 0, isSettled: true };
+    const beat: Beat = { ...nothing, kind, id: "late", topics: ["t"], held };
+    channel.publish(exchange, "", Buffer.from(JSON.stringify(beat)));
+  };
+  return { heard, say, close: () => model.close() };
 }
 
 function frame(slot: number, payload = new TextEncoder().encode("payload")): Uint8Array {
@@ -211,9 +245,10 @@ describe.skipIf(!requireOrSkip("rabbitmq", missing === undefined, missing ?? "")
         await subscription.close(false);
       }
       let letters = await broker.deadLetters("t", 0, 10);
-      for (let tries = 0; letters.length === 0 && tries < 100; tries++) {
+      await eventually("the server has moved it", async () => {
         letters = await broker.deadLetters("t", 0, 10);
-      }
+        return letters.length > 0;
+      });
       expect(letters).toHaveLength(1);
       expect(letters[0]).toMatchObject({
         group: "g",
@@ -236,6 +271,30 @@ describe.skipIf(!requireOrSkip("rabbitmq", missing === undefined, missing ?? "")
       const again = await broker.deadLetters("t", 0, 10);
       expect(again).toHaveLength(2);
       for (const letters of readings) expect(letters).toEqual(again);
+      await broker.close();
+    });
+
+    test("nothing is taken for free before whoever has it must have been heard", async () => {
+      const prefix = "heard.";
+      let nowMs = environment.monotonicMs();
+      const broker = await open(server.url, { settings: { prefix }, monotonicMs: () => nowMs });
+      const late = await speak(server.url, prefix);
+      const assigned: number[] = [];
+      await join(broker, {
+        onAssigned: async (_topic, partitions) => void assigned.push(...partitions),
+      });
+      // It consumes both, for all it knows alone.
+      expect(assigned).toEqual([]);
+      late.say("beat", { t: [0] });
+      await eventually("it has heard the other", () =>
+        late.heard.some(({ id, roster }) => roster === rosterOf([id, "late"])),
+      );
+      nowMs += 5_000;
+      await eventually("it takes what is free", () => assigned.length > 0);
+      expect(assigned).toEqual([1]);
+      late.say("bye", {});
+      await eventually("it takes what the other had", () => assigned.length > 1);
+      await late.close();
       await broker.close();
     });
 
@@ -263,6 +322,29 @@ describe.skipIf(!requireOrSkip("rabbitmq", missing === undefined, missing ?? "")
       expect(deliveries.map(({ attempt }) => attempt)).toEqual([1]);
       await broker.close();
     });
+
+    test(
+      "slots are given back while the server that took them away is gone",
+      async () => {
+        const broker = await open(server.url);
+        const slots = new Set<number>();
+        const fenced = withFences(broker, {
+          claim: async (_group, taken) => taken.forEach((slot) => slots.add(slot)),
+          release: async (_group, left) => left.forEach((slot) => slots.delete(slot)),
+        });
+        const { deliveries } = await join(fenced, { onRevoking: async () => true });
+        for (const slot of [0, 1]) await broker.publish([{ topic: "t", frame: frame(slot) }]);
+        await eventually("they came", () => deliveries.length === 2);
+        expect([...slots].toSorted()).toEqual([0, 1]);
+        await server.kill();
+        await eventually("they are given back", () => slots.size === 0);
+        await server.start();
+        await eventually("they came again", () => deliveries.length === 4);
+        expect([...slots].toSorted()).toEqual([0, 1]);
+        await broker.close();
+      },
+      START_TIMEOUT_MS,
+    );
 
     test(
       "a server that goes and comes back is told, and is used again",

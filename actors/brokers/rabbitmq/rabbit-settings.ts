@@ -35,7 +35,7 @@ export interface RabbitSettings {
   readonly fullWaitMs: number;
   /** A member that is connected and of which nothing is heard is counted out after so long. */
   readonly memberTimeoutMs: number;
-  /** A new member listens so long for others before it takes partitions. */
+  /** A new member listens so long for others before it asks the server for partitions. */
   readonly joinWindowMs: number;
   /** A partition that goes to another member waits so long for what is in hand of it. */
   readonly handOverMs: number;

@@ -5,11 +5,11 @@
  * has lost it and nothing of it is under way. Nothing of a topic is delivered before the claim. A
  * slot that some topic lost without warning, or with work of it still under way, is not released
  * before that work is known to have ended: whoever takes it must not rely on this member having
- * stopped, and fences it. That is asked when another topic of it ends well, and only then: of the
- * topic that ends last nobody asks, and its slot stays claimed though its work ends later. A member
- * that closes at rest releases before it leaves its group: whoever is assigned its slots then may
- * ask for them at once, and would fence the whole shard. It does not wait long for a database that
- * is away: the group would wait with it.
+ * stopped, and fences it. The subscriber is asked for that until it has, and then nobody need fence
+ * anybody, though the broker took all slots away at once. A member that closes at rest releases
+ * before it leaves its group: whoever is assigned its slots then may ask for them at once, and
+ * would fence the whole shard. It does not wait long for a database that is away: the group would
+ * wait with it.
  *
  * A slot may come back while an older loss of it is still being waited for. So what ends is always
  * one tenure, and whoever ends an old one does nothing to the next.
@@ -19,12 +19,14 @@ import type { Broker, SubscribeOptions, Subscription } from "../../brokers/broke
 import type { SlotFences } from "./slot-fences.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { LossWatch } from "./slot-fences-loss.ts";
 
 /** Longest that a member keeps what it gives up only because its slots are not released yet. */
 const LEAVE_WAIT_MS = 1_000;
 /**
  * Longest that a hand-over waits for its release: a broker gives it ten seconds and more, and a
- * database that is silent for half of them is not going to answer in the rest.
+ * database that is silent for half of them is not going to answer in the rest. What was lost is
+ * released likewise, and nobody waits.
  */
 const HAND_OVER_RELEASE_MS = 5_000;
 
@@ -47,32 +49,38 @@ type Assignments = Required<Pick<SubscribeOptions, "onAssigned" | "onRevoking" |
 
 function assignments(options: SubscribeOptions, slots: MemberSlots): Assignments {
   const { onRevoking } = options;
-
-  /** Of what was lost with work under way: that of some of it may have ended by now. */
-  async function askAgain(topic: string, partitions: readonly number[]): Promise<void> {
-    const lost = slots.lostOf(topic, partitions);
-    if (lost.length === 0 || onRevoking === undefined) return;
-    if (await onRevoking(topic, slotsOf(lost))) slots.rest(lost);
-  }
+  const losses = new LossWatch<Tenure>({
+    isLost: (tenure) => slots.isLost(tenure),
+    ask: async ({ topic, slot }) => (await onRevoking?.(topic, [slot])) ?? false,
+    onRest: (tenures) => void slots.release(tenures, HAND_OVER_RELEASE_MS),
+  });
 
   return {
     async onAssigned(topic, partitions) {
-      await slots.add(topic, partitions);
+      try {
+        await slots.add(topic, partitions);
+      } catch (error) {
+        losses.follow(slots.lostOf(topic, partitions));
+        throw error;
+      }
       await options.onAssigned?.(topic, partitions);
     },
     async onRevoking(topic, partitions) {
       const tenures = slots.of(topic, partitions);
-      const isAtRest = (await onRevoking?.(topic, partitions)) ?? true;
-      if (isAtRest) {
-        const others = options.topics.filter((other) => other !== topic);
-        for (const other of others) await askAgain(other, partitions);
-        await slots.release(tenures, HAND_OVER_RELEASE_MS);
-      } else slots.lose(tenures);
-      return isAtRest;
+      const atRest = (await onRevoking?.(topic, partitions)) ?? true;
+      if (atRest === true) await slots.release(tenures, HAND_OVER_RELEASE_MS);
+      else {
+        slots.lose(tenures);
+        // One by one: most of them may be at rest.
+        losses.follow(tenures);
+      }
+      return atRest;
     },
     onRevoked(topic, partitions) {
-      slots.lose(slots.of(topic, partitions));
+      const tenures = slots.of(topic, partitions);
+      slots.lose(tenures);
       options.onRevoked?.(topic, partitions);
+      losses.follow(tenures);
     },
   };
 }
@@ -130,7 +138,7 @@ class MemberSlots {
     const fresh = slots.filter((slot) => !this.#tenures.has(slot));
     const tenures = slots.map((slot): Tenure => ({ topic, slot }));
     const lost = this.lostOf(topic, slots);
-    this.rest(lost);
+    this.#rest(lost);
     for (const tenure of tenures) put(this.#tenures, tenure);
     if (fresh.length > 0) {
       const claim = this.#fences.claim(this.#group, fresh);
@@ -160,14 +168,14 @@ class MemberSlots {
     return slots.flatMap((slot) => this.#unsafe.get(slot)?.get(topic) ?? []);
   }
 
-  /** Nothing of them is under way any more, though they were lost. */
-  rest(tenures: readonly Tenure[]): void {
-    for (const tenure of tenures) take(this.#unsafe, tenure);
+  /** Whether it was lost, is not known to be at rest, and there is still something to be done. */
+  isLost(tenure: Tenure): boolean {
+    return !this.#hasEnded && this.#unsafe.get(tenure.slot)?.get(tenure.topic) === tenure;
   }
 
   /** They end, or have ended by now, and nothing of them is under way any more. */
   async release(tenures: readonly Tenure[], withinMs: number): Promise<void> {
-    this.rest(tenures);
+    this.#rest(tenures);
     for (const tenure of tenures) take(this.#tenures, tenure);
     const free = slotsOf(tenures).filter((slot) => this.#isFree(slot));
     await this.#release(free, withinMs);
@@ -191,6 +199,10 @@ class MemberSlots {
     // What a hand-over is releasing is released again: that one may take longer than `withinMs`.
     const releasing = [...this.#releases].flat();
     return await this.#release([...new Set([...releasing, ...this.#claims.keys()])], withinMs);
+  }
+
+  #rest(tenures: readonly Tenure[]): void {
+    for (const tenure of tenures) take(this.#unsafe, tenure);
   }
 
   /** Whether the member has its topic and slot now. */
@@ -220,7 +232,7 @@ class MemberSlots {
 }
 
 function slotsOf(tenures: readonly Tenure[]): readonly number[] {
-  return tenures.map(({ slot }) => slot);
+  return [...new Set(tenures.map(({ slot }) => slot))];
 }
 
 function put(tenures: Tenures, tenure: Tenure): void {
