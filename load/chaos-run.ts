@@ -22,6 +22,7 @@ import { createShopClient } from "./shop-client.ts";
 import { createSubmitter } from "./submitter.ts";
 import { figuresOf } from "./run-figures.ts";
 import { findFreePort, startServer } from "./shop-process.ts";
+import { mayHeal } from "./evidence.ts";
 import { startOpen } from "./arrivals.ts";
 import { verify } from "./verify-orders.ts";
 import type { Books } from "./payment-provider.ts";
@@ -123,6 +124,7 @@ export async function runChaos<Faults>(
     const platform = await collectPlatform(platformClient, orders, base, {
       ...collecting,
       dataDirectory: dataOf(options),
+      isAfterFaults: true,
     });
     const evidence = { ...orders, platform };
     const { verdict, books } = await judgeWithBooks(evidence, provider.url, restDeadlineMs);
@@ -259,8 +261,8 @@ async function judgeWithBooks(
     // Served by `payment-provider.ts` of this folder.
     const books = (await response.json()) as Books;
     const verdict = verify({ ...evidence, ledger: books.effects });
-    const lagging = verdict.violations.some((violation) => violation.check === "payments");
-    if (!lagging || performance.now() >= dueMs) return { verdict, books };
+    const isEarly = mayHeal(verdict.violations, ["payments"]);
+    if (!isEarly || performance.now() >= dueMs) return { verdict, books };
     await Bun.sleep(LEDGER_POLL_MS);
   }
 }

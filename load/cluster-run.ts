@@ -38,8 +38,10 @@ import { createShopClient } from "./shop-client.ts";
 import { createSpreadClient } from "./spread-client.ts";
 import { createSubmitter } from "./submitter.ts";
 import { eventsExpected, judgeCluster } from "./cluster-rules.ts";
+import { mayHeal } from "./evidence.ts";
 import { openClusterDatabase } from "./cluster-database.ts";
 import { readPublished } from "./published-events.ts";
+import { readUnwell } from "./fleet-health.ts";
 import { recoveryOf } from "./recovery-figures.ts";
 import { runScenario, untilSpread } from "./cluster-scenarios.ts";
 import { startClusterServers } from "./cluster-servers.ts";
@@ -73,6 +75,8 @@ export interface ClusterReport {
   readonly accepted: LatencySummary;
   readonly failures: Readonly<Record<string, number>>;
   readonly cancels: Readonly<Partial<Record<CancelOutcome, number>>>;
+  /** Reads of the judge that had no answer at first, by why. */
+  readonly askedAgain: Readonly<Record<string, number>>;
   /** Commits that the database refused because of a fence. */
   readonly lateCommits: number;
   readonly verdict: Verdict;
@@ -92,6 +96,7 @@ const READS_AT_ONCE = 8;
 /** Sets only how scarce the scarce product is. */
 const EXPECTED_PHASES = 4;
 const LEFTOVERS_POLL_MS = 200;
+const EVENTS_QUIET_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 2_500;
 /** What a shard dies of that was fenced. */
 const TAKEN_OVER = "another shard has taken over";
@@ -167,7 +172,8 @@ async function runIn(world: World): Promise<ClusterReport> {
   const plan = createOrderPlan({ seed, runId, ordersExpected });
   const { client, pool } = spread;
   // Slots of orders have owners by now; those of the other groups may get theirs a moment later.
-  const reader = createShopClient(createPatientPool(pool));
+  const patient = createPatientPool(pool);
+  const reader = createShopClient(patient);
   await forEachOf([...plan.stock], READS_AT_ONCE, ([id, n]) => reader.createStock(id, n));
   const submitter = createSubmitter({
     client,
@@ -193,6 +199,7 @@ async function runIn(world: World): Promise<ClusterReport> {
     recovery: recoveryOf(evidence, { ...fault, slots }),
     marks: fault.marks,
     ...countsOf(submitter, cancels),
+    askedAgain: Object.fromEntries(patient.repeats),
     lateCommits: (await servers.readRefused()).length,
     verdict: await judge(world, evidence, found),
   };
@@ -210,14 +217,14 @@ async function findOut(
     settings,
     slots: options.slots,
     expected: eventsExpected(evidence.timelines),
-    quietMs: options.restDeadlineMs,
+    quietMs: EVENTS_QUIET_MS,
   });
   return {
     cancels,
     published,
     leftovers: await restOf(world),
     living: fleet.living(),
-    unwell: await unwellOf(world),
+    unwell: await readUnwell(fleet),
     ...(zombie === undefined ? {} : { zombie: await zombieOf(world, zombie) }),
     ...(leaver === undefined ? {} : { leaver: await leaverOf(world, leaver) }),
   };
@@ -237,21 +244,6 @@ async function restOf({ options, database, fleet }: World): Promise<ClusterEvide
   }
 }
 
-/** Health remembers for a while what failed during the fault. */
-async function unwellOf({ options, fleet }: World): Promise<ReadonlyMap<string, string>> {
-  const dueMs = performance.now() + options.restDeadlineMs;
-  for (;;) {
-    const unwell = new Map<string, string>();
-    for (const name of fleet.living()) {
-      const response = await fetch(`${fleet.process(name).url}/health`);
-      const text = await response.text();
-      if (!response.ok) unwell.set(name, text);
-    }
-    if (unwell.size === 0 || performance.now() >= dueMs) return unwell;
-    await Bun.sleep(LEFTOVERS_POLL_MS);
-  }
-}
-
 /** A capture without an answer is undone after its order is cancelled: the books may lag. */
 async function judge(world: World, evidence: Evidence, found: ClusterEvidence): Promise<Verdict> {
   const dueMs = performance.now() + world.options.restDeadlineMs;
@@ -259,8 +251,7 @@ async function judge(world: World, evidence: Evidence, found: ClusterEvidence): 
     const books = await world.servers.readBooks();
     const verdict = verify({ ...evidence, ledger: books.effects });
     const violations = [...verdict.violations, ...judgeCluster(evidence, found)];
-    const lagging = violations.some(({ check }) => check === "payments");
-    if (!lagging || performance.now() >= dueMs) {
+    if (!mayHeal(violations, ["payments"]) || performance.now() >= dueMs) {
       return { ...verdict, violations, ok: violations.length === 0 };
     }
     await Bun.sleep(LEFTOVERS_POLL_MS);

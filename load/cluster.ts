@@ -99,6 +99,7 @@ function describe({ recovery, accepted, failures, cancels, ...rest }: ClusterRep
     `accepted   ${accepted.count}, ${describeLatency(accepted)}`,
     `tries lost ${describeFailures(failures)}`,
     `cancels    ${JSON.stringify(cancels)}`,
+    `asked      again by the judge: ${describeFailures(rest.askedAgain)}`,
     `fenced     ${rest.lateCommits} late commits were refused by the database`,
     withoutPlatform(describeVerdict(rest.verdict)),
   ].join("\n");

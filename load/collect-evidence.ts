@@ -5,10 +5,12 @@
  * second, so the wait does not disturb what is measured. It ends at rest or at its deadline; what
  * is not settled then is read as it is, and the judge says so. Every customer is listed, also
  * those whose order was never acknowledged. Inventory hears of a shipment after its order has: the
- * stock is counted until it agrees with the orders, or until a deadline of its own.
+ * stock is counted until it agrees with the orders, until it is wrong in a way that no shipment can
+ * explain, or until a deadline of its own.
  */
 
 import { isSettled } from "./timeline-rules.ts";
+import { mayHeal } from "./evidence.ts";
 import { verify } from "./verify-orders.ts";
 import type { Attempt, Evidence, ObservedOrder, StockObservation } from "./evidence.ts";
 import type { ShopClient } from "./shop-client.ts";
@@ -60,8 +62,8 @@ export async function collectEvidence(
   const stockDueMs = performance.now() + (options.stockDeadlineMs ?? options.restDeadlineMs);
   for (;;) {
     const evidence = { ...read, stock: await countStock(client, stock) };
-    const agrees = verify(evidence).violations.every(({ check }) => check !== "stock");
-    if (agrees || performance.now() >= stockDueMs) return evidence;
+    const isEarly = mayHeal(verify(evidence).violations, ["stock"]);
+    if (!isEarly || performance.now() >= stockDueMs) return evidence;
     await Bun.sleep(POLL_MS);
   }
 }

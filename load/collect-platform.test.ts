@@ -105,7 +105,8 @@ test("what was counted before the run is taken off, to the cent", async () => {
 
 test("the stores are asked once the views have caught up, and not before", async () => {
   const { client, asked } = clientWith([3, undefined, 0], [new Map()]);
-  const found = await collectPlatform(client, evidenceOf(new Map()), BASE, OPTIONS);
+  const afterFaults = { ...OPTIONS, isAfterFaults: true };
+  const found = await collectPlatform(client, evidenceOf(new Map()), BASE, afterFaults);
   expect(asked).toEqual(["views", "views", "views", "figures"]);
   expect(found.views).toEqual([stateOf("audit", 0), stateOf("analytics", 0)]);
 });
@@ -116,6 +117,30 @@ test("what is not there yet although nobody is behind is asked again until it is
   const found = await collectPlatform(client, evidenceOf(new Map()), BASE, OPTIONS);
   expect(asked).toEqual(["views", "figures", "views", "figures", "views", "figures"]);
   expect(found.figures).toEqual(new Map());
+});
+
+test("a view that fails where nothing was broken has failed, although it recovers", async () => {
+  const { client, asked } = clientWith([3, undefined, 0], [new Map()]);
+  const found = await collectPlatform(client, evidenceOf(new Map()), BASE, OPTIONS);
+  expect(asked).toEqual(["views", "views", "figures"]);
+  expect(found.views).toEqual([stateOf("audit", undefined), stateOf("analytics", undefined)]);
+});
+
+test("what is too much is wrong at first sight, also beside what is not there yet", async () => {
+  const wrong = new Map([
+    ["orders USD", { count: -1, sumMinor: -100 }],
+    ["revenue USD", { count: 1, sumMinor: 100 }],
+  ]);
+  const { client, asked } = clientWith([0], [wrong, new Map()]);
+  const found = await collectPlatform(client, evidenceOf(new Map()), BASE, OPTIONS);
+  expect(asked).toEqual(["views", "figures"]);
+  expect(found.figures).toEqual(wrong);
+});
+
+test("a view that fails before the run is waited for", async () => {
+  const { client, asked } = clientWith([undefined, 0], [new Map()]);
+  await readPlatformBase(client, OPTIONS);
+  expect(asked).toEqual(["views", "views", "figures"]);
 });
 
 test("a view that does not catch up is reported as it is when the time is over", async () => {

@@ -126,11 +126,26 @@ export type CheckName =
   | "fence"
   | "rest";
 
-export interface Violation {
+/** What a rule found wrong. */
+export interface Problem {
+  readonly detail: string;
+  /** Something is not there yet, and time alone may bring it; absent: it is broken for good. */
+  readonly isEarly?: true;
+}
+
+export interface Violation extends Problem {
   readonly check: CheckName;
   /** Order, customer or product id. */
   readonly subject: string;
-  readonly detail: string;
+}
+
+export const broken = (detail: string): Problem => ({ detail });
+export const early = (detail: string): Problem => ({ detail, isEarly: true });
+
+/** Whether `checks` found something, and time alone may mend all of it: then it is asked again. */
+export function mayHeal(violations: readonly Violation[], checks: readonly CheckName[]): boolean {
+  const found = violations.filter(({ check }) => checks.includes(check));
+  return found.length > 0 && found.every(({ isEarly }) => isEarly === true);
 }
 
 /** Minor units of a decimal from the API, or `undefined` when it is not exactly hundredths. */

@@ -3,14 +3,14 @@
  *
  * Everything it creates in the shop carries the run's id, so that it can be judged in a shop that
  * holds other orders. It refuses nothing and hides nothing: figures of a run that broke a promise
- * are reported beside the violation.
+ * are reported beside the violation. Nothing is broken on purpose here, so a read that is not
+ * answered, or with 503, ends the run: nobody asks again.
  */
 
 import { collectEvidence, forEachOf } from "./collect-evidence.ts";
 import { collectPlatform, readPlatformBase } from "./collect-platform.ts";
 import { createHttpPool } from "./http-pool.ts";
 import { createOrderPlan } from "./order-plan.ts";
-import { createPatientPool } from "./patient-pool.ts";
 import { createPlatformClient } from "./platform-client.ts";
 import { createShopClient } from "./shop-client.ts";
 import { createSubmitter } from "./submitter.ts";
@@ -70,11 +70,9 @@ export async function runOrders(options: OrderRunOptions): Promise<OrderRunRepor
   const { host, port, connectionsMax, arrivals, seed, runId } = options;
   const pool = createHttpPool({ host, port, connectionsMax, timeoutMs: REQUEST_TIMEOUT_MS });
   const client = createShopClient(pool);
-  const patient = createPatientPool(pool);
-  const reader = createShopClient(patient);
-  const platformClient = createPlatformClient(patient);
+  const platformClient = createPlatformClient(pool);
   const plan = createOrderPlan({ seed, runId, ordersExpected: ordersOf(arrivals) });
-  await forEachOf([...plan.stock], READS_AT_ONCE, ([id, count]) => reader.createStock(id, count));
+  await forEachOf([...plan.stock], READS_AT_ONCE, ([id, count]) => client.createStock(id, count));
   const base = await readPlatformBase(platformClient, options);
   const submitter = createSubmitter({
     client,
@@ -100,7 +98,7 @@ export async function runOrders(options: OrderRunOptions): Promise<OrderRunRepor
     stockDeadlineMs: storesDeadlineMs,
     concurrency: READS_AT_ONCE,
   };
-  const evidence = await collectEvidence(reader, submitter.attempts, plan.stock, collecting);
+  const evidence = await collectEvidence(client, submitter.attempts, plan.stock, collecting);
   // What follows is judging: none of it is in a figure.
   const server = await watch.stop();
   const judging = { ...options, restDeadlineMs: storesDeadlineMs, concurrency: READS_AT_ONCE };

@@ -1,5 +1,6 @@
 /**
- * A pool that asks again: for what may be asked twice, once a run is over or before it begins.
+ * A pool that asks again: for what may be asked twice, before and after the faults of a run. A run
+ * without faults has no use for it.
  *
  * A judge that gives up at the first answer that does not come says nothing about orders. So a
  * request without an answer, and a 503 or 504, is sent again until an answer comes or patience

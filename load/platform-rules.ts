@@ -3,11 +3,20 @@
  *
  * Sums are compared over everything, to the cent; what belongs to one order is looked at for the
  * orders that were sampled. Expectations come from what clients sent and what timelines say, never
- * from another of these stores.
+ * from another of these stores. Less than is due may come yet; what is too much, does not balance
+ * or was altered is broken at first sight.
  */
 
 import { judgeAudited, judgeNotices, reportsOf } from "./sample-rules.ts";
-import type { CheckName, Evidence, PlannedOrder, TimelineEvent, Violation } from "./evidence.ts";
+import { broken, early } from "./evidence.ts";
+import type {
+  CheckName,
+  Evidence,
+  PlannedOrder,
+  Problem,
+  TimelineEvent,
+  Violation,
+} from "./evidence.ts";
 import type {
   BookRow,
   BooksState,
@@ -36,8 +45,8 @@ export function judgePlatform(
   const reports = found.flatMap(([id]) => reportsOf(evidence.orders.get(id)?.status));
   const due = lives.reduce((sum, { timeline }) => sum + timeline.length, reports.length);
   const { views, figures, chain, books, deadLetters, outbox } = platform;
-  const about = (check: CheckName, subject: string, problems: readonly string[]) =>
-    problems.map((detail): Violation => ({ check, subject, detail }));
+  const about = (check: CheckName, subject: string, problems: readonly Problem[]) =>
+    problems.map((problem): Violation => ({ check, subject, ...problem }));
   return [
     ...about("views", "all views", judgeViews(views)),
     ...about("analytics", "all orders", judgeFigures(expectedFigures(lives), figures)),
@@ -59,12 +68,12 @@ export function judgePlatform(
 }
 
 /** Every view has taken the whole log, and says so. */
-export function judgeViews(views: readonly ViewState[]): readonly string[] {
+export function judgeViews(views: readonly ViewState[]): readonly Problem[] {
   return VIEWS.flatMap((name) => {
     const state = views.find(({ view }) => view === name);
-    if (state === undefined) return [`${name} does not say how far it is`];
-    if (state.isFailing) return [`${name} fails`];
-    return state.lagRecords === 0 ? [] : [`${name} is ${state.lagRecords} records behind`];
+    if (state === undefined) return [broken(`${name} does not say how far it is`)];
+    if (state.isFailing) return [broken(`${name} fails`)];
+    return state.lagRecords === 0 ? [] : [early(`${name} is ${state.lagRecords} records behind`)];
   });
 }
 
@@ -96,43 +105,54 @@ export function expectedFigures(lives: readonly Life[]): Figures {
   return tallies;
 }
 
-export function judgeFigures(expected: Figures, figures: Figures): readonly string[] {
+export function judgeFigures(expected: Figures, figures: Figures): readonly Problem[] {
   return [...new Set([...expected.keys(), ...figures.keys()])].flatMap((name) => {
     const due = expected.get(name) ?? NOTHING;
     const told = figures.get(name) ?? NOTHING;
     if (told.count === due.count && told.sumMinor === due.sumMinor) return [];
-    const says = `${told.count} making ${String(told.sumMinor)}`;
-    return [`${name}: says ${says}, orders and payments say ${due.count} making ${due.sumMinor}`];
+    const says = `says ${told.count} making ${String(told.sumMinor)}`;
+    const detail = `${name}: ${says}, orders and payments say ${due.count} making ${due.sumMinor}`;
+    return [isLess(told, due) ? early(detail) : broken(detail)];
   });
 }
 
+/** Some are missing, and those that are there make no more than all of them. */
+function isLess(told: Tally, due: Tally): boolean {
+  const { sumMinor } = told;
+  return told.count < due.count && sumMinor !== undefined && sumMinor <= (due.sumMinor ?? 0);
+}
+
 /** `due`: entries of all timelines and reports of the carrier; clocks may come on top. */
-export function judgeChain(chain: ChainState, due: number): readonly string[] {
+export function judgeChain(chain: ChainState, due: number): readonly Problem[] {
   const { grown, verified, problem } = chain;
-  const problems = problem === undefined ? [] : [`the chain is broken: ${problem}`];
+  const problems = problem === undefined ? [] : [broken(`the chain is broken: ${problem}`)];
   if (problem === undefined && verified !== grown) {
-    problems.push(`${verified} of ${grown} records verified`);
+    const detail = `${verified} of ${grown} records verified`;
+    // What comes while slice after slice is verified is counted with the last of them.
+    problems.push(verified < grown ? early(detail) : broken(detail));
   }
-  if (grown < due) problems.push(`${grown} records, timelines and carrier make ${due}`);
+  if (grown < due) problems.push(early(`${grown} records, timelines and carrier make ${due}`));
   return problems;
 }
 
 /** Nothing is under way any more, and what came in is accounted for. */
-export function judgeBooks({ isBalanced, rows, totals }: BooksState): readonly string[] {
-  const problems = isBalanced ? [] : ["the shop says that it does not balance"];
-  if (rows.length === 0) problems.push("the ledger is empty");
+export function judgeBooks({ isBalanced, rows, totals }: BooksState): readonly Problem[] {
+  const problems = isBalanced ? [] : [broken("the shop says that it does not balance")];
+  if (rows.length === 0) problems.push(broken("the ledger is empty"));
   for (const row of [...rows, ...totals]) {
     const { name, published, acked, dead, inFlight, waiting, imbalance } = row;
     const known = acked + dead + inFlight + waiting;
-    if (published !== known) problems.push(`${name}: ${published} published, ${known} accounted`);
-    if (imbalance !== undefined) problems.push(`${name}: ${imbalance}`);
-    if (dead > 0) problems.push(`${name}: ${dead} dead`);
-    if (inFlight + waiting > 0) problems.push(`${name}: ${inFlight + waiting} not done`);
+    if (published !== known) {
+      problems.push(broken(`${name}: ${published} published, ${known} accounted`));
+    }
+    if (imbalance !== undefined) problems.push(broken(`${name}: ${imbalance}`));
+    if (dead > 0) problems.push(broken(`${name}: ${dead} dead`));
+    if (inFlight + waiting > 0) problems.push(early(`${name}: ${inFlight + waiting} not done`));
   }
   for (const group of new Set([...rows, ...totals].map((row) => row.group))) {
     const total = sumOf(totals.filter((row) => row.group === group));
     const sum = sumOf(rows.filter((row) => row.group === group));
-    if (total !== sum) problems.push(`${group}: total is ${total}, its rows make ${sum}`);
+    if (total !== sum) problems.push(broken(`${group}: total is ${total}, its rows make ${sum}`));
   }
   return problems;
 }
@@ -144,22 +164,22 @@ function sumOf(rows: readonly BookRow[]): string {
   return [add((row) => row.published), add((row) => row.acked), add((row) => row.dead)].join("/");
 }
 
-export function judgeLetters(deadLetters: number): readonly string[] {
-  return deadLetters === 0 ? [] : [`${deadLetters} more than before the run`];
+export function judgeLetters(deadLetters: number): readonly Problem[] {
+  return deadLetters === 0 ? [] : [broken(`${deadLetters} more than before the run`)];
 }
 
-/** Every text once; and of the sampled orders, what was sent is there. */
+/** Every text once; and of the sampled orders, what was sent is there: it is written before. */
 export function judgeOutbox(
   { timesById, isWhole }: OutboxState,
   { samples }: Pick<PlatformEvidence, "samples">,
-): readonly string[] {
+): readonly Problem[] {
   const repeated = [...timesById]
     .filter(([, times]) => times > 1)
-    .map(([id, times]) => `${id} is written ${times} times`);
+    .map(([id, times]) => broken(`${id} is written ${times} times`));
   if (!isWhole) return repeated;
   const sent = [...samples.values()].flatMap(({ notices }) =>
     notices.filter(({ status }) => status === "sent"),
   );
   const missing = sent.filter(({ id }) => !timesById.has(id));
-  return [...repeated, ...missing.map(({ id }) => `${id} was sent and is in no file`)];
+  return [...repeated, ...missing.map(({ id }) => broken(`${id} was sent and is in no file`))];
 }

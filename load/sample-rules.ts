@@ -3,10 +3,11 @@
  *
  * Written from the description of the platform and sharing no code with it: every event that was
  * decided is in the audit once and no other; the customer was told once of each event by each
- * channel, or not at all where the channel has no address.
+ * channel, or not at all where the channel has no address. What is missing may come yet.
  */
 
-import type { Contact, ObservedOrder, PlannedOrder, TimelineEvent } from "./evidence.ts";
+import { broken, early } from "./evidence.ts";
+import type { Contact, ObservedOrder, PlannedOrder, Problem, TimelineEvent } from "./evidence.ts";
 import type { AuditedEvent, Notice } from "./platform-evidence.ts";
 
 /** Carrier, clocks and reminders: about an order, and not in its timeline. */
@@ -28,24 +29,27 @@ export function judgeAudited(
   order: ObservedOrder,
   timeline: readonly TimelineEvent[],
   audited: readonly AuditedEvent[],
-): readonly string[] {
-  const problems: string[] = [];
+): readonly Problem[] {
+  const problems: Problem[] = [];
   const due = [...timeline.map(({ type }) => type), ...reportsOf(order.status)];
   for (const type of new Set([...due, ...audited.map((event) => event.type)])) {
     const expected = due.filter((each) => each === type).length;
     const found = audited.filter((event) => event.type === type).length;
     const isExtra = expected === 0 && BESIDE_THE_TIMELINE.includes(type);
     if (found !== expected && !isExtra) {
-      problems.push(`${type} is in the audit ${found} times, not ${expected}`);
+      const detail = `${type} is in the audit ${found} times, not ${expected}`;
+      problems.push(found < expected ? early(detail) : broken(detail));
     }
   }
   for (const { type, customerId, fault, amountMinor } of audited) {
-    if (fault !== undefined) problems.push(`${type} is kept as ${fault}`);
+    if (fault !== undefined) problems.push(broken(`${type} is kept as ${fault}`));
     if (customerId !== planned.customerId) {
-      problems.push(`${type} is kept for ${String(customerId)}, not ${planned.customerId}`);
+      const kept = `${type} is kept for ${String(customerId)}, not ${planned.customerId}`;
+      problems.push(broken(kept));
     }
     if (OF_THE_TOTAL.includes(type) && amountMinor !== planned.totalMinor) {
-      problems.push(`${type} is kept with ${String(amountMinor)}, not ${planned.totalMinor}`);
+      const kept = `${type} is kept with ${String(amountMinor)}, not ${planned.totalMinor}`;
+      problems.push(broken(kept));
     }
   }
   return problems;
@@ -56,24 +60,26 @@ export function judgeNotices(
   contact: Contact | undefined,
   timeline: readonly TimelineEvent[],
   notices: readonly Notice[],
-): readonly string[] {
+): readonly Problem[] {
   const due = new Map(
     timeline.flatMap(toldOf).map(([event, channel]) => [`${event} by ${channel}`, channel]),
   );
-  const problems: string[] = [];
+  const problems: Problem[] = [];
   for (const name of new Set([...due.keys(), ...notices.map(nameOf)])) {
     const found = notices.filter((notice) => nameOf(notice) === name);
     const channel = due.get(name);
     const expected = channel === undefined ? 0 : 1;
     if (found.length !== expected) {
-      problems.push(`${name} is in the ledger ${found.length} times, not ${expected}`);
+      const detail = `${name} is in the ledger ${found.length} times, not ${expected}`;
+      problems.push(found.length < expected ? early(detail) : broken(detail));
       continue;
     }
     const status = isReached(channel, contact) ? "sent" : "skipped";
     for (const notice of found) {
       if (notice.status === status) continue;
       const why = notice.reason === undefined ? "" : ` (${notice.reason})`;
-      problems.push(`${name} is ${notice.status}${why}, not ${status}`);
+      const detail = `${name} is ${notice.status}${why}, not ${status}`;
+      problems.push(notice.status === "pending" ? early(detail) : broken(detail));
     }
   }
   return problems;

@@ -10,7 +10,7 @@
 import { isSettled, judgeTimeline } from "./timeline-rules.ts";
 import { judgePlatform } from "./platform-rules.ts";
 import { needlessCancel, spareOf, tooFewShipped } from "./cause-rules.ts";
-import { minorOf } from "./evidence.ts";
+import { broken, early, minorOf } from "./evidence.ts";
 import type {
   Attempt,
   CheckName,
@@ -18,6 +18,7 @@ import type {
   LedgerEffect,
   ObservedOrder,
   PlannedOrder,
+  Problem,
   StockObservation,
   TimelineEvent,
   Violation,
@@ -57,12 +58,14 @@ const AMOUNT_FIELDS: ReadonlyMap<string, string> = new Map([
   ["payment.refunded", "amount"],
 ]);
 
-type Report = (check: CheckName, subject: string, detail: string) => void;
+/** A text alone: broken for good. */
+type Report = (check: CheckName, subject: string, problem: string | Problem) => void;
 
 export function verify(evidence: Evidence): Verdict {
   const violations: Violation[] = [];
-  const report: Report = (check, subject, detail) => {
-    violations.push({ check, subject, detail });
+  const report: Report = (check, subject, problem) => {
+    const found = typeof problem === "string" ? broken(problem) : problem;
+    violations.push({ check, subject, ...found });
   };
   const seen = new Map<string, PlannedOrder>();
   for (const attempt of evidence.attempts) {
@@ -179,7 +182,10 @@ function checkLife(order: ObservedOrder, timeline: readonly TimelineEvent[], rep
   }
 }
 
-/** available + reserved + shipped is what was put there; shipped is what orders shipped. */
+/**
+ * available + reserved + shipped is what was put there, whenever it is read; shipped is what orders
+ * shipped, once inventory has heard of it.
+ */
 function checkStock(
   stock: readonly StockObservation[],
   orders: readonly ObservedOrder[],
@@ -199,10 +205,11 @@ function checkStock(
       report("stock", productId, `${parts} = ${sum}, ${initial} were there`);
     }
     if (Math.min(available, reserved, shipped) < 0) report("stock", productId, "below zero");
-    if (reserved !== 0) report("stock", productId, `${reserved} still reserved at the end`);
+    if (reserved !== 0) report("stock", productId, early(`${reserved} still reserved at the end`));
     const ordered = due.get(productId) ?? 0;
     if (shipped !== ordered) {
-      report("stock", productId, `${shipped} left the shelf, orders shipped ${ordered}`);
+      const problem = `${shipped} left the shelf, orders shipped ${ordered}`;
+      report("stock", productId, shipped < ordered ? early(problem) : problem);
     }
     due.delete(productId);
   }
@@ -233,7 +240,9 @@ function checkLedger(
     const keptMinor = sumMinor(captures) - sumMinor(refunds);
     const dueMinor = isShipped(order) ? planned.totalMinor : 0;
     if (keptMinor !== dueMinor) {
-      report("payments", orderId, `${order.status}: kept ${keptMinor}, due ${dueMinor}`);
+      const problem = `${order.status}: kept ${keptMinor}, due ${dueMinor}`;
+      // A refund may be on its way; what was shipped had been paid before.
+      report("payments", orderId, keptMinor > dueMinor ? early(problem) : problem);
     }
   }
   for (const orderId of byOrder.keys()) {

@@ -33,18 +33,22 @@ export async function installNeeds(needs: readonly Need[], talk: InstallTalk): P
   // In the cache itself, so that the last move is a rename.
   const scratch = mkdtempSync(join(cacheDirectory(), ".download-"));
   try {
-    const steps = planInstall(needs, {
-      isMet: (need) => whyUnmet(need) === undefined,
-      has: (program) => Bun.which(program) !== null,
-      isRoot: process.getuid?.() === 0,
-      scratch,
-    });
-    const titles = steps.map((step) => step.title);
+    const plan = (): readonly InstallStep[] =>
+      planInstall(needs, {
+        isMet: (need) => whyUnmet(need) === undefined,
+        has: (program) => Bun.which(program) !== null,
+        isRoot: process.getuid?.() === 0,
+        scratch,
+      });
+    const titles = plan().map((step) => step.title);
     if (!talk.confirm(titles)) {
       const message = `not installed: ${titles.join("; ")}. Say --yes to install without asking`;
       throw new ShopError("SERVER_UNUSABLE", message, "never");
     }
-    for (const step of steps) await tryAgain(() => runStep(step, talk), talk);
+    // Planned anew each time: what is there by then is left, a list of packages is fetched again.
+    await tryAgain(async () => {
+      for (const step of plan()) await runStep(step, talk);
+    }, talk);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
@@ -77,7 +81,8 @@ async function runStep(step: InstallStep, talk: InstallTalk): Promise<void> {
   if (exitCode !== 0) {
     const output = `${stdout}\n${stderr}`.trim().split("\n").slice(-OUTPUT_LINES).join("\n");
     const message = `${step.title}: ${step.argv[0] ?? ""} ended with ${exitCode}\n${output}`;
-    throw new ShopError("SERVER_UNUSABLE", message, "later");
+    // One that was ended, by whomever or for its time, is not begun again.
+    throw new ShopError("SERVER_UNUSABLE", message, child.signalCode === null ? "later" : "never");
   }
   if (step.result !== undefined) {
     mkdirSync(dirname(step.result.to), { recursive: true });

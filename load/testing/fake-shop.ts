@@ -34,6 +34,7 @@ type Truth =
       readonly order: Omit<FakeOrder, "timeline">;
       readonly key: string | null;
     }
+  | { readonly kind: "try"; readonly key: string }
   | { readonly kind: "entry"; readonly orderId: string; readonly entry: TimelineRecord };
 
 interface Body {
@@ -49,6 +50,8 @@ const LATE_WRITE_MS = 400;
 export function startFakeShop(options: FakeShopOptions): FakeShop {
   const orders = new Map<string, FakeOrder>();
   const keys = new Map<string, string>();
+  /** How often an order was made of a key: more than once only if it was not kept. */
+  const tries = new Map<string, number>();
   const life = createFakeLife(options, (order, entry) => {
     keep({ kind: "entry", orderId: order.id, entry });
   });
@@ -66,6 +69,9 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
       case "order":
         orders.set(truth.order.id, { ...truth.order, timeline: [] });
         if (truth.key !== null) keys.set(truth.key, truth.order.id);
+        return;
+      case "try":
+        tries.set(truth.key, (tries.get(truth.key) ?? 0) + 1);
         return;
       case "entry": {
         const order = orders.get(truth.orderId);
@@ -88,6 +94,18 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
     apply(truth);
   }
 
+  /**
+   * Of the key, as whom the provider declines must not differ from run to run; and of the try, or
+   * a twin would bring back, under its id, the order that was not kept.
+   */
+  function idOf(key: string): string {
+    const before = tries.get(key) ?? 0;
+    const truth: Truth = { kind: "try", key };
+    write(truth);
+    apply(truth);
+    return before === 0 ? `order-${key}` : `order-${key}-${before}`;
+  }
+
   function create(body: Body, key: string | null): FakeOrder {
     const known = orders.get((key === null ? undefined : keys.get(key)) ?? "");
     if (known !== undefined) return known;
@@ -99,8 +117,7 @@ export function startFakeShop(options: FakeShopOptions): FakeShop {
     );
     if (tell("lose_cent")) totalMinor--;
     const { customerId, currency, items, contact } = body;
-    // Of the key: whom the provider declines must not differ from run to run.
-    const id = key === null ? Bun.randomUUIDv7() : `order-${key}`;
+    const id = key === null ? Bun.randomUUIDv7() : idOf(key);
     const order = { id, customerId, currency, items, contact, totalMinor, lying };
     if (tell("lose_order")) return { ...order, timeline: [life.firstEntry(totalMinor)] };
     keep({ kind: "order", order, key });
