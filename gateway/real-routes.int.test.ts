@@ -184,7 +184,7 @@ function routeCases(layout: Layout): void {
       expect(await lettersOf(shop, "abroad")).toHaveLength(1);
       expect(await lettersOf(shop, "outbox.redis")).toEqual([]);
       await expectTakenIn(layout, "later");
-      expect(await shop.answered("/admin/ledger")).toMatchObject({ balanced: true });
+      expect(await shop.json("/admin/ledger")).toMatchObject({ balanced: true });
       expect(shop.hasEnded()).toBe(false);
     },
     TEST_TIMEOUT_MS,

@@ -252,7 +252,7 @@ export class ShopProcess {
       const response = await this.fetch(path);
       answer = (await response.json()) as Json; // as above
       ({ status } = response);
-      return status < 500;
+      return status !== 503 && status !== 504;
     };
     const seen = () => `${status} ${JSON.stringify(answer)}\n${this.said.slice(-SAID_CHARS)}`;
     await until(isAnswered, `${path} is answered`, { seen });

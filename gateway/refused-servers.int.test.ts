@@ -129,7 +129,7 @@ describe("a shop is not started", () => {
         expect(said.trimEnd().split("\n")).toHaveLength(1);
         expect(said).not.toContain(SECRET);
         expect(code).toBe(3);
-        await expectInTime(startedMs);
+        expectInTime(startedMs);
       } finally {
         await shop.dispose();
       }

@@ -65,15 +65,23 @@ async function orderUnderRetry(bench: Bench): Promise<void> {
   await bench.start();
   const trace: string[] = [];
   const isOther = (entry: string): boolean => entry.startsWith("p1-");
+  // Over a network the others may take long to come: it fails until one of them is done. In this
+  // process they have the time of two retries.
+  const isUnmet = (attempt: number): boolean =>
+    attempt <= 2 || (bench.isRemote && !trace.some(isOther));
   const { consumer } = await bench.consume({
-    // On a slow machine the others may take long to come: it fails until one of them is done.
     policy: {
-      retry: { attemptsMax: 300, delayMinMs: 300, delayMaxMs: 300, jitter: 0 },
-      deliveriesMax: 1_000,
+      retry: {
+        attemptsMax: bench.isRemote ? 300 : 5,
+        delayMinMs: 300,
+        delayMaxMs: 300,
+        jitter: 0,
+      },
+      ...(bench.isRemote ? { deliveriesMax: 1_000 } : {}),
     },
     handle: ({ body, attempt }) => {
       trace.push(`${body}#${attempt}`);
-      return body === "K-3" && (attempt <= 2 || !trace.some(isOther))
+      return body === "K-3" && isUnmet(attempt)
         ? Promise.reject(new Error("not yet"))
         : Promise.resolve(ACK);
     },
@@ -84,7 +92,8 @@ async function orderUnderRetry(bench: Bench): Promise<void> {
   await bench.eventually("all are settled", () => ackedOf(consumer) === 106);
   const ofK = trace.filter((entry) => entry.startsWith("K-"));
   const tries = ofK.filter((entry) => entry.startsWith("K-3#"));
-  expect(tries.length).toBeGreaterThanOrEqual(3);
+  if (bench.isRemote) expect(tries.length).toBeGreaterThanOrEqual(3);
+  else expect(tries).toHaveLength(3);
   expect(tries).toEqual(tries.map((_, index) => `K-3#${index + 1}`));
   expect(ofK).toEqual(["K-1#1", "K-2#1", ...tries, "K-4#1", "K-5#1", "K-6#1"]);
   const between = trace.slice(trace.indexOf("K-3#1") + 1, trace.indexOf(tries.at(-1) ?? ""));

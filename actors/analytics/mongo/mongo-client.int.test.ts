@@ -142,5 +142,5 @@ describe.skipIf(!available)("a connection", () => {
       server.resume();
       await handle.close();
     }
-  });
+  }, 120_000);
 });

@@ -27,7 +27,7 @@ import { list, text } from "./redis-reply.ts";
 const environment = systemEnvironment;
 const PATIENCE_MS = 30_000;
 /** A member that is merely slow keeps what it has; cases that wait for its end set their own. */
-const SESSION_MS = 20_000;
+const SESSION_MS = 10_000;
 const TOPIC = "t";
 const missing = whyMissing("redis");
 

@@ -2,16 +2,16 @@
  * A process that commits one unit after the other and says so: `try n` before, `ok n` or the
  * refusal's code after. Made to be killed or to be given bad disks at any point.
  *
- * Only for tests. Run as `bun journal-crash.fixture.ts <directory> <units> [linger]`; its last line
- * is `reopens n`. With `linger` it comes only once standard input ends, so that whoever means to
- * kill it is never too late. Unit n publishes frame n, writes row n, and settles frame n - 2.
+ * Only for tests. Run as `bun journal-crash.fixture.ts <directory> <units>`; its last line is
+ * `reopens n`. With `Infinity` units it goes on until it is killed, or nobody reads what it says:
+ * whoever kills it is never too late. Unit n publishes frame n, writes row n, and settles frame
+ * n - 2.
  */
 
-import { readSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 
 import { frameOf, openTestJournal, refOf, SLOTS, stockRow, unitOf } from "./journal.fixture.ts";
 
-const STDIN = 0;
 const STDOUT = 1;
 /** Small enough that the script meets checkpoints and segments too. */
 const TUNING = { walFramesSoft: 40, walFramesHard: 80, segmentRecords: 5 };
@@ -22,7 +22,6 @@ const CRASH_TOPIC = "orders";
 export interface CrashScript {
   readonly directory: string;
   readonly units: number;
-  readonly lingers: boolean;
 }
 
 /** The delivery of frame `number`: frames go round the partitions in turn. */
@@ -31,7 +30,7 @@ export function deliveryOf(number: number) {
   return refOf({ topic: CRASH_TOPIC, partition: number % SLOTS, sequence }, CRASH_GROUP);
 }
 
-export function runCrashScript({ directory, units, lingers }: CrashScript): void {
+export function runCrashScript({ directory, units }: CrashScript): void {
   // Written at once and without a buffer of ours, so that a kill cannot take it back.
   const say = (line: string) => writeSync(STDOUT, `${line}\n`);
   const journal = openTestJournal(directory, { tuning: TUNING });
@@ -55,12 +54,11 @@ export function runCrashScript({ directory, units, lingers }: CrashScript): void
     say(`ok ${number}`);
     journal.maintain();
   }
-  if (lingers) readSync(STDIN, new Uint8Array(1));
   say(`reopens ${journal.stats().reopens}`);
   journal.close();
 }
 
 if (import.meta.main) {
-  const [directory = "", units = "0", linger = ""] = process.argv.slice(2);
-  runCrashScript({ directory, units: Number(units), lingers: linger === "linger" });
+  const [directory = "", units = "0"] = process.argv.slice(2);
+  runCrashScript({ directory, units: Number(units) });
 }
