@@ -59,6 +59,8 @@ const ATTEMPTS_MAX = 8;
 /** Batches that are read first after one that had assumed wrongly. */
 const CAREFUL_BATCHES = 8;
 
+const NOTHING: WrittenBatch = { results: [], outgoing: [] };
+
 /** Says where this writer stands, also when nobody has heard of it. */
 const REGISTER = `INSERT INTO writers (id, batch, at) VALUES ($1::uuid, $2::bigint, $3::bigint)
   ON CONFLICT (id) DO NOTHING`;
@@ -83,14 +85,22 @@ export class BatchWriter {
     this.#options = options;
   }
 
-  /** What the server cannot do is said in the results; rejects only with bugs. */
+  /** Whether it is open what became of a batch, be it the one in hand. */
+  get isInDoubt(): boolean {
+    return this.#mayHang && !this.#isDecided;
+  }
+
+  /**
+   * What the server cannot do is said in the results; rejects only with bugs. Of no units: ends
+   * the doubt about earlier batches, if there is any.
+   */
   async write(units: readonly UnitOfWork[]): Promise<WrittenBatch> {
     const deadlineMs = this.#options.environment.monotonicMs() + this.#options.commitWaitMs;
     // An earlier batch may have been written after all, and its frames be in the table.
-    const isUnknown = this.#mayHang && !this.#isDecided;
+    const isUnknown = this.isInDoubt;
     const outage = await this.#decide(deadlineMs);
     if (outage !== undefined) return { ...refused(units, outage), outage };
-    const written = await this.#writeUntil(units, deadlineMs);
+    const written = units.length === 0 ? NOTHING : await this.#writeUntil(units, deadlineMs);
     return isUnknown ? { ...written, outgoing: "unknown" } : written;
   }
 

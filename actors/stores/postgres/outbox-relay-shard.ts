@@ -120,6 +120,7 @@ export async function openPostgresShard(options: PostgresShardOptions): Promise<
     environment,
     lease,
     rows: createSlotRows(sql),
+    areDecided: () => store.areDecided(),
     topics: options.orderedTopics ?? options.lanes.flatMap(({ topics }) => topics),
     settings: options.fences,
     onLog,

@@ -42,6 +42,12 @@ export interface PostgresStore extends Store {
   /** Units that wait for their transaction. */
   depth(): number;
   /**
+   * Whether it is known of all commits that were answered before whether they are done: also of
+   * those that were `INDETERMINATE`. Asks the server, if need be; what it finds is told to
+   * `onUncertain` by then. False: there is no answer for now.
+   */
+  areDecided(): Promise<boolean>;
+  /**
    * Refuses what waits. What is being written is answered: within seconds, if need be by ending
    * the connection, with `INDETERMINATE`. Idempotent.
    */
@@ -100,6 +106,10 @@ export function createPostgresStore(options: PostgresStoreOptions): PostgresStor
       throw new ShopError("CLOSED", "the store is closed", "never");
     },
     depth: () => queue.length,
+    async areDecided() {
+      if (writer.isInDoubt) await queue.pass();
+      return !writer.isInDoubt;
+    },
     close: () => (closing ??= close()),
   };
 }

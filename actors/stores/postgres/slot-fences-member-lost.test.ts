@@ -297,6 +297,18 @@ describe("a slot that was lost with work under way, and whose next claim fails",
     expect(world.calls.slice(2)).toEqual([handedOver("1")]);
   });
 
+  test("stays claimed until it has ended, though it was assigned once more meanwhile", async () => {
+    const { member, asked, end, claiming, assigned } = await refused();
+    const again = member.assigned("payments", [1]).catch((error: unknown) => error);
+    claiming.reject(fault);
+    expect(await Promise.all([assigned, again])).toEqual([fault, fault]);
+    await turns();
+    expect(world.calls).toEqual(["claim order 1", "claim order 1"]);
+    await end();
+    expect(asked.at(-1)).toBe("payments 1");
+    expect(world.calls.slice(2)).toEqual([handedOver("1")]);
+  });
+
   test("is released by the loss of a newer claim of it that did not fail", async () => {
     const { member, end, claiming, assigned } = await refused();
     member.revoked("payments", [1]);

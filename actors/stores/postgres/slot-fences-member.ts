@@ -137,7 +137,8 @@ class MemberSlots {
     }
     const fresh = slots.filter((slot) => !this.#tenures.has(slot));
     const tenures = slots.map((slot): Tenure => ({ topic, slot }));
-    const lost = this.lostOf(topic, slots);
+    // An older tenure whose claim is under way yet may stand for work that was lost before it.
+    const lost = [...this.lostOf(topic, slots), ...this.of(topic, slots)];
     this.#rest(lost);
     for (const tenure of tenures) put(this.#tenures, tenure);
     if (fresh.length > 0) {

@@ -17,6 +17,7 @@ function setUp() {
   let releasing: PromiseWithResolvers<void> | undefined;
   let asking: PromiseWithResolvers<boolean> | undefined;
   let looking: PromiseWithResolvers<number> | undefined;
+  let deciding: PromiseWithResolvers<boolean> | undefined;
   const claiming = Promise.withResolvers<readonly string[]>();
   const rows: SlotRows = {
     async claim(_relayId, group, slots) {
@@ -41,10 +42,17 @@ function setUp() {
     calls,
     claiming,
     holdReleases: () => (releasing = Promise.withResolvers<void>()),
+    holdDecisions: () => (deciding = Promise.withResolvers<boolean>()),
     holdLooks: () => (looking = Promise.withResolvers<number>()),
     holdOutgoing: () => (asking = Promise.withResolvers<boolean>()),
     environment,
-    fences: createSlotFences({ environment, rows, lease, topics: ["orders"] }),
+    fences: createSlotFences({
+      environment,
+      rows,
+      lease,
+      topics: ["orders"],
+      areDecided: () => deciding?.promise ?? Promise.resolve(true),
+    }),
   };
 }
 
@@ -86,14 +94,36 @@ describe("a release", () => {
     expect(calls.at(-1)).toBe("release order 2,3");
   });
 
-  test.each(["a claim", "the statement"])("ends in time while %s is not over", async (what) => {
-    const { fences, claiming, holdReleases, environment } = setUp();
+  test("waits until it is known what became of the shard's commits", async () => {
+    const { fences, calls, environment, holdDecisions } = setUp();
+    const deciding = holdDecisions();
+    const released = fences.release("order", [1]);
+    await environment.settle();
+    expect(calls).toEqual([]);
+    deciding.resolve(true);
+    await released;
+    expect(calls).toEqual(["release order 1"]);
+  });
+
+  test("is refused when that cannot be found out: whoever comes next fences", async () => {
+    const { fences, calls, holdDecisions } = setUp();
+    holdDecisions().resolve(false);
+    const refusal = { code: "STORAGE_FAULT", retry: "later" };
+    await expect(fences.release("order", [1], 1_000)).rejects.toMatchObject(refusal);
+    expect(calls).toEqual([]);
+  });
+
+  const held = ["a claim", "a commit", "the statement"];
+  test.each(held)("ends in time while %s is not over", async (what) => {
+    const { fences, claiming, holdDecisions, holdReleases, environment } = setUp();
     const releasing = holdReleases();
+    const deciding = what === "a commit" ? holdDecisions() : undefined;
     const claimed = what === "a claim" ? fences.claim("order", [1]) : undefined;
     const refusal = fences.release("order", [1], 1_000).catch((error: unknown) => error);
     await environment.advance(1_000);
     expect(await refusal).toMatchObject({ code: "STORAGE_FAULT", retry: "later" });
     claiming.resolve([]);
+    deciding?.resolve(true);
     releasing.resolve();
     await claimed;
     expect(environment.pendingTimers()).toBe(0);

@@ -34,6 +34,11 @@ export interface SlotFencesOptions {
   readonly lease: ShardLease;
   /** Those whose order matters across owners: what waits for another broker holds up nobody. */
   readonly topics: readonly string[];
+  /**
+   * Whether it is known of all commits that were answered whether they are done; finds it out, if
+   * it can.
+   */
+  readonly areDecided: () => Promise<boolean>;
   readonly settings?: FenceSettings | undefined;
   readonly onLog?: ((level: "debug" | "info" | "warning", text: string) => void) | undefined;
 }
@@ -48,8 +53,10 @@ export interface SlotFences {
   claim(group: string, slots: readonly number[]): Promise<void>;
   /**
    * To be called once nothing of them is under way any more. A claim of some of them that is being
-   * taken is waited for, so that nothing is taken after it was released. Rejects with
-   * `STORAGE_FAULT` after `withinMs`, if that is given; they may be released all the same.
+   * taken is waited for, so that nothing is taken after it was released; and so is the outcome of
+   * commits that were answered without it, so that the next owner sees their frames. Rejects with
+   * `STORAGE_FAULT` when that cannot be found out, and after `withinMs`, if that is given; they may
+   * be released all the same then.
    */
   release(group: string, slots: readonly number[], withinMs?: number): Promise<void>;
   /**
@@ -67,7 +74,8 @@ interface Change {
 }
 
 export function createSlotFences(options: SlotFencesOptions): SlotFences {
-  const { environment, rows, lease, topics, settings = FENCE_SETTINGS, onLog } = options;
+  const { environment, rows, lease, topics, areDecided, onLog } = options;
+  const { settings = FENCE_SETTINGS } = options;
   const { relayId } = lease;
   const takes = new Set<Change>();
   const releases = new Set<Change>();
@@ -131,6 +139,14 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
     }
   }
 
+  async function giveBack(group: string, slots: readonly number[]): Promise<void> {
+    if (!(await areDecided())) {
+      const problem = `slots of group ${group}: it is not known what became of a commit`;
+      throw new ShopError("STORAGE_FAULT", problem, "later");
+    }
+    await rows.release(relayId, group, slots);
+  }
+
   return {
     async claim(group, slots) {
       await take(group, slots);
@@ -143,9 +159,7 @@ export function createSlotFences(options: SlotFencesOptions): SlotFences {
       onLog?.("warning", `${group}: after ${publishedWaitMs} ms ${left}; order may suffer`);
     },
     release(group, slots, withinMs) {
-      const released = follow(takes, releases, { group, slots }, () =>
-        rows.release(relayId, group, slots),
-      );
+      const released = follow(takes, releases, { group, slots }, () => giveBack(group, slots));
       if (withinMs === undefined) return released;
       const late = `slots of group ${group} were not released within ${withinMs} ms`;
       return inTime(environment, released, withinMs, () => overdue(late));

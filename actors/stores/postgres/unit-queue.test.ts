@@ -178,6 +178,59 @@ describe("units", () => {
   });
 });
 
+describe("who waits for a turn of the writer", () => {
+  function wait(queue: UnitQueue) {
+    const turn = { isOver: false };
+    void queue.pass().then(() => (turn.isOver = true));
+    return turn;
+  }
+
+  test("has it at once while nothing is written, and that counts as no batch", async () => {
+    const { environment, batches, told, counted, queue, answer } = setUp();
+    const turn = wait(queue);
+    await environment.settle();
+    expect([batches, turn.isOver]).toEqual([[[]], false]);
+    await answer({ results: [], outgoing: "unknown" });
+    expect([turn.isOver, told, counted]).toEqual([true, ["unknown"], []]);
+  });
+
+  test("has the next one, with those who wait, and not the one that has begun", async () => {
+    const { environment, batches, queue, add, answer } = setUp();
+    add("a");
+    await environment.settle();
+    const turns = [wait(queue), wait(queue)];
+    add("b");
+    await environment.settle();
+    expect(batches).toEqual([["a"]]);
+    await answer(committed(1));
+    expect([batches, turns.some(({ isOver }) => isOver)]).toEqual([[["a"], ["b"]], false]);
+    await answer(committed(1));
+    expect([batches.length, turns.every(({ isOver }) => isOver)]).toEqual([2, true]);
+  });
+
+  test("has it also when the server is gone, and those who wait hear of that", async () => {
+    const { environment, queue, add, answer } = setUp();
+    const turn = wait(queue);
+    await environment.settle();
+    const waiting = add("a");
+    const outage = new ShopError("STORAGE_FAULT", "nobody answers", "later");
+    await answer({ results: [], outgoing: [], outage });
+    expect([turn.isOver, waiting.as]).toEqual([true, "STORAGE_FAULT"]);
+  });
+
+  test("is held up by no queue that closes, and asks nothing of one that has", async () => {
+    const { environment, batches, queue, answer } = setUp();
+    const turn = wait(queue);
+    const closing = queue.close();
+    await environment.settle();
+    await answer({ results: [], outgoing: [] });
+    await closing;
+    expect(turn.isOver).toBe(true);
+    await queue.pass();
+    expect(batches).toEqual([[]]);
+  });
+});
+
 describe("after a transaction of many, units", () => {
   /** A transaction of eight begins, and takes 2 ms. */
   async function busy(bounds: UnitQueueBounds = ROOMY) {

@@ -5,6 +5,7 @@
  * is fast enough to keep up with every few units is not asked to: a transaction has its price there
  * and here, and so has each publication that follows it. Bounded in units and bytes; beyond, a unit
  * is refused with `SATURATED`. Every unit is answered: with its result, or with why there is none.
+ * Who only waits for a turn of the writer is told once it has had one.
  */
 
 import type { Environment, Timer } from "../../../runtime/environment.ts";
@@ -34,7 +35,7 @@ export interface UnitQueueOptions extends UnitQueueBounds {
   readonly write: (units: readonly UnitOfWork[]) => Promise<WrittenBatch>;
   /** Before the units are answered. */
   readonly onOutgoing: (outgoing: readonly OutgoingRow[] | "unknown") => void;
-  /** After each batch. */
+  /** After each batch that had units. */
   readonly onBatch?: ((batch: CommittedBatch) => void) | undefined;
 }
 
@@ -55,6 +56,8 @@ export class UnitQueue {
   #busySinceMs: number | undefined;
   /** Ends the wait for company, while there is one. */
   #endGathering: (() => void) | undefined;
+  /** After the next batch to begin. */
+  #whenWritten: (() => void)[] = [];
   #whenIdle: (() => void)[] = [];
 
   constructor(options: UnitQueueOptions) {
@@ -68,7 +71,7 @@ export class UnitQueue {
 
   add(unit: UnitOfWork): Promise<CommitResult> {
     return new Promise((resolve, reject) => {
-      const { queueUnitsMax, queueBytesMax, environment } = this.#options;
+      const { queueUnitsMax, queueBytesMax } = this.#options;
       const bytes = unitBytes(unit);
       const isFull =
         this.#waiting.length >= queueUnitsMax ||
@@ -81,10 +84,19 @@ export class UnitQueue {
         if (this.#hasCompany()) this.#endGathering?.();
         return;
       }
-      this.#isBusy = true;
-      // What else comes in this turn goes with it.
-      environment.defer(() => void this.#writeAll());
+      this.#begin();
     });
+  }
+
+  /**
+   * Resolves after a batch that began after the call, one of no units if none waits; at once when
+   * the queue is closed.
+   */
+  async pass(): Promise<void> {
+    if (this.#isClosed) return;
+    const written = new Promise<void>((resolve) => this.#whenWritten.push(resolve));
+    if (!this.#isBusy) this.#begin();
+    await written;
   }
 
   /** Refuses what waits, and resolves when what is being written is answered. */
@@ -95,10 +107,17 @@ export class UnitQueue {
     if (this.#isBusy) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
   }
 
+  #begin(): void {
+    this.#isBusy = true;
+    // What else comes in this turn goes with it.
+    this.#options.environment.defer(() => void this.#writeAll());
+  }
+
   async #writeAll(): Promise<void> {
     for (;;) {
       await this.#gather();
-      if (this.#waiting.length === 0) break;
+      const whenWritten = this.#whenWritten.splice(0);
+      if (this.#waiting.length === 0 && whenWritten.length === 0) break;
       const batch = this.#take(this.#fitting());
       const isBusy = batch.length >= BUSY_UNITS;
       this.#busySinceMs = isBusy ? this.#options.environment.monotonicMs() : undefined;
@@ -113,6 +132,7 @@ export class UnitQueue {
       if (outage !== undefined) {
         for (const { reject } of this.#take(this.#waiting.length)) reject(outage);
       }
+      for (const resolve of whenWritten) resolve();
     }
     this.#isBusy = false;
     for (const resolve of this.#whenIdle.splice(0)) resolve();
@@ -148,11 +168,8 @@ export class UnitQueue {
       const written = await this.#options.write(batch.map(({ unit }) => unit));
       const { outgoing, results } = written;
       const refused = results.filter((result) => result instanceof Error).length;
-      onBatch?.({
-        units: batch.length,
-        refused,
-        durationMs: environment.monotonicMs() - startMs,
-      });
+      const durationMs = environment.monotonicMs() - startMs;
+      if (batch.length > 0) onBatch?.({ units: batch.length, refused, durationMs });
       if (outgoing === "unknown" || outgoing.length > 0) this.#options.onOutgoing(outgoing);
       return written;
     } catch (error) {
@@ -162,7 +179,7 @@ export class UnitQueue {
     }
   }
 
-  /** How many of those that wait fit one batch; at least one. */
+  /** How many of those that wait fit one batch; at least one, if there is one. */
   #fitting(): number {
     const { batchUnitsMax, batchBytesMax } = this.#options;
     let bytes = 0;
