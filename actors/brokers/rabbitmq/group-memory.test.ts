@@ -1,5 +1,5 @@
 /**
- * What a group's memory holds, without a server: whether there is anything to forget.
+ * What a group's memory knows of a copy, without a server: until it is forgotten, and no other.
  */
 
 import { expect, test } from "bun:test";
@@ -9,7 +9,7 @@ import type { RabbitPublisher } from "./rabbit-publisher.ts";
 import { createVirtualEnvironment } from "../../../runtime/virtual-environment.ts";
 import { GroupMemory } from "./group-memory.ts";
 
-test("it is empty until a retry or burial is remembered, and when all are forgotten", async () => {
+test("a retry or burial of a copy is known until that copy is forgotten", async () => {
   const publisher: Pick<RabbitPublisher, "record"> = { record: () => Promise.resolve() };
   const memory = new GroupMemory(
     createVirtualEnvironment(),
@@ -17,15 +17,18 @@ test("it is empty until a retry or burial is remembered, and when all are forgot
     "q",
     () => Promise.reject(new Error("nothing is read")),
   );
-  expect(memory.isEmpty).toBe(true);
+  const known = (): unknown[] =>
+    ["a", "b"].map((copy) => [memory.postponement(copy)?.attempt, memory.isBeingBuried(copy)]);
   await memory.remember("a", { attempt: 2, notBeforeMs: 1, error: "later" });
-  expect(memory.isEmpty).toBe(false);
-  memory.forget("a");
-  expect(memory.isEmpty).toBe(true);
+  await memory.announceBurial("a");
   await memory.announceBurial("b");
-  expect(memory.isEmpty).toBe(false);
+  expect(known()).toEqual([
+    [2, true],
+    [undefined, true],
+  ]);
   memory.forget("a");
-  expect(memory.isEmpty).toBe(false);
-  memory.forget("b");
-  expect(memory.isEmpty).toBe(true);
+  expect(known()).toEqual([
+    [undefined, false],
+    [undefined, true],
+  ]);
 });

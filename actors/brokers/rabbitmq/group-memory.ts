@@ -54,11 +54,6 @@ export class GroupMemory {
     return this.#burying.has(copy);
   }
 
-  /** Nothing is remembered, so there is nothing to forget. */
-  get isEmpty(): boolean {
-    return this.#postponed.size + this.#burying.size === 0;
-  }
-
   async remember(copy: string, postponement: Postponement): Promise<void> {
     await this.#write({ kind: "postponed", copy, ...postponement });
   }
@@ -68,8 +63,8 @@ export class GroupMemory {
   }
 
   forget(copy: string): void {
-    if (this.#postponed.size > 0) this.#postponed.delete(copy);
-    if (this.#burying.size > 0) this.#burying.delete(copy);
+    this.#postponed.delete(copy);
+    this.#burying.delete(copy);
   }
 
   /** Resolves when everything that was written before this call has been read. */

@@ -24,6 +24,8 @@ const BeatSchema = Type.Object({
   /** `hello` wants an answer from everybody, `bye` is the last. */
   kind: Type.Union([Type.Literal("hello"), Type.Literal("beat"), Type.Literal("bye")]),
   id: Type.String({ minLength: 1, maxLength: 64 }),
+  /** By the clock of who says it; nothing to anybody else. */
+  saidAtMs: Type.Optional(Type.Number()),
   topics: Type.Array(Type.String(), { maxItems: 256 }),
   /** Partitions it may own; absent: any. */
   partitions: Type.Optional(Partitions),

@@ -20,7 +20,7 @@ import { PartitionClaim } from "./partition-claim.ts";
 class FakeChannel {
   /** In order. */
   readonly told: string[];
-  consumer: ((message: LazyMessage) => void) | undefined;
+  consumer: ((message: LazyMessage | null) => void) | undefined;
   /** Messages whose properties were asked for, by tag. */
   readonly decoded = new Set<number>();
   lose: ((error: unknown) => void) | undefined;
@@ -33,7 +33,7 @@ class FakeChannel {
     return Promise.resolve();
   }
 
-  consumeLazily(_queue: string, consumer: (message: LazyMessage) => void): Promise<void> {
+  consumeLazily(_queue: string, consumer: (message: LazyMessage | null) => void): Promise<void> {
     this.told.push("consume");
     this.consumer = consumer;
     return Promise.resolve();
@@ -69,20 +69,15 @@ class FakeChannel {
   }
 }
 
-type UsedMemory = Pick<
-  GroupMemory,
-  "catchUp" | "forget" | "isBeingBuried" | "isEmpty" | "postponement"
->;
+type UsedMemory = Pick<GroupMemory, "catchUp" | "forget" | "isBeingBuried" | "postponement">;
 
 /** Of every copy it knows a retry. */
 class FakeMemory implements UsedMemory {
-  readonly isEmpty: boolean;
   readonly forgotten: string[] = [];
   readings = 0;
   readonly #burying: readonly string[];
 
-  constructor(remembers: boolean, burying: readonly string[]) {
-    this.isEmpty = !remembers;
+  constructor(burying: readonly string[]) {
     this.#burying = burying;
   }
 
@@ -108,8 +103,6 @@ interface Rigging {
   /** What is absent: of topic `t`, partition 0, and never succeeded. */
   readonly place?: Partial<ClaimPlace>;
   readonly subscribe?: Partial<SubscribeOptions>;
-  /** Whether the memory has something to forget. */
-  readonly remembers?: boolean;
   /** Copies whose burial has begun. */
   readonly burying?: readonly string[];
   readonly isBuried?: boolean | Promise<boolean>;
@@ -176,7 +169,6 @@ function subscribing(
 export function createRig({
   place,
   subscribe,
-  remembers = true,
   burying = [],
   isBuried = false,
   ackGatherMs = 0,
@@ -188,7 +180,7 @@ export function createRig({
   const { environment, options, remote, deliveries } = member;
   const channel = new FakeChannel(told);
   const lost: unknown[] = [];
-  const memory = new FakeMemory(remembers, burying);
+  const memory = new FakeMemory(burying);
   const claim = new PartitionClaim({
     topic: "t",
     partition: 0,

@@ -77,20 +77,17 @@ test("what is in hand is known with its copy until it is settled, and then forgo
 });
 
 test("of a frame that comes and goes without a fault nothing but the bytes is read", async () => {
-  const { environment, channel, remote, deliveries, forgotten, open } = createRig({
-    remembers: false,
-  });
+  const { environment, channel, remote, deliveries, forgotten, open } = createRig();
   await open();
   channel.send(1);
-  channel.send(2);
+  channel.send(2, 1);
+  channel.send(3);
   await environment.settle();
   remote.settleAll(deliveries);
   await environment.settle();
-  expect([...channel.decoded, ...forgotten]).toEqual([]);
-  expect(channel.told.slice(1)).toEqual(["through 2"]);
-  channel.send(3, 1);
-  await environment.settle();
-  expect([...channel.decoded]).toEqual([3]);
+  // Of the first and the last nobody can remember anything.
+  expect([[...channel.decoded], forgotten]).toEqual([[2], ["copy-2"]]);
+  expect(channel.told.slice(1)).toEqual(["through 3"]);
 });
 
 test("nothing is known any more of what was in hand when the claim ends", async () => {
@@ -176,6 +173,31 @@ test("what waited for the letters when its channel was lost is not the next clai
   const again = ["frame 4 as 1", "frame 5 as 2", "frame 6 as 3", "frame 7 as 4", "frame 8 as 5"];
   expect(given.slice(3)).toEqual(again);
   expect(second.channel.told).toEqual(["consume"]);
+});
+
+test("a claim that cannot read on gives back all that its channel has", async () => {
+  const letter = Promise.withResolvers<boolean>();
+  const burying = ["copy-2"];
+  const { environment, channel, lost, open } = createRig({ burying, isBuried: letter.promise });
+  await open();
+  channel.send(1);
+  await environment.settle();
+  channel.send(2, 1);
+  await environment.settle();
+  const reason = new Error("the letters cannot be read");
+  letter.reject(reason);
+  await environment.settle();
+  expect([channel.told, lost]).toEqual([["consume", "close"], [reason]]);
+});
+
+test("a claim whose consumer the server ends gives back all that its channel has", async () => {
+  const { environment, channel, lost, open } = createRig();
+  await open();
+  channel.send(1);
+  await environment.settle();
+  channel.consumer?.(null);
+  await environment.settle();
+  expect([channel.told, lost.length]).toEqual([["consume", "close"], 1]);
 });
 
 test("nothing is delivered before the subscriber has taken the partition on", async () => {

@@ -18,6 +18,7 @@ import type { GroupMemory } from "./group-memory.ts";
 import type { RabbitLink } from "./rabbit-link.ts";
 
 import { ShopError } from "../../../runtime/errors.ts";
+import { attemptAfter, copyOf, wasGivenOut } from "./given-message.ts";
 import { closeChannel, within } from "./rabbit-link.ts";
 import { ANSWER_TIMEOUT_MS } from "./rabbit-settings.ts";
 
@@ -67,6 +68,8 @@ export class PartitionClaim {
   readonly burials = new Map<number, Promise<unknown>>();
   readonly #options: ClaimOptions;
   readonly #inHand = new Map<number, LazyMessage>();
+  /** Copies in hand whose name was needed; of the others the memory knows nothing by us. */
+  readonly #named = new Map<number, string>();
   /** Came from the server, not yet handed to `remote`. */
   #arrived: LazyMessage[] = [];
   /** Settled, and the server was not told. */
@@ -115,7 +118,8 @@ export class PartitionClaim {
     await channel.prefetch(prefetchFrames);
     await channel.consumeLazily(queue, (message) => {
       if (message !== null) this.#take(message);
-      else this.#lose(new ShopError("STALE", `${queue}: the server ended the consumer`, "later"));
+      else
+        this.#abandon(new ShopError("STALE", `${queue}: the server ended the consumer`, "later"));
     });
     if (this.#state === "opening") this.#state = "waiting";
   }
@@ -129,17 +133,19 @@ export class PartitionClaim {
     const message = this.#inHand.get(sequence);
     if (message === undefined) return undefined;
     const { buffer, byteOffset, byteLength } = message.bytes;
-    return { bytes: Buffer.from(buffer, byteOffset, byteLength), copy: copyOf(message) };
+    const bytes = Buffer.from(buffer, byteOffset, byteLength);
+    return { bytes, copy: this.#name(message) };
   }
 
   /** Of `remote`: these sequences need not be kept any more. */
   noteSettled(sequences: readonly number[]): void {
     const { acks, memory, prefetchFrames, remote, subscribe } = this.#options;
-    // Nearly always nothing is: to read a copy's name costs more than all else that is done here.
-    const isRemembered = !memory.isEmpty;
     for (const sequence of sequences) {
-      const message = isRemembered ? this.#inHand.get(sequence) : undefined;
-      if (message !== undefined) memory.forget(copyOf(message));
+      const copy = this.#named.get(sequence);
+      if (copy !== undefined) {
+        memory.forget(copy);
+        this.#named.delete(sequence);
+      }
       this.#inHand.delete(sequence);
       this.#settled.push(sequence);
     }
@@ -217,6 +223,15 @@ export class PartitionClaim {
     this.#inHand.clear();
   }
 
+  /** Its channel is of no more use, and would keep the frames of the partition while it is open. */
+  #abandon(error: unknown): void {
+    const { environment, queue } = this.#options;
+    const channel = this.#channel;
+    this.#lose(error);
+    if (channel !== undefined) void closeChannel(environment, channel, queue);
+  }
+
+  /** Its channel is gone. */
   #lose(error: unknown): void {
     if (this.#channel === undefined || this.#state === "ended") return;
     this.#state = "ended";
@@ -270,7 +285,7 @@ export class PartitionClaim {
         this.#options.remote.received(this.topic, this.partition, records);
       }
     } catch (error) {
-      this.#lose(error);
+      this.#abandon(error);
     } finally {
       this.#isPassingOn = false;
     }
@@ -294,8 +309,15 @@ export class PartitionClaim {
     const { bytes, deliveryTag: sequence } = message;
     this.#inHand.set(sequence, message);
     if (!wasGivenOut(message)) return { sequence, bytes };
-    const postponed = this.#options.memory.postponement(copyOf(message));
+    const postponed = this.#options.memory.postponement(this.#name(message));
     return { sequence, bytes, ...attemptAfter(message, postponed) };
+  }
+
+  /** Nearly none is needed: to read it costs more than all else that is done with a frame. */
+  #name(message: LazyMessage): string {
+    const copy = copyOf(message);
+    this.#named.set(message.deliveryTag, copy);
+    return copy;
   }
 
   /** The subscriber was asked for what it does not get to read. Does not reject. */
@@ -340,30 +362,6 @@ export class PartitionClaim {
     onOwned();
     return true;
   }
-}
-
-/** Given out before, by the queue's own count. */
-function wasGivenOut(message: LazyMessage): boolean {
-  return message.hasHeaders && deliveryCount(message) > 0;
-}
-
-function deliveryCount({ properties }: LazyMessage): number {
-  const count: unknown = properties.headers?.["x-delivery-count"];
-  return typeof count === "number" ? count : 0;
-}
-
-function attemptAfter(
-  message: LazyMessage,
-  postponed: Postponement | undefined,
-): { attempt: number; notBeforeMs?: number } {
-  const attempt = Math.max(deliveryCount(message) + 1, postponed?.attempt ?? 1);
-  return postponed === undefined ? { attempt } : { attempt, notBeforeMs: postponed.notBeforeMs };
-}
-
-/** Publishing gives each copy a name; a message of another publisher has none. */
-function copyOf({ properties }: LazyMessage): string {
-  const copy: unknown = properties.correlationId;
-  return typeof copy === "string" ? copy : "";
 }
 
 /** False when the channel is closing; what it had comes back. */

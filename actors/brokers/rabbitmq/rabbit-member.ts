@@ -78,8 +78,6 @@ export class RabbitMember implements Subscription {
   #planned: Plan | undefined;
   #told: Beat | undefined;
   #looking: Timer | undefined;
-  /** It has listened for others long enough to take partitions. */
-  #isJoined = false;
   #closing: Promise<void> | undefined;
 
   constructor(options: RabbitMemberOptions) {
@@ -113,6 +111,7 @@ export class RabbitMember implements Subscription {
       group,
       id: this.#id,
       memberTimeoutMs: settings.memberTimeoutMs,
+      joinWindowMs: settings.joinWindowMs,
       beat: () => this.#beat(),
       onChange: (heard) => this.#heard(heard),
     });
@@ -224,19 +223,16 @@ export class RabbitMember implements Subscription {
   }
 
   async #setUp(model: ChannelModel): Promise<void> {
-    const { settings } = this.#options;
     this.#lose();
     const renew = (): void => void this.#link.renew();
-    await this.#presence.attach(model, this.#link, renew);
-    this.#claims.attach(model);
-    this.#after(settings.joinWindowMs, () => {
-      this.#isJoined = true;
+    await this.#presence.attach(model, this.#link, renew, () => {
+      this.#claims.attach(model);
       this.#look();
     });
   }
 
   #lose(): void {
-    this.#isJoined = false;
+    this.#presence.detach();
     this.#claims.lose();
   }
 
@@ -261,7 +257,7 @@ export class RabbitMember implements Subscription {
 
   /** Takes its share, tells the others, and sees whether the group is at rest. */
   #look(): void {
-    if (this.#isJoined) this.#claims.reconcile();
+    this.#claims.reconcile();
     const { membership, knowsAll } = this.#presence;
     if (knowsAll) this.#ownFree(membership);
     const mine = this.#beat();
@@ -284,7 +280,7 @@ export class RabbitMember implements Subscription {
 
   #beat(): Beat {
     const held = this.#claims.held();
-    const isSettled = this.#isJoined && this.#claims.isSettled();
+    const isSettled = this.#claims.isSettled();
     return { ...this.#self(), roster: this.#plan().roster, held, isSettled };
   }
 

@@ -1,10 +1,11 @@
 /**
  * Members of a group tell each other that they are there, what they consume, and when they go.
  *
- * Each has a queue that ends with its connection, on an exchange of the group. A member that has
- * not been heard for a while is looked for: when its queue is gone, so is it. Nobody is counted
- * out while the server takes no messages, and no member takes it that it knows all before those who
- * live must have been heard. Refuses nothing; what is no beat is passed over.
+ * Each has a queue that ends with its connection, on an exchange of the group, and hears itself
+ * there too: what comes back others have heard, and what they said before it is in. A member that
+ * has not been heard for a while is looked for: when its queue is gone, so is it. It refuses to let
+ * a member join that others cannot hear, to count anybody out while the server takes no messages,
+ * and to say that it knows all before those who live and join by these rules must have been heard.
  */
 
 import type { Channel, ChannelModel } from "amqplib";
@@ -33,7 +34,9 @@ export interface RabbitPresenceOptions {
   readonly group: string;
   readonly id: string;
   readonly memberTimeoutMs: number;
-  /** What this member has to say now; its `kind` is replaced. */
+  /** It listens so long for others, once they hear it, before it joins. */
+  readonly joinWindowMs: number;
+  /** What this member has to say now; its `kind` and time are replaced. */
   readonly beat: () => Beat;
   /** Somebody came, went or changed. */
   readonly onChange: (heard: Beat | undefined) => void;
@@ -46,6 +49,9 @@ export class RabbitPresence {
   readonly #unlisten: () => void;
   #beatTimer: Timer | undefined;
   #telling: Timer | undefined;
+  /** Until it has joined, while it has a queue. */
+  #onJoined: (() => void) | undefined;
+  #joining: Timer | undefined;
   #knowsAll = false;
   #isClosed = false;
 
@@ -60,18 +66,26 @@ export class RabbitPresence {
     });
   }
 
-  /** Every member that lives has been heard: what none of those has, nobody has. */
+  /**
+   * Every member that lives has been heard, save one that joined and fell silent since: what none
+   * of those has, nobody has.
+   */
   get knowsAll(): boolean {
     return this.#knowsAll;
   }
 
-  /** On a new connection nobody is known. */
+  /**
+   * On a new connection nobody is known. Calls `onJoined` when others hear this member and have had
+   * time to answer: before that it must not consume, for they would take it for absent.
+   */
   async attach(
     model: ChannelModel,
     link: Pick<RabbitLink, "channel">,
     onLost: () => void,
+    onJoined: () => void,
   ): Promise<void> {
     const { environment, group, id, names } = this.#options;
+    this.detach();
     this.membership.clear();
     const channel: Channel = await link.channel(model, onLost);
     const { queue } = await channel.assertQueue(names.memberQueue(group, id), {
@@ -84,11 +98,19 @@ export class RabbitPresence {
     await channel.consume(queue, (message) => void (message && take(message.content)), {
       noAck: true,
     });
-    this.#say("hello");
     this.#knowsAll = false;
     this.membership.excuse(environment.monotonicMs());
+    this.#onJoined = onJoined;
+    this.#say("hello");
     this.#beatTimer?.cancel();
     this.#keepBeating();
+  }
+
+  /** Its connection is gone: it does not join on it any more. */
+  detach(): void {
+    this.#onJoined = undefined;
+    this.#joining?.cancel();
+    this.#joining = undefined;
   }
 
   /** Something of this member has changed. */
@@ -104,36 +126,54 @@ export class RabbitPresence {
     if (this.#isClosed) return;
     this.#say("bye");
     this.#isClosed = true;
+    this.detach();
     this.#beatTimer?.cancel();
     this.#telling?.cancel();
     this.#unlisten();
   }
 
   #keepBeating(): void {
-    const { environment } = this.#options;
+    const { environment, publisher } = this.#options;
     this.#beatTimer = environment.startTimer(BEAT_MS, () => {
       if (this.#isClosed) return;
-      this.#say("beat");
-      this.#lookForSilent();
+      const isUnheard = this.#onJoined !== undefined && this.#joining === undefined;
+      this.#say(isUnheard ? "hello" : "beat");
+      if (publisher.isBlocked || !publisher.isUp) {
+        this.membership.excuse(environment.monotonicMs());
+        this.#knowsAll = false;
+      }
+      // A full server takes nothing of anybody, and who consumes may be what relieves it.
+      if (publisher.isBlocked && publisher.isUp) this.#join();
       this.#keepBeating();
     });
   }
 
-  #lookForSilent(): void {
-    const { environment, group, memberTimeoutMs, names, publisher } = this.#options;
-    const nowMs = environment.monotonicMs();
-    if (publisher.isBlocked || !publisher.isUp) {
-      this.membership.excuse(nowMs);
-      this.#knowsAll = false;
-      return;
-    }
+  #join(): void {
+    const onJoined = this.#onJoined;
+    if (onJoined === undefined || this.#joining !== undefined) return;
+    const { environment, joinWindowMs } = this.#options;
+    this.#joining = environment.startTimer(joinWindowMs, () => {
+      this.detach();
+      onJoined();
+    });
+  }
+
+  /** What this member has said came back. */
+  #hearSelf({ kind, saidAtMs }: Beat): void {
+    if (kind === "hello") this.#join();
+    if (saidAtMs !== undefined) this.#lookForSilent(saidAtMs);
+  }
+
+  /** `heardMs`: all that was said until then has been heard. */
+  #lookForSilent(heardMs: number): void {
+    const { group, memberTimeoutMs, names, publisher } = this.#options;
     const knewAll = this.#knowsAll;
-    this.#knowsAll = this.membership.hasListened(nowMs, DOUBT_MS);
+    this.#knowsAll = this.membership.hasListened(heardMs, DOUBT_MS);
     if (this.#knowsAll && !knewAll) this.#options.onChange(undefined);
-    for (const id of this.membership.silent(nowMs, DOUBT_MS)) {
+    for (const id of this.membership.silent(heardMs, DOUBT_MS)) {
       publisher.ask(names.memberQueue(group, id));
     }
-    for (const id of this.membership.silent(nowMs, memberTimeoutMs)) this.#drop(id);
+    for (const id of this.membership.silent(heardMs, memberTimeoutMs)) this.#drop(id);
   }
 
   #drop(id: string): void {
@@ -141,7 +181,11 @@ export class RabbitPresence {
   }
 
   #hear(beat: Beat | undefined): void {
-    if (beat === undefined || this.#isClosed || beat.id === this.#options.id) return;
+    if (beat === undefined || this.#isClosed) return;
+    if (beat.id === this.#options.id) {
+      this.#hearSelf(beat);
+      return;
+    }
     const heard = this.membership.hear(beat, this.#options.environment.monotonicMs());
     // Whoever is new, or has not heard of us, is told at once.
     if (heard === "new" || beat.kind === "hello") this.tell();
@@ -150,7 +194,8 @@ export class RabbitPresence {
 
   #say(kind: Beat["kind"]): void {
     if (this.#isClosed) return;
-    const { beat, publisher } = this.#options;
-    publisher.say(this.#exchange, JSON.stringify({ ...beat(), kind }));
+    const { beat, environment, publisher } = this.#options;
+    const saidAtMs = environment.monotonicMs();
+    publisher.say(this.#exchange, JSON.stringify({ ...beat(), kind, saidAtMs }));
   }
 }
