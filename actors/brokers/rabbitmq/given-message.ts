@@ -2,8 +2,8 @@
  * What a message of a partition's queue has beside its bytes: which copy it is, how often it came.
  *
  * Its properties are decoded at the first look at them, which costs more than all else that is done
- * with a frame. It refuses nothing: a message of another publisher, which has none of this, is one
- * without a name that comes for the first time.
+ * with a frame. It refuses nothing: a message of another publisher may have no name, or one that is
+ * nobody's here.
  */
 
 import type { LazyMessage } from "amqplib";

@@ -178,16 +178,19 @@ test("what waited for the letters when its channel was lost is not the next clai
 test("a claim that cannot read on gives back all that its channel has", async () => {
   const letter = Promise.withResolvers<boolean>();
   const burying = ["copy-2"];
-  const { environment, channel, lost, open } = createRig({ burying, isBuried: letter.promise });
+  const rigging = { burying, isBuried: letter.promise, ackGatherMs: 200 };
+  const { environment, channel, deliveries, lost, open, remote } = createRig(rigging);
   await open();
   channel.send(1);
   await environment.settle();
   channel.send(2, 1);
   await environment.settle();
+  remote.settleAll(deliveries);
   const reason = new Error("the letters cannot be read");
   letter.reject(reason);
   await environment.settle();
-  expect([channel.told, lost]).toEqual([["consume", "close"], [reason]]);
+  // But for what was settled, which the server is told before.
+  expect([channel.told, lost]).toEqual([["consume", "through 1", "close"], [reason]]);
 });
 
 test("a claim whose consumer the server ends gives back all that its channel has", async () => {

@@ -225,6 +225,8 @@ export class PartitionClaim {
 
   /** Its channel is of no more use, and would keep the frames of the partition while it is open. */
   #abandon(error: unknown): void {
+    // What is settled would come again.
+    this.flush();
     const { environment, queue } = this.#options;
     const channel = this.#channel;
     this.#lose(error);

@@ -23,7 +23,7 @@ const TIMEOUT_MS = 10_000;
 /** Passes what is said on to every queue, in its order, unless it is told to keep it. */
 class FakeExchange {
   readonly environment: VirtualEnvironment = createVirtualEnvironment();
-  readonly queues = new Map<string, (content: Buffer) => void>();
+  readonly queues = new Map<string, (content: Buffer | null) => void>();
   keeps = false;
   #kept: string[] = [];
 
@@ -71,7 +71,7 @@ function createMember(exchange = new FakeExchange(), id = "me") {
   const { environment } = exchange;
   const publisher = new FakePublisher(exchange);
   const changes: boolean[] = [];
-  const state = { isJoined: false };
+  const state = { isJoined: false, losses: 0 };
   const presence: RabbitPresence = new RabbitPresence({
     environment,
     publisher,
@@ -90,15 +90,15 @@ function createMember(exchange = new FakeExchange(), id = "me") {
   const channel = {
     assertQueue: async (queue: string) => ({ queue }),
     bindQueue: async () => undefined,
-    consume: async (queue: string, take: (message: { content: Buffer }) => void) => {
-      exchange.queues.set(queue, (content) => take({ content }));
+    consume: async (queue: string, take: (message: { content: Buffer } | null) => void) => {
+      exchange.queues.set(queue, (content) => take(content === null ? null : { content }));
     },
   };
   const attach = async (): Promise<void> => {
     state.isJoined = false;
     const link = { channel: async () => channel as unknown as Channel }; // it has what is called
     const onJoined = (): void => void (state.isJoined = true);
-    await presence.attach(MODEL, link, () => undefined, onJoined);
+    await presence.attach(MODEL, link, () => void state.losses++, onJoined);
   };
   return { environment, presence, publisher, changes, state, attach };
 }
@@ -229,4 +229,52 @@ test("what a member has not read yet counts neither as silence nor as listened t
   expect(slow.presence.membership.others).toHaveLength(1);
   slow.presence.close();
   other.presence.close();
+});
+
+test("a member that does not hear itself any more wants a new connection, and once", async () => {
+  const exchange = new FakeExchange();
+  const { environment, publisher, presence, state, attach } = createMember(exchange);
+  await attach();
+  await environment.advance(5_000);
+  // As of an exchange that somebody deleted and another made anew.
+  exchange.queues.clear();
+  await environment.advance(TIMEOUT_MS - 1_000);
+  // It could not be heard for another reason.
+  publisher.isUp = false;
+  await environment.advance(2_000);
+  publisher.isUp = true;
+  await environment.advance(TIMEOUT_MS);
+  expect(state.losses).toBe(0);
+  await environment.advance(1_000);
+  expect(state.losses).toBe(1);
+  await environment.advance(3 * TIMEOUT_MS);
+  expect(state.losses).toBe(1);
+  exchange.keeps = true;
+  await attach();
+  await environment.advance(TIMEOUT_MS);
+  exchange.keeps = false;
+  exchange.pass();
+  await environment.advance(3 * TIMEOUT_MS);
+  expect([state.losses, state.isJoined, presence.knowsAll]).toEqual([1, true, true]);
+  presence.close();
+});
+
+test("so does one whose hello never came back", async () => {
+  const exchange = new FakeExchange();
+  const { environment, presence, state, attach } = createMember(exchange);
+  await attach();
+  exchange.queues.clear();
+  await environment.advance(2 * TIMEOUT_MS);
+  expect([state.losses, state.isJoined]).toEqual([1, false]);
+  presence.close();
+});
+
+test("so does one whose queue the server ended, at once", async () => {
+  const exchange = new FakeExchange();
+  const { environment, presence, state, attach } = createMember(exchange);
+  await attach();
+  await environment.advance(1_000);
+  for (const take of exchange.queues.values()) take(null);
+  expect(state.losses).toBe(1);
+  presence.close();
 });

@@ -3,12 +3,14 @@
  *
  * Each has a queue that ends with its connection, on an exchange of the group, and hears itself
  * there too: what comes back others have heard, and what they said before it is in. A member that
- * has not been heard for a while is looked for: when its queue is gone, so is it. It refuses to let
- * a member join that others cannot hear, to count anybody out while the server takes no messages,
- * and to say that it knows all before those who live and join by these rules must have been heard.
+ * has not been heard for a while is looked for: when its queue is gone, so is it. One that does not
+ * hear itself for as long hears nobody, and needs a new connection. It refuses to let a member join
+ * that others cannot hear, unless the server is full; to count anybody out while the server takes
+ * no messages; and to say that it knows all before those who live and join by these rules must have
+ * been heard.
  */
 
-import type { Channel, ChannelModel } from "amqplib";
+import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
 
 import type { Environment, Timer } from "../../../runtime/environment.ts";
 import type { Beat } from "./membership.ts";
@@ -52,6 +54,10 @@ export class RabbitPresence {
   /** Until it has joined, while it has a queue. */
   #onJoined: (() => void) | undefined;
   #joining: Timer | undefined;
+  /** Once it hears nobody any more, itself neither. */
+  #onDeaf: (() => void) | undefined;
+  /** Beats in a row of which none has come back. */
+  #unheardBeats = 0;
   #knowsAll = false;
   #isClosed = false;
 
@@ -95,10 +101,14 @@ export class RabbitPresence {
     });
     await channel.bindQueue(queue, this.#exchange, "");
     const take = (content: Buffer): void => this.#hear(parseBeat(content.toString()));
-    await channel.consume(queue, (message) => void (message && take(message.content)), {
-      noAck: true,
-    });
+    const onMessage = (message: ConsumeMessage | null): void => {
+      if (message === null) onLost();
+      else take(message.content);
+    };
+    await channel.consume(queue, onMessage, { noAck: true });
     this.#knowsAll = false;
+    this.#unheardBeats = 0;
+    this.#onDeaf = onLost;
     this.membership.excuse(environment.monotonicMs());
     this.#onJoined = onJoined;
     this.#say("hello");
@@ -108,6 +118,7 @@ export class RabbitPresence {
 
   /** Its connection is gone: it does not join on it any more. */
   detach(): void {
+    this.#onDeaf = undefined;
     this.#onJoined = undefined;
     this.#joining?.cancel();
     this.#joining = undefined;
@@ -141,11 +152,21 @@ export class RabbitPresence {
       if (publisher.isBlocked || !publisher.isUp) {
         this.membership.excuse(environment.monotonicMs());
         this.#knowsAll = false;
-      }
+        this.#unheardBeats = 0;
+      } else this.#countUnheard();
       // A full server takes nothing of anybody, and who consumes may be what relieves it.
       if (publisher.isBlocked && publisher.isUp) this.#join();
       this.#keepBeating();
     });
+  }
+
+  /** Beats and not time: after a stall of this process what came back is still to be read. */
+  #countUnheard(): void {
+    this.#unheardBeats++;
+    if (this.#unheardBeats * BEAT_MS <= this.#options.memberTimeoutMs) return;
+    const onDeaf = this.#onDeaf;
+    this.#onDeaf = undefined;
+    onDeaf?.();
   }
 
   #join(): void {
@@ -153,13 +174,15 @@ export class RabbitPresence {
     if (onJoined === undefined || this.#joining !== undefined) return;
     const { environment, joinWindowMs } = this.#options;
     this.#joining = environment.startTimer(joinWindowMs, () => {
-      this.detach();
+      this.#onJoined = undefined;
+      this.#joining = undefined;
       onJoined();
     });
   }
 
   /** What this member has said came back. */
   #hearSelf({ kind, saidAtMs }: Beat): void {
+    this.#unheardBeats = 0;
     if (kind === "hello") this.#join();
     if (saidAtMs !== undefined) this.#lookForSilent(saidAtMs);
   }

@@ -43,8 +43,8 @@ export interface PostgresStore extends Store {
   depth(): number;
   /**
    * Whether it is known of all commits that were answered before whether they are done: also of
-   * those that were `INDETERMINATE`. Asks the server, if need be; what it finds is told to
-   * `onUncertain` by then. False: there is no answer for now.
+   * those that were `INDETERMINATE`. Asks the server, if need be; what it finds is in the outbox,
+   * and told to `onUncertain` at the end of its batch. False: there is no answer for now.
    */
   areDecided(): Promise<boolean>;
   /**
