@@ -147,8 +147,8 @@ interface Trickle extends AsyncDisposable {
   readonly taken: Readonly<Record<Name, number>>;
 }
 
-/** Orders to both in turn and foreign events of all keys, until it is disposed of. */
-function startTrickle(): Trickle {
+/** Orders to both in turn and foreign events of all keys `from`, until it is disposed of. */
+function startTrickle(from: typeof strangers = strangers): Trickle {
   const taken = { one: 0, two: 0 };
   const under: Promise<void>[] = [];
   let isOver = false;
@@ -160,7 +160,7 @@ function startTrickle(): Trickle {
     }
     await Promise.all(under);
   })();
-  const saying = [...strangers].map(async ([name, stranger]) => {
+  const saying = [...from].map(async ([name, stranger]) => {
     const keys = Array.from({ length: KEYS }, (_, at) => `${name}-${at}`);
     while (!isOver) {
       await stranger.say(keys);
@@ -291,6 +291,29 @@ describe.skipIf(!haveServers(NEEDED))("routes of a shop of two processes", () =>
       });
       const isSteady = () => NAMES.every((name) => trickle.taken[name] >= STEADY);
       await until(isSteady, "both take orders again", { seen: said });
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "when RabbitMQ was away and comes back, no living shard is fenced for its slots",
+    async () => {
+      await untilSpread();
+      const before = new Map(NAMES.map((name) => [name, shopOf(name).said.length]));
+      {
+        await using trickle = startTrickle(new Map());
+        await servers.rabbitmq.kill();
+        for (const isBack of [false, true]) {
+          if (isBack) await servers.rabbitmq.start();
+          const since = { ...trickle.taken };
+          const isSteady = () => NAMES.every((name) => trickle.taken[name] >= since[name] + STEADY);
+          await until(isSteady, "orders go on", { seen: said });
+        }
+      }
+      await untilSpread();
+      await expectAllThere("one");
+      const since = NAMES.map((name) => shopOf(name).said.slice(before.get(name)));
+      expect(since.join("\n")).not.toMatch(/fencing|FENCED|taken over/);
     },
     TEST_TIMEOUT_MS,
   );
